@@ -1,0 +1,60 @@
+package kafka
+
+import (
+	"context"
+	"net"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Config says how to reach a Kafka cluster. The zero Config is unusable: Brokers is needed.
+type Config struct {
+	// Brokers are the bootstrap addresses, host:port.
+	Brokers []string
+	// Prefix is the first part of every topic name; empty means DefaultPrefix.
+	Prefix string
+	// ClientID names the process in the broker's logs.
+	ClientID string
+	// Dial replaces the network; tests hand in kfake's virtual network.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Embedded says that the broker is the embedded one, whose transactions can be
+	// torn between partitions by a kill.
+	Embedded bool
+	// Extra options go last, so they win.
+	Extra []kgo.Opt
+}
+
+// metadataMinAge bounds how soon a client may ask for metadata again. A broker answers
+// CONCURRENT_TRANSACTIONS right after a commit, and the client then waits for a metadata
+// refresh: with the client's default of 5 s single commits took that long.
+const metadataMinAge = 10 * time.Millisecond
+
+// Options returns the options every client starts from, followed by more.
+func (c Config) Options(more ...kgo.Opt) []kgo.Opt {
+	opts := []kgo.Opt{
+		kgo.SeedBrokers(c.Brokers...),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)),
+		kgo.ProducerLinger(0),
+		kgo.MetadataMinAge(metadataMinAge),
+		kgo.FetchMaxBytes(8 << 20),
+		kgo.FetchMaxPartitionBytes(4 << 20),
+		kgo.ProducerBatchMaxBytes(MaxMessageBytes),
+		kgo.ProducerBatchCompression(kgo.NoCompression()),
+	}
+	if c.ClientID != "" {
+		opts = append(opts, kgo.ClientID(c.ClientID))
+	}
+	if c.Dial != nil {
+		opts = append(opts, kgo.Dialer(c.Dial))
+	}
+	opts = append(opts, more...)
+	return append(opts, c.Extra...)
+}
+
+// NewClient makes a client with the shared options and more. The caller closes it.
+func (c Config) NewClient(more ...kgo.Opt) (*kgo.Client, error) {
+	return kgo.NewClient(c.Options(more...)...)
+}
