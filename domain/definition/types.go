@@ -1,0 +1,188 @@
+package definition
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sosodev/duration"
+)
+
+// Orchestration is the definition of an orchestration type: a directed acyclic graph
+// of activities (reference: Resource Model, OrchestrationDefinition).
+type Orchestration struct {
+	Type        string          `json:"type"`
+	Description string          `json:"description,omitempty"`
+	Active      *bool           `json:"active,omitempty"` // absent means active
+	Schema      json.RawMessage `json:"schema,omitempty"` // JSON Schema of the input
+	Input       json.RawMessage `json:"input,omitempty"`  // an object: defaults under the start's input
+	Output      []Mapping       `json:"output,omitempty"` // what the completion hands on
+	Activities  []Activity      `json:"activities"`
+	// Limits bound one orchestration of this type; zero values take the defaults.
+	Limits Limits `json:"limits,omitzero"`
+	// Version counts the accepted changes from 1; set by the aggregate, ignored in a put.
+	Version int `json:"version,omitempty"`
+}
+
+// IsActive says whether new starts are taken.
+func (o *Orchestration) IsActive() bool { return o.Active == nil || *o.Active }
+
+// Limits of one orchestration. Zero means the default.
+type Limits struct {
+	Nodes       int `json:"nodes,omitempty"`       // activities, spawned ones included
+	Depth       int `json:"depth,omitempty"`       // generations of spawned activities
+	OutputBytes int `json:"outputBytes,omitempty"` // one activity's output
+}
+
+// Activity is one step of an orchestration, and the shape of a spawned one.
+type Activity struct {
+	ID            string          `json:"id"`
+	Name          string          `json:"name,omitempty"` // for people; empty means ID
+	Type          string          `json:"type"`
+	Discriminator string          `json:"discriminator,omitempty"`
+	DependsOn     Names           `json:"dependsOn,omitempty"`
+	Inputs        []Mapping       `json:"inputs,omitempty"`
+	With          json.RawMessage `json:"with,omitempty"` // an object of literals and templates; inputs go over it
+	// OnError: "" or OnErrorFail ends the orchestration, OnErrorContinue leaves a tombstone.
+	OnError          string   `json:"onError,omitempty"`
+	Retry            *Retry   `json:"retry,omitempty"`
+	AttemptTimeout   Duration `json:"attemptTimeout,omitempty"`   // of one attempt, claimed to reported
+	Deadline         Duration `json:"deadline,omitempty"`         // in total, from the first request
+	HeartbeatTimeout Duration `json:"heartbeatTimeout,omitempty"` // lease of a claim
+}
+
+// Values of Activity.OnError.
+const (
+	OnErrorFail     = "fail"
+	OnErrorContinue = "continue"
+)
+
+// Retry bounds how often passing faults are tried again: the n-th failure waits
+// BaseDelay·2^(n-1), at most MaxDelay, less some jitter.
+type Retry struct {
+	Limit     *int     `json:"limit,omitempty"` // failures that are tried again; 0 means none
+	BaseDelay Duration `json:"baseDelay,omitempty"`
+	MaxDelay  Duration `json:"maxDelay,omitempty"`
+}
+
+// ActivityType is the definition of an activity type (reference: ActivityDefinition).
+type ActivityType struct {
+	Type         string `json:"type"`
+	Provider     string `json:"provider,omitempty"`
+	Description  string `json:"description,omitempty"`
+	InputSchema  Schema `json:"inputSchema,omitzero"`
+	OutputSchema Schema `json:"outputSchema,omitzero"`
+	// Policies that activities of this type have unless they say otherwise.
+	Retry            *Retry   `json:"retry,omitempty"`
+	AttemptTimeout   Duration `json:"attemptTimeout,omitempty"`
+	Deadline         Duration `json:"deadline,omitempty"`
+	HeartbeatTimeout Duration `json:"heartbeatTimeout,omitempty"`
+	Version          int      `json:"version,omitempty"`
+}
+
+// Schema carries an OpenAPI v3 schema, the only supported kind.
+type Schema struct {
+	OpenAPIV3Schema json.RawMessage `json:"openAPIV3Schema,omitempty"`
+}
+
+// Mapping takes a value from somewhere to a property: a bare string "cell" is
+// {source: "cell", target: "cell"}, "activity1.resource" is {source:
+// "activity1.resource", target: "resource"}. A source is the orchestration's input
+// ("cell", or "input.cell"), an activity's output ("activity1.resource", "activity1"
+// for the whole of it), or the list of the outputs of an activity and all it spawned,
+// depth first ("activity1.**").
+type Mapping struct {
+	Source string `json:"source"`
+	Target string `json:"target"`
+}
+
+// UnmarshalJSON takes a string or an object.
+func (m *Mapping) UnmarshalJSON(b []byte) error {
+	b = bytes.TrimSpace(b)
+	if len(b) > 0 && b[0] == '"' {
+		var s string
+		if err := json.Unmarshal(b, &s); err != nil {
+			return err
+		}
+		*m = Mapping{Source: s, Target: s[strings.LastIndexByte(s, '.')+1:]}
+		return nil
+	}
+	type plain Mapping
+	var p plain
+	if err := json.Unmarshal(b, &p); err != nil {
+		return fmt.Errorf("want a string or {source, target}: %w", err)
+	}
+	if p.Target == "" {
+		p.Target = p.Source[strings.LastIndexByte(p.Source, '.')+1:]
+	}
+	*m = Mapping(p)
+	return nil
+}
+
+// Names is a list of names that may be written as one string.
+type Names []string
+
+// UnmarshalJSON takes a string or an array of strings.
+func (n *Names) UnmarshalJSON(b []byte) error {
+	b = bytes.TrimSpace(b)
+	if len(b) > 0 && b[0] == '"' {
+		var s string
+		if err := json.Unmarshal(b, &s); err != nil {
+			return err
+		}
+		*n = Names{s}
+		return nil
+	}
+	var l []string
+	if err := json.Unmarshal(b, &l); err != nil {
+		return fmt.Errorf("want a string or an array of strings: %w", err)
+	}
+	*n = l
+	return nil
+}
+
+// Duration is a length of time, written in JSON as ISO 8601 ("PT2S") and read in that
+// form or in Go's ("2s").
+type Duration time.Duration
+
+// ParseDuration reads "PT2S" or "2s"; it refuses negative ones.
+func ParseDuration(s string) (time.Duration, error) {
+	var d time.Duration
+	if strings.HasPrefix(s, "P") {
+		iso, err := duration.Parse(s)
+		if err != nil {
+			return 0, fmt.Errorf("duration %q: want ISO 8601 (PT2S) or 2s", s)
+		}
+		d = iso.ToTimeDuration()
+	} else {
+		var err error
+		if d, err = time.ParseDuration(s); err != nil {
+			return 0, fmt.Errorf("duration %q: want ISO 8601 (PT2S) or 2s", s)
+		}
+	}
+	if d < 0 {
+		return 0, fmt.Errorf("duration %q is negative", s)
+	}
+	return d, nil
+}
+
+// MarshalJSON writes seconds, "PT1.5S".
+func (d Duration) MarshalJSON() ([]byte, error) {
+	b := append([]byte(nil), `"PT`...)
+	b = strconv.AppendFloat(b, time.Duration(d).Seconds(), 'f', -1, 64)
+	return append(b, `S"`...), nil
+}
+
+// UnmarshalJSON reads either form.
+func (d *Duration) UnmarshalJSON(b []byte) error {
+	var s string
+	if err := json.Unmarshal(b, &s); err != nil {
+		return fmt.Errorf("want a duration as a string, PT2S or 2s")
+	}
+	v, err := ParseDuration(s)
+	*d = Duration(v)
+	return err
+}
