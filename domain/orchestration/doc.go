@@ -1,0 +1,13 @@
+// Package orchestration is the state machine of an orchestration: a graph of
+// activities that may grow while it runs.
+//
+// A Start carries a Plan, the compiled definition. Activities whose dependencies are
+// done are requested; agents report one of five results; a completed activity may
+// spawn more. Depending on an activity means depending on all that it spawned, so a
+// join waits for a tree whose size nobody knew when it began. An orchestration always
+// ends: COMPLETED, ERROR or CANCELLED.
+//
+// State is where it stands, Decide answers commands, Evolve folds events, Follow says
+// what follows outside. Everything is linear in the size of the graph over its whole
+// life: readiness is a counter per node, never a scan.
+package orchestration

@@ -1,0 +1,182 @@
+package orchestration
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/waybill/waybill/domain/definition"
+)
+
+// Plan is a compiled definition: what an orchestration runs by. It never changes, so
+// all orchestrations of one version share it. Safe for concurrent use.
+type Plan struct {
+	def        definition.Orchestration
+	raw        json.RawMessage
+	index      map[string]int32
+	dependents [][]int32 // by activity: who waits for it
+	waits      []int32   // by activity: how many it waits for
+	aggregates bool      // has an activity of type aggregate
+}
+
+// AggregateType is the activity type whose request means that all retrieval is done
+// (state TRANSFERS_FINISHED).
+const AggregateType = "aggregate"
+
+// NewPlan compiles a definition that has passed definition.Validate. It refuses what it
+// could not run: duplicate ids, unknown dependencies, cycles.
+func NewPlan(def definition.Orchestration) (*Plan, error) {
+	raw, err := json.Marshal(def)
+	if err != nil {
+		return nil, fmt.Errorf("definition %s: %w", def.Type, err)
+	}
+	n := len(def.Activities)
+	if n > math.MaxInt32 {
+		return nil, fmt.Errorf("definition %s: %d activities", def.Type, n)
+	}
+	p := &Plan{def: def, raw: raw, index: make(map[string]int32, n), dependents: make([][]int32, n), waits: make([]int32, n)}
+	for i := range def.Activities {
+		a := &def.Activities[i]
+		if _, ok := p.index[a.ID]; ok {
+			return nil, fmt.Errorf("definition %s: activity %q is there twice", def.Type, a.ID)
+		}
+		p.index[a.ID] = int32(i) //nolint:gosec // bounded above
+		p.aggregates = p.aggregates || a.Type == AggregateType
+	}
+	for i := range def.Activities {
+		for _, d := range def.Activities[i].DependsOn {
+			j, ok := p.index[d]
+			if !ok {
+				return nil, fmt.Errorf("definition %s: activity %q depends on %q, which is not there", def.Type, def.Activities[i].ID, d)
+			}
+			p.dependents[j] = append(p.dependents[j], int32(i)) //nolint:gosec // bounded above
+			p.waits[i]++
+		}
+	}
+	return p, p.acyclic()
+}
+
+func (p *Plan) acyclic() error {
+	waits := append([]int32(nil), p.waits...)
+	var queue []int32
+	for i, w := range waits {
+		if w == 0 {
+			queue = append(queue, int32(i)) //nolint:gosec // bounded by NewPlan
+		}
+	}
+	seen := 0
+	for ; len(queue) > 0; seen++ {
+		i := queue[len(queue)-1]
+		queue = queue[:len(queue)-1]
+		for _, d := range p.dependents[i] {
+			if waits[d]--; waits[d] == 0 {
+				queue = append(queue, d)
+			}
+		}
+	}
+	if seen < len(waits) {
+		return fmt.Errorf("definition %s: its dependencies go in a circle", p.def.Type)
+	}
+	return nil
+}
+
+// Definition is the definition the plan was made from. The caller must not change it.
+func (p *Plan) Definition() *definition.Orchestration { return &p.def }
+
+// MarshalJSON writes the definition.
+func (p *Plan) MarshalJSON() ([]byte, error) { return p.raw, nil }
+
+// UnmarshalJSON compiles a definition. Whoever decodes many starts shares the plans of
+// equal ones instead.
+func (p *Plan) UnmarshalJSON(b []byte) error {
+	var def definition.Orchestration
+	if err := json.Unmarshal(b, &def); err != nil {
+		return err
+	}
+	q, err := NewPlan(def)
+	if err != nil {
+		return err
+	}
+	*p = *q
+	return nil
+}
+
+// Defaults of an orchestration and its activities, in this one place.
+const (
+	DefaultDeadline         = 30 * 24 * time.Hour // an orchestration always ends
+	DefaultActivityDeadline = 7 * 24 * time.Hour  // long enough for a person to answer
+	DefaultAttemptTimeout   = time.Hour           // heartbeats find the dead sooner
+	DefaultHeartbeatTimeout = 10 * time.Second    // architecture: Work
+	DefaultRetryLimit       = 5
+	DefaultBaseDelay        = time.Second
+	DefaultMaxDelay         = time.Minute
+	DefaultMaxNodes         = 100_000
+	DefaultMaxDepth         = 100
+	DefaultMaxOutputBytes   = 256 << 10
+	// firstOffer is how long unclaimed work lies before it is offered again; each further
+	// offer waits twice as long, up to lastOffer.
+	firstOffer = 30 * time.Second
+	lastOffer  = 10 * time.Minute
+)
+
+func orElse[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
+		return otherwise
+	}
+	return v
+}
+
+func (p *Plan) maxNodes() int  { return orElse(p.def.Limits.Nodes, DefaultMaxNodes) }
+func (p *Plan) maxDepth() int  { return orElse(p.def.Limits.Depth, DefaultMaxDepth) }
+func (p *Plan) maxOutput() int { return orElse(p.def.Limits.OutputBytes, DefaultMaxOutputBytes) }
+
+func heartbeatTimeout(a *definition.Activity) time.Duration {
+	return orElse(time.Duration(a.HeartbeatTimeout), DefaultHeartbeatTimeout)
+}
+
+func attemptTimeout(a *definition.Activity) time.Duration {
+	return orElse(time.Duration(a.AttemptTimeout), DefaultAttemptTimeout)
+}
+
+func activityDeadline(a *definition.Activity) time.Duration {
+	return orElse(time.Duration(a.Deadline), DefaultActivityDeadline)
+}
+
+func retryLimit(a *definition.Activity) int {
+	if a.Retry == nil || a.Retry.Limit == nil {
+		return DefaultRetryLimit
+	}
+	return *a.Retry.Limit
+}
+
+// backoff is how long the n-th failure of an activity waits: base·2^(n-1), at most the
+// maximum, less up to a quarter of it. The jitter comes from the work's ID, so that
+// deciding again waits as long.
+func backoff(a *definition.Activity, workID string, n int) time.Duration {
+	base, most := DefaultBaseDelay, DefaultMaxDelay
+	if a.Retry != nil {
+		base = orElse(time.Duration(a.Retry.BaseDelay), base)
+		most = orElse(time.Duration(a.Retry.MaxDelay), most)
+	}
+	d := most
+	if shift := n - 1; shift < 32 && base<<shift > 0 {
+		d = min(base<<shift, most)
+	}
+	return d - d/4*time.Duration(hash(workID, n)%1024)/1024
+}
+
+// hash is FNV-1a over the ID and the number.
+func hash(id string, n int) uint64 {
+	h := uint64(14695981039346656037)
+	for i := range len(id) {
+		h = (h ^ uint64(id[i])) * 1099511628211
+	}
+	h = (h ^ uint64(n)) * 1099511628211 //nolint:gosec // a count of failures
+	return h >> 20
+}
+
+// collected says whether a mapping's source is the list of an activity's subtree, and of which.
+func collected(source string) (string, bool) { return strings.CutSuffix(source, ".**") }
