@@ -1,0 +1,348 @@
+package embedded_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/waybill/waybill/internal/embedded"
+	"github.com/waybill/waybill/internal/embedded/embeddedtest"
+	"github.com/waybill/waybill/internal/embedded/internal/segment"
+	"github.com/waybill/waybill/internal/kafka"
+)
+
+func TestACleanStopKeepsEverythingAndTheNextStartHasNothingToHeal(t *testing.T) {
+	for _, fsync := range []bool{false, true} {
+		t.Run(fmt.Sprintf("fsync %t", fsync), func(t *testing.T) {
+			cfg := embedded.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0", Fsync: fsync}
+			b, cluster := open(t, cfg)
+			createTopics(t, cluster, "events")
+			commit(t, cluster, "a", record("events", 0, "one"))
+			stop(t, b)
+
+			b, cluster = open(t, cfg)
+			if b.Healed() != (embedded.Report{}) {
+				t.Errorf("a start after a clean stop healed: %+v", b.Healed())
+			}
+			wantRecords(t, cluster, "events", 0, "one")
+		})
+	}
+}
+
+func TestATornTransactionNeverComesBack(t *testing.T) {
+	dir, b, cluster := tornTransaction(t)
+	if h := b.Healed(); !h.Unclean || h.Aborted != 1 || h.Markers != 1 {
+		t.Errorf("one transaction lacked one marker, the start says %+v", h)
+	}
+	wantRecords(t, cluster, "events", 0, "one", "two")
+	wantRecords(t, cluster, "outputs", 0, "one")
+
+	// The next commit of the same producer is what brought such records back.
+	commit(t, cluster, "a", record("outputs", 0, "three"))
+	wantRecords(t, cluster, "outputs", 0, "one", "three")
+
+	stop(t, b)
+	b, cluster = open(t, embedded.Config{Dir: dir, Listen: "127.0.0.1:0"})
+	wantRecords(t, cluster, "outputs", 0, "one", "three")
+
+	// A kill makes the broker forget everything but the log.
+	stop(t, b)
+	forgetCleanStop(t, dir)
+	_, cluster = open(t, embedded.Config{Dir: dir, Listen: "127.0.0.1:0"})
+	wantRecords(t, cluster, "outputs", 0, "one", "three")
+}
+
+// tornTransaction commits "one" and "two" to two topics, tears the second commit, and
+// starts the broker again.
+func tornTransaction(t *testing.T) (string, *embedded.Broker, kafka.Config) {
+	t.Helper()
+	cfg := embedded.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0"}
+	b, cluster := open(t, cfg)
+	createTopics(t, cluster, "events", "outputs")
+	commit(t, cluster, "a", record("events", 0, "one"), record("outputs", 0, "one"))
+	commit(t, cluster, "a", record("events", 0, "two"), record("outputs", 0, "two"))
+	stop(t, b)
+	embeddedtest.CutLastMarker(t, cfg.Dir, "outputs", 0)
+	b, cluster = open(t, cfg)
+	return cfg.Dir, b, cluster
+}
+
+func TestABatchWhoseIndexEntryWasCutOffIsNotTakenForCommitted(t *testing.T) {
+	cfg := embedded.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0"}
+	b, cluster := open(t, cfg)
+	createTopics(t, cluster, "events")
+	commit(t, cluster, "a", record("events", 0, "one"))
+	abandon(t, cluster, "a", record("events", 0, "lost"))
+	stop(t, b)
+	cutLastIndexEntry(t, cfg.Dir, "events", 0)
+
+	b, cluster = open(t, cfg)
+	if h := b.Healed(); h.Aborted != 1 {
+		t.Errorf("one transaction was open, the start says %+v", h)
+	}
+	wantRecords(t, cluster, "events", 0, "one")
+	commit(t, cluster, "a", record("events", 0, "two"))
+	wantRecords(t, cluster, "events", 0, "one", "two")
+}
+
+func TestATransactionOpenAtACleanStopIsAbortedByAKillAfterwards(t *testing.T) {
+	cfg := embedded.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0"}
+	b, cluster := open(t, cfg)
+	createTopics(t, cluster, "events")
+	commit(t, cluster, "a", record("events", 0, "one"))
+	abandon(t, cluster, "a", record("events", 0, "lost"))
+	stop(t, b)
+	forgetCleanStop(t, cfg.Dir)
+	if err := os.Remove(filepath.Join(cfg.Dir, "session_state.json")); err != nil {
+		t.Fatal(err) // a start removes it, and only a clean stop writes it
+	}
+
+	b, cluster = open(t, cfg)
+	if h := b.Healed(); h.Aborted != 1 {
+		t.Errorf("one transaction was open, the start says %+v", h)
+	}
+	wantRecords(t, cluster, "events", 0, "one")
+	stop(t, b)
+	_, cluster = open(t, cfg)
+	wantRecords(t, cluster, "events", 0, "one")
+}
+
+func TestABatchThatIsCutShortIsDropped(t *testing.T) {
+	cfg := embedded.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0"}
+	b, cluster := open(t, cfg)
+	createTopics(t, cluster, "events")
+	commit(t, cluster, "a", record("events", 0, "one"))
+	commit(t, cluster, "a", record("events", 0, "two"))
+	stop(t, b)
+	path := lastSegment(t, cfg.Dir, "events", 0)
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, info.Size()-3); err != nil {
+		t.Fatal(err)
+	}
+
+	b, cluster = open(t, cfg)
+	if h := b.Healed(); h.Aborted != 1 {
+		t.Errorf("the last commit was cut short, the start says %+v", h)
+	}
+	commit(t, cluster, "a", record("events", 0, "three"))
+	wantRecords(t, cluster, "events", 0, "one", "three")
+}
+
+func TestADirectoryInUseIsSaidInOneLineWithTheProcess(t *testing.T) {
+	dir := t.TempDir()
+	open(t, embedded.Config{Dir: dir, Listen: "127.0.0.1:0"})
+	_, err := embedded.Start(t.Context(), embedded.Config{Dir: dir, Listen: "127.0.0.1:0"})
+	wantError(t, err, fmt.Sprintf("data directory %s is in use by process %d: stop that process or name another directory with --data", dir, os.Getpid()))
+}
+
+func TestAPortInUseIsSaidInOneLineWithTheFlag(t *testing.T) {
+	b, _ := open(t, embedded.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
+	dir := t.TempDir()
+	_, err := embedded.Start(t.Context(), embedded.Config{Dir: dir, Listen: b.Addr()})
+	wantError(t, err, b.Addr()+" is in use by another program: choose another address with --kafka-listen host:port (port 0 takes a free one)")
+	// The directory is free again.
+	open(t, embedded.Config{Dir: dir, Listen: "127.0.0.1:0"})
+}
+
+func TestAnAddressThatClientsCannotConnectToIsRefused(t *testing.T) {
+	for _, listen := range []string{"0.0.0.0:9092", ":9092", "[::]:9092"} {
+		_, err := embedded.Start(t.Context(), embedded.Config{Dir: t.TempDir(), Listen: listen})
+		wantError(t, err, "--kafka-listen "+listen+": clients are told to connect to this address, so it must name one host")
+	}
+}
+
+func TestItHealsInFakeTime(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		var network kfake.VirtualNetwork
+		cfg := embedded.Config{Dir: dir, Listen: "127.0.0.1:9092", ListenFn: network.Listen}
+		start := func() (*embedded.Broker, kafka.Config) {
+			b, cluster := open(t, cfg)
+			cluster.Dial = network.DialContext
+			return b, cluster
+		}
+		b, cluster := start()
+		createTopics(t, cluster, "events")
+		commit(t, cluster, "a", record("events", 0, "one"))
+		stop(t, b)
+		embeddedtest.CutLastMarker(t, dir, "events", 0)
+		b, cluster = start()
+		if b.Healed().Aborted != 1 {
+			t.Errorf("one transaction was torn, the start says %+v", b.Healed())
+		}
+		wantRecords(t, cluster, "events", 0)
+	})
+}
+
+func TestAProducerFromBeforeAKillIsFenced(t *testing.T) {
+	cfg := embedded.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0"}
+	b, cluster := open(t, cfg)
+	cfg.Listen = b.Addr()
+	createTopics(t, cluster, "events")
+	commit(t, cluster, "a", record("events", 0, "one"))
+	cl := abandon(t, cluster, "a", record("events", 0, "lost"))
+	stop(t, b)
+	forgetCleanStop(t, cfg.Dir)
+	open(t, cfg)
+	// The broker has aborted it; it must not call that a commit.
+	if err := cl.EndTransaction(t.Context(), kgo.TryCommit); err == nil {
+		t.Error("a commit was acknowledged that the broker had aborted")
+	}
+	wantRecords(t, cluster, "events", 0, "one")
+}
+
+// What the tests above are written with.
+
+func open(t *testing.T, cfg embedded.Config) (*embedded.Broker, kafka.Config) {
+	t.Helper()
+	b, err := embedded.Start(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stop(t, b) })
+	return b, kafka.Config{Brokers: []string{b.Addr()}, Embedded: true}
+}
+
+func stop(t *testing.T, b *embedded.Broker) {
+	t.Helper()
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// forgetCleanStop makes the last stop of a broker a kill.
+func forgetCleanStop(t *testing.T, dir string) {
+	t.Helper()
+	if err := os.Remove(filepath.Join(dir, "clean-stop")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func lastSegment(t *testing.T, dir, topic string, partition int32) string {
+	t.Helper()
+	paths, err := segment.Partition{Dir: segment.Dir(dir, topic, partition)}.Segments()
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no segments: %v", err)
+	}
+	return paths[len(paths)-1]
+}
+
+// cutLastIndexEntry is a kill between the write of a batch and that of its entry.
+func cutLastIndexEntry(t *testing.T, dir, topic string, partition int32) {
+	t.Helper()
+	path := segment.IndexOf(lastSegment(t, dir, topic, partition))
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, info.Size()-segment.EntryBytes); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func client(t *testing.T, cluster kafka.Config, opts ...kgo.Opt) *kgo.Client {
+	t.Helper()
+	cl, err := cluster.NewClient(append([]kgo.Opt{kgo.RecordPartitioner(kgo.ManualPartitioner())}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	return cl
+}
+
+func createTopics(t *testing.T, cluster kafka.Config, topics ...string) {
+	t.Helper()
+	cl := client(t, cluster)
+	defer cl.Close()
+	if _, err := kadm.NewClient(cl).CreateTopics(t.Context(), 2, -1, nil, topics...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func record(topic string, partition int32, value string) *kgo.Record {
+	return &kgo.Record{Topic: topic, Partition: partition, Value: []byte(value)}
+}
+
+// abandon produces records in a transaction of the ID and leaves it open.
+func abandon(t *testing.T, cluster kafka.Config, id string, records ...*kgo.Record) *kgo.Client {
+	t.Helper()
+	cl := client(t, cluster, kgo.TransactionalID(id), kgo.TransactionTimeout(10*time.Second))
+	if err := cl.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cl.ProduceSync(t.Context(), records...).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	return cl
+}
+
+func commit(t *testing.T, cluster kafka.Config, id string, records ...*kgo.Record) {
+	t.Helper()
+	cl := abandon(t, cluster, id, records...)
+	defer cl.Close()
+	if err := cl.EndTransaction(t.Context(), kgo.TryCommit); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantRecords checks what a reader of committed records finds in a partition.
+func wantRecords(t *testing.T, cluster kafka.Config, topic string, partition int32, want ...string) {
+	t.Helper()
+	if got := committed(t, cluster, topic, partition); !slices.Equal(got, want) {
+		t.Errorf("partition %d of %s holds %q, want %q", partition, topic, got, want)
+	}
+}
+
+const ending = "the end"
+
+// committed reads a partition from its start to its end. The end is a record of its
+// own, since markers and aborted records cannot be seen; endings of other calls are
+// passed over.
+func committed(t *testing.T, cluster kafka.Config, topic string, partition int32) []string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	cl := client(t, cluster, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{
+		topic: {partition: kgo.NewOffset().AtStart()},
+	}))
+	defer cl.Close()
+	end, err := cl.ProduceSync(ctx, record(topic, partition, ending)).First()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for {
+		fetches := cl.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			t.Fatalf("partition %d of %s ends after %d records, before offset %d: %v", partition, topic, len(got), end.Offset, err)
+		}
+		for _, r := range fetches.Records() {
+			if r.Offset == end.Offset {
+				return got
+			}
+			if string(r.Value) != ending {
+				got = append(got, string(r.Value))
+			}
+		}
+	}
+}
+
+func wantError(t *testing.T, err error, want string) {
+	t.Helper()
+	if err == nil || err.Error() != want || strings.Contains(err.Error(), "\n") {
+		t.Errorf("the error is %v, want %s", err, want)
+	}
+}
