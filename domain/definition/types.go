@@ -58,6 +58,8 @@ type Activity struct {
 const (
 	OnErrorFail     = "fail"
 	OnErrorContinue = "continue"
+	// OnErrorPartial continues where the start asked for partial results.
+	OnErrorPartial = "partial"
 )
 
 // Retry bounds how often passing faults are tried again: the n-th failure waits

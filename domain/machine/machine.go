@@ -93,6 +93,7 @@ type Effect interface{ effect() }
 type Work struct {
 	ID            string          `json:"workId"`
 	Attempt       int             `json:"attempt"`
+	Offer         int             `json:"offer,omitempty"` // of this attempt, from 1
 	Aggregate     string          `json:"aggregate"`   // aggregate type that asked: reports go to its commands
 	AggregateID   string          `json:"aggregateId"` // key of the reports
 	Run           int             `json:"run"`

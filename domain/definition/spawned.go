@@ -1,0 +1,48 @@
+package definition
+
+import (
+	"bytes"
+	"fmt"
+)
+
+// maxIDBytes bounds an activity's id, which stands in URLs and keys.
+const maxIDBytes = 200
+
+// CheckSpawned says what is wrong with an activity that another one spawned: an id that
+// is missing or does not fit into a URL, no type, a `with` that is no object, an unknown
+// onError. Dependencies are for the graph to check.
+func CheckSpawned(a *Activity) error {
+	if err := CheckID(a.ID); err != nil {
+		return fmt.Errorf("a spawned activity: %w", err)
+	}
+	if a.Type == "" {
+		return fmt.Errorf("spawned activity %s has no type", a.ID)
+	}
+	if w := bytes.TrimSpace(a.With); len(w) > 0 && w[0] != '{' {
+		return fmt.Errorf("spawned activity %s: with is not an object", a.ID)
+	}
+	switch a.OnError {
+	case "", OnErrorFail, OnErrorContinue, OnErrorPartial:
+		return nil
+	}
+	return fmt.Errorf("spawned activity %s: onError %q is none of fail, continue, partial", a.ID, a.OnError)
+}
+
+// CheckID refuses an activity id that is empty, too long, or has other characters than
+// letters, digits, '-', '_' and '~': it stands in URLs, and a dot would read as a path.
+func CheckID(id string) error {
+	if id == "" {
+		return fmt.Errorf("the id is empty")
+	}
+	if len(id) > maxIDBytes {
+		return fmt.Errorf("the id has %d bytes, over the limit of %d", len(id), maxIDBytes)
+	}
+	for _, c := range id {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_', c == '~':
+		default:
+			return fmt.Errorf("the id %q has the character %q; letters, digits, '-', '_' and '~' fit", id, c)
+		}
+	}
+	return nil
+}

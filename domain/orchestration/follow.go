@@ -1,0 +1,121 @@
+package orchestration
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/waybill/waybill/domain/machine"
+)
+
+// Wire names of the completions.
+const (
+	CompletedType = "orchestration.completed.v1"
+	FailedType    = "orchestration.failed.v1"
+	CancelledType = "orchestration.cancelled.v1"
+)
+
+// Completion is the value of a completion: how a run ended (interfaces: Subscribe).
+type Completion struct {
+	ID        string            `json:"id"`
+	Type      string            `json:"type"`
+	Run       int               `json:"run"`
+	State     Phase             `json:"state"`
+	Output    json.RawMessage   `json:"output,omitempty"`
+	Error     *Failure          `json:"error,omitempty"`
+	Failures  []Failure         `json:"failures,omitempty"`
+	Reason    string            `json:"reason,omitempty"`
+	StartedAt time.Time         `json:"startedAt"`
+	EndedAt   time.Time         `json:"endedAt"`
+	Labels    map[string]string `json:"labels"`
+}
+
+// Follow is what follows outside from an event decided at at, given the State before it.
+// It is a pure function of the log, so it can be derived again after a crash, with the
+// same IDs.
+func (s State) Follow(at time.Time, e Event) []machine.Effect {
+	if s.g == nil {
+		return nil
+	}
+	switch e := e.(type) {
+	case Requested:
+		return s.work(at, e.ActivityID, e.Attempt, 1, e.WorkID, e.Deadline)
+	case Offered:
+		if i, ok := s.g.find(e.ActivityID); ok {
+			return s.work(at, e.ActivityID, e.Attempt, e.Offer, e.WorkID, s.g.nodes[i].deadline)
+		}
+	case Retrying:
+		return s.abandoned(e.ActivityID, e.Error)
+	case Failed:
+		return s.abandoned(e.ActivityID, e.Error)
+	case Ended:
+		return s.end(at, e)
+	case Started, Claimed, Extended, Waited, Scheduled, Completed, TransfersFinished:
+	}
+	return nil
+}
+
+func (s State) work(at time.Time, activityID string, attempt, offer int, workID string, deadline time.Time) []machine.Effect {
+	i, ok := s.g.find(activityID)
+	if !ok {
+		return nil
+	}
+	n := &s.g.nodes[i]
+	if t := at.Add(attemptTimeout(n.def)); t.Before(deadline) {
+		deadline = t
+	}
+	return []machine.Effect{machine.Work{
+		ID: workID, Attempt: attempt, Offer: offer, Aggregate: "orchestration", AggregateID: s.id, Run: s.run,
+		ActivityID: n.id(), Type: n.def.Type, Discriminator: n.def.Discriminator,
+		Input: view{g: s.g, last: -1}.input(n.def), State: n.state, RequestedAt: at, Deadline: deadline,
+		HeartbeatTimeout: heartbeatTimeout(n.def).Milliseconds(),
+	}}
+}
+
+// abandoned tells the agents that an attempt the machine gave up on is no longer wanted.
+func (s State) abandoned(activityID string, f Failure) []machine.Effect {
+	switch f.Step {
+	case "deadline", "lease", "attempt", "wait":
+	default:
+		return nil
+	}
+	i, ok := s.g.find(activityID)
+	if !ok {
+		return nil
+	}
+	return s.g.nodes[i].cancel(nil, f.Message)
+}
+
+func (n *node) cancel(effects []machine.Effect, reason string) []machine.Effect {
+	if n.phase != Ready && n.phase != Running && n.phase != Waiting {
+		return effects
+	}
+	return append(effects, machine.CancelWork{ID: n.workID, Attempt: int(n.attempt), Type: n.def.Type, Reason: reason})
+}
+
+func (s State) end(at time.Time, e Ended) []machine.Effect {
+	typ := CompletedType
+	switch e.State {
+	case OrchError:
+		typ = FailedType
+	case OrchCancelled:
+		typ = CancelledType
+	case Initial, InProgress, TransfersDone, OrchCompleted:
+	}
+	labels := s.g.labels
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	effects := []machine.Effect{machine.Completion{
+		ID: machine.ID("completion", "orchestration", s.id, itoa(s.run)), Type: typ,
+		Value: Completion{
+			ID: s.id, Type: s.g.typ, Run: s.run, State: e.State, Output: e.Output, Error: e.Error, Failures: e.Failures,
+			Reason: e.Reason, StartedAt: s.g.startedAt, EndedAt: at, Labels: labels,
+		},
+	}}
+	if s.g.open > 0 && e.State != OrchCompleted {
+		for i := range s.g.nodes {
+			effects = s.g.nodes[i].cancel(effects, "the orchestration is "+e.State.String())
+		}
+	}
+	return effects
+}

@@ -1,0 +1,228 @@
+package orchestration
+
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+	"strings"
+
+	"github.com/waybill/waybill/domain/definition"
+)
+
+// view is what mappings and templates see: the orchestration's input and the outputs so
+// far. last is an activity that has just ended with output, not yet folded in; -1: none.
+type view struct {
+	g      *graph
+	last   int32
+	output json.RawMessage
+}
+
+func (v view) outputOf(i int32) json.RawMessage {
+	if i == v.last {
+		return v.output
+	}
+	return v.g.nodes[i].output
+}
+
+// input is what an activity works on: its literals and templates, and its inputs over
+// them; nil where it has none of either.
+func (v view) input(a *definition.Activity) json.RawMessage {
+	with := a.With
+	if bytes.Contains(with, []byte("{{")) {
+		with = v.fill(with)
+	}
+	if len(a.Inputs) == 0 {
+		return with
+	}
+	m := map[string]json.RawMessage{}
+	if len(with) > 0 {
+		// Definitions and spawned activities were checked: with is an object.
+		_ = json.Unmarshal(with, &m)
+	}
+	v.put(m, a.Inputs)
+	return object(m)
+}
+
+// mapped is an object made from mappings; nil where there are none.
+func (v view) mapped(l []definition.Mapping) json.RawMessage {
+	if len(l) == 0 {
+		return nil
+	}
+	m := map[string]json.RawMessage{}
+	v.put(m, l)
+	return object(m)
+}
+
+func (v view) put(m map[string]json.RawMessage, l []definition.Mapping) {
+	for _, x := range l {
+		if value := v.lookup(x.Source); value != nil {
+			m[x.Target] = value
+		}
+	}
+}
+
+// object encodes with sorted keys, so that deriving it again gives the same bytes.
+func object(m map[string]json.RawMessage) json.RawMessage {
+	b, err := json.Marshal(m)
+	if err != nil {
+		return json.RawMessage("{}") // every value was read as JSON
+	}
+	return b
+}
+
+// lookup finds a source; nil where there is no such value.
+func (v view) lookup(source string) json.RawMessage {
+	if id, ok := collected(source); ok {
+		if i, ok := v.g.find(id); ok {
+			return v.subtree(i)
+		}
+		return nil
+	}
+	head, rest, dotted := strings.Cut(source, ".")
+	if !dotted {
+		if value := walk(v.g.input, head); value != nil {
+			return value
+		}
+		if i, ok := v.g.find(head); ok {
+			return v.outputOf(i)
+		}
+		return nil
+	}
+	if i, ok := v.g.find(head); ok {
+		return walk(v.outputOf(i), rest)
+	}
+	if head == "input" {
+		if value := walk(v.g.input, rest); value != nil {
+			return value
+		}
+	}
+	return walk(v.g.input, source)
+}
+
+// walk follows a dotted path through objects and arrays.
+func walk(value json.RawMessage, path string) json.RawMessage {
+	for path != "" && len(value) > 0 {
+		var head string
+		head, path, _ = strings.Cut(path, ".")
+		if b := bytes.TrimSpace(value); len(b) > 0 && b[0] == '[' {
+			var l []json.RawMessage
+			k, err := strconv.Atoi(head)
+			if json.Unmarshal(b, &l) != nil || err != nil || k < 0 || k >= len(l) {
+				return nil
+			}
+			value = l[k]
+			continue
+		}
+		var m map[string]json.RawMessage
+		if json.Unmarshal(value, &m) != nil {
+			return nil
+		}
+		value = m[head]
+	}
+	return value
+}
+
+// subtree lists an activity and all it spawned, depth first in the order of spawning,
+// each once: [{id, name, state, output}].
+func (v view) subtree(root int32) json.RawMessage {
+	b := []byte{'['}
+	seen := make(map[int32]struct{})
+	stack := []int32{root}
+	for len(stack) > 0 {
+		i := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if _, ok := seen[i]; ok {
+			continue
+		}
+		seen[i] = struct{}{}
+		if len(b) > 1 {
+			b = append(b, ',')
+		}
+		b = v.appendNode(b, i)
+		for k := len(v.g.nodes[i].children) - 1; k >= 0; k-- {
+			stack = append(stack, v.g.nodes[i].children[k])
+		}
+	}
+	return append(b, ']')
+}
+
+func (v view) appendNode(b []byte, i int32) []byte {
+	n := &v.g.nodes[i]
+	str := func(s string) []byte { q, _ := json.Marshal(s); return q } // a string always encodes
+	b = append(append(b, `{"id":`...), str(n.id())...)
+	b = append(append(b, `,"name":`...), str(n.name())...)
+	b = append(append(b, `,"state":`...), str(n.phase.String())...)
+	if out := v.outputOf(i); len(out) > 0 {
+		b = append(append(b, `,"output":`...), out...)
+	}
+	return append(b, '}')
+}
+
+// fill replaces the templates in every string of a JSON value. A string that is one
+// template keeps the type of what it names; one that names nothing becomes null, or
+// nothing within a longer string.
+func (v view) fill(raw json.RawMessage) json.RawMessage {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	var x any
+	if dec.Decode(&x) != nil {
+		return raw
+	}
+	b, err := json.Marshal(v.fillValue(x))
+	if err != nil {
+		return raw
+	}
+	return b
+}
+
+func (v view) fillValue(x any) any {
+	switch x := x.(type) {
+	case map[string]any:
+		for k := range x {
+			x[k] = v.fillValue(x[k])
+		}
+		return x
+	case []any:
+		for k := range x {
+			x[k] = v.fillValue(x[k])
+		}
+		return x
+	case string:
+		return v.fillString(x)
+	}
+	return x
+}
+
+func (v view) fillString(s string) any {
+	if name, ok := strings.CutPrefix(s, "{{"); ok {
+		if name, ok = strings.CutSuffix(name, "}}"); ok && !strings.Contains(name, "}}") {
+			if value := v.lookup(strings.TrimSpace(name)); value != nil {
+				return value
+			}
+			return nil
+		}
+	}
+	var b strings.Builder
+	for {
+		before, rest, ok := strings.Cut(s, "{{")
+		name, after, closed := strings.Cut(rest, "}}")
+		b.WriteString(before)
+		if !ok || !closed {
+			if ok {
+				b.WriteString("{{" + rest)
+			}
+			return b.String()
+		}
+		b.WriteString(plain(v.lookup(strings.TrimSpace(name))))
+		s = after
+	}
+}
+
+// plain is a value as it reads within a text: a string without its quotes.
+func plain(value json.RawMessage) string {
+	var s string
+	if json.Unmarshal(value, &s) == nil {
+		return s
+	}
+	return string(value)
+}
