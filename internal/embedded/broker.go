@@ -173,6 +173,9 @@ func (b *Broker) retain() {
 	}
 }
 
+// Dir is the data directory.
+func (b *Broker) Dir() string { return b.dir }
+
 // Addr is the address, host:port, at which clients reach the broker.
 func (b *Broker) Addr() string { return b.addr }
 

@@ -2,9 +2,9 @@ package embedded_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/waybill/waybill/internal/embedded"
 	"github.com/waybill/waybill/internal/embedded/embeddedtest"
@@ -56,9 +58,7 @@ func TestATornTransactionNeverComesBack(t *testing.T) {
 	wantRecords(t, cluster, "outputs", 0, "one", "three")
 
 	// A kill makes the broker forget everything but the log.
-	stop(t, b)
-	forgetCleanStop(t, dir)
-	_, cluster = open(t, embedded.Config{Dir: dir, Listen: "127.0.0.1:0"})
+	_, cluster = open(t, killed(t, dir))
 	wantRecords(t, cluster, "outputs", 0, "one", "three")
 }
 
@@ -83,7 +83,7 @@ func TestABatchWhoseIndexEntryWasCutOffIsNotTakenForCommitted(t *testing.T) {
 	createTopics(t, cluster, "events")
 	commit(t, cluster, "a", record("events", 0, "one"))
 	abandon(t, cluster, "a", record("events", 0, "lost"))
-	stop(t, b)
+	cfg = killed(t, cfg.Dir)
 	cutLastIndexEntry(t, cfg.Dir, "events", 0)
 
 	b, cluster = open(t, cfg)
@@ -102,10 +102,8 @@ func TestATransactionOpenAtACleanStopIsAbortedByAKillAfterwards(t *testing.T) {
 	commit(t, cluster, "a", record("events", 0, "one"))
 	abandon(t, cluster, "a", record("events", 0, "lost"))
 	stop(t, b)
-	forgetCleanStop(t, cfg.Dir)
-	if err := os.Remove(filepath.Join(cfg.Dir, "session_state.json")); err != nil {
-		t.Fatal(err) // a start removes it, and only a clean stop writes it
-	}
+	open(t, cfg)
+	cfg = killed(t, cfg.Dir)
 
 	b, cluster = open(t, cfg)
 	if h := b.Healed(); h.Aborted != 1 {
@@ -187,21 +185,48 @@ func TestItHealsInFakeTime(t *testing.T) {
 	})
 }
 
-func TestAProducerFromBeforeAKillIsFenced(t *testing.T) {
-	cfg := embedded.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0"}
-	b, cluster := open(t, cfg)
-	cfg.Listen = b.Addr()
+func TestACommitThatAKillUndidIsNotAcknowledgedAfterwards(t *testing.T) {
+	b, cluster := open(t, embedded.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
 	createTopics(t, cluster, "events")
 	commit(t, cluster, "a", record("events", 0, "one"))
 	cl := abandon(t, cluster, "a", record("events", 0, "lost"))
+	cfg := killed(t, b.Dir())
+	cfg.Listen = b.Addr()
 	stop(t, b)
-	forgetCleanStop(t, cfg.Dir)
-	open(t, cfg)
-	// The broker has aborted it; it must not call that a commit.
-	if err := cl.EndTransaction(t.Context(), kgo.TryCommit); err == nil {
-		t.Error("a commit was acknowledged that the broker had aborted")
+	_, cluster = open(t, cfg)
+	if err := cl.EndTransaction(t.Context(), kgo.TryCommit); !errors.Is(err, kerr.ProducerFenced) {
+		t.Errorf("the commit that a kill undid is answered %v, want %v", err, kerr.ProducerFenced)
 	}
 	wantRecords(t, cluster, "events", 0, "one")
+}
+
+func TestACommitOfNothingButOffsetsThatAKillUndidIsNotAcknowledgedAfterwards(t *testing.T) {
+	b, cluster := open(t, embedded.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
+	createTopics(t, cluster, "events")
+	commit(t, cluster, "a", record("events", 0, "one"))
+	cl := client(t, cluster, kgo.TransactionalID("a"), kgo.TransactionTimeout(10*time.Second))
+	id, epoch, err := cl.ProducerID(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	offsets := kmsg.NewPtrAddOffsetsToTxnRequest()
+	offsets.TransactionalID, offsets.ProducerID, offsets.ProducerEpoch, offsets.Group = "a", id, epoch, "readers"
+	if resp, err := offsets.RequestWith(t.Context(), cl); err != nil || resp.ErrorCode != 0 {
+		t.Fatal(err, kerr.ErrorForCode(resp.ErrorCode))
+	}
+	cfg := killed(t, b.Dir())
+	cfg.Listen = b.Addr()
+	stop(t, b)
+	open(t, cfg)
+	end := kmsg.NewPtrEndTxnRequest()
+	end.TransactionalID, end.ProducerID, end.ProducerEpoch, end.Commit = "a", id, epoch, true
+	resp, err := end.RequestWith(t.Context(), cl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := kerr.ErrorForCode(resp.ErrorCode); !errors.Is(err, kerr.ProducerFenced) {
+		t.Errorf("the commit that a kill undid is answered %v, want %v", err, kerr.ProducerFenced)
+	}
 }
 
 // What the tests above are written with.
@@ -223,12 +248,14 @@ func stop(t *testing.T, b *embedded.Broker) {
 	}
 }
 
-// forgetCleanStop makes the last stop of a broker a kill.
-func forgetCleanStop(t *testing.T, dir string) {
+// killed is what a kill at this moment would leave of the broker that runs on dir.
+func killed(t *testing.T, dir string) embedded.Config {
 	t.Helper()
-	if err := os.Remove(filepath.Join(dir, "clean-stop")); err != nil {
+	left := t.TempDir()
+	if err := os.CopyFS(left, os.DirFS(dir)); err != nil {
 		t.Fatal(err)
 	}
+	return embedded.Config{Dir: left, Listen: "127.0.0.1:0"}
 }
 
 func lastSegment(t *testing.T, dir, topic string, partition int32) string {

@@ -2,7 +2,6 @@ package embedded
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -55,12 +54,12 @@ func repairPartition(p segment.Partition) ([]openTransaction, error) {
 		damaged = damaged || !index || !whole
 	}
 	if damaged || len(open) > 0 {
-		err = os.Remove(p.Snapshot())
-	} else {
-		err = dropUnstableSnapshot(p)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+		// If a snapshot fits the files, the broker believes it and does not look for
+		// open transactions itself: the marker would then close what it has never heard
+		// of, without hiding it.
+		if err := os.Remove(p.Snapshot()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
 	}
 	list := make([]openTransaction, 0, len(open))
 	for _, o := range open {
@@ -98,21 +97,4 @@ func repairSegment(p segment.Partition, path string, open map[int64]openTransact
 		return true, end == size, nil
 	}
 	return false, end == size, segment.ReplaceFile(segment.IndexOf(path), want)
-}
-
-// dropUnstableSnapshot removes a snapshot that was taken while a transaction was open.
-// The broker would believe it, and hide everything behind that transaction for ever.
-func dropUnstableSnapshot(p segment.Partition) error {
-	raw, err := os.ReadFile(p.Snapshot())
-	if err != nil {
-		return err
-	}
-	var snapshot struct {
-		HighWatermark    int64 `json:"high_watermark"`
-		LastStableOffset int64 `json:"last_stable_offset"`
-	}
-	if json.Unmarshal(raw, &snapshot) == nil && snapshot.HighWatermark == snapshot.LastStableOffset {
-		return nil
-	}
-	return os.Remove(p.Snapshot())
 }
