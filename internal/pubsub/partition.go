@@ -1,0 +1,219 @@
+package pubsub
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// What a partition whose reader is slow may hold in memory before it is no longer
+// fetched: enough to keep a quick reader busy during a fetch. One more fetch may already
+// be on its way.
+const (
+	maxQueuedRecords = 4096
+	maxQueuedBytes   = 2 << 20
+)
+
+var errForeignMessage = errors.New("the Unmarshaler returned no message made with message.NewMessage")
+
+// partition delivers the records of one partition in order, one at a time.
+//
+// It ends in two steps: when delivering ends, nothing new is delivered; when abandoned is
+// closed, the Ack of the message that is out is no longer waited for.
+type partition struct {
+	sub *subscription
+	id  int32
+
+	delivering context.Context
+	quit       context.CancelFunc
+	abandoned  chan struct{}
+	done       chan struct{} // closed when the partition has ended
+
+	// messages is what the messages' contexts descend from.
+	messages context.Context
+	cancel   context.CancelFunc
+
+	queueMu sync.Mutex
+	queue   []*kgo.Record
+	bytes   int
+	paused  bool
+	wake    chan struct{}
+}
+
+func newPartition(s *subscription, id int32) *partition {
+	p := &partition{
+		sub:       s,
+		id:        id,
+		abandoned: make(chan struct{}),
+		done:      make(chan struct{}),
+		wake:      make(chan struct{}, 1),
+	}
+	p.delivering, p.quit = context.WithCancel(s.reading)
+	p.messages, p.cancel = context.WithCancel(s.ctx)
+	return p
+}
+
+// finish ends partitions and returns when they have ended, having waited for Acks for
+// the duration of drain.
+func finish(ps []*partition, drain time.Duration) {
+	for _, p := range ps {
+		p.quit()
+	}
+	if drain > 0 {
+		timer := time.NewTimer(drain)
+		defer timer.Stop()
+		awaitAll(ps, timer.C)
+	}
+	for _, p := range ps {
+		close(p.abandoned)
+		p.cancel()
+	}
+	for _, p := range ps {
+		<-p.done
+	}
+}
+
+func awaitAll(ps []*partition, timeout <-chan time.Time) {
+	for _, p := range ps {
+		select {
+		case <-p.done:
+		case <-timeout:
+			return
+		}
+	}
+}
+
+// push queues records. It is called by the poller alone and never waits.
+func (p *partition) push(recs []*kgo.Record) {
+	p.queueMu.Lock()
+	p.queue = append(p.queue, recs...)
+	for _, r := range recs {
+		p.bytes += size(r)
+	}
+	if !p.paused && (len(p.queue) > maxQueuedRecords || p.bytes > maxQueuedBytes) {
+		p.paused = true
+		p.sub.client.PauseFetchPartitions(map[string][]int32{p.sub.topic: {p.id}})
+	}
+	p.queueMu.Unlock()
+	select {
+	case p.wake <- struct{}{}:
+	default: // it is awake, or about to be
+	}
+}
+
+// next takes the oldest queued record, waiting for one; nil when delivering has ended.
+func (p *partition) next() *kgo.Record {
+	for {
+		if p.delivering.Err() != nil {
+			return nil
+		}
+		if rec := p.pop(); rec != nil {
+			return rec
+		}
+		select {
+		case <-p.wake:
+		case <-p.delivering.Done():
+		}
+	}
+}
+
+func (p *partition) pop() *kgo.Record {
+	p.queueMu.Lock()
+	defer p.queueMu.Unlock()
+	if len(p.queue) == 0 {
+		return nil
+	}
+	rec := p.queue[0]
+	p.queue[0] = nil // the rest of the array lives on
+	p.queue = p.queue[1:]
+	p.bytes -= size(rec)
+	if p.paused && len(p.queue) <= maxQueuedRecords/2 && p.bytes <= maxQueuedBytes/2 {
+		p.paused = false
+		p.sub.client.ResumeFetchPartitions(map[string][]int32{p.sub.topic: {p.id}})
+	}
+	return rec
+}
+
+func size(r *kgo.Record) int { return len(r.Key) + len(r.Value) }
+
+func (p *partition) run() {
+	defer close(p.done)
+	defer p.cancel()
+	defer p.quit()
+	for {
+		rec := p.next()
+		if rec == nil || !p.handle(rec) {
+			return
+		}
+		p.sub.client.MarkCommitRecords(rec)
+	}
+}
+
+// handle delivers a record until it is acked; false if the partition ended before.
+func (p *partition) handle(rec *kgo.Record) bool {
+	for nacks := 1; ; nacks++ {
+		switch p.attempt(rec) {
+		case acked:
+			return true
+		case stopped:
+			return false
+		case nacked:
+			if !pause(p.delivering, p.sub.cfg.Backoff(nacks)) {
+				return false
+			}
+		}
+	}
+}
+
+type outcome int
+
+const (
+	acked outcome = iota
+	nacked
+	stopped
+)
+
+func (p *partition) attempt(rec *kgo.Record) outcome {
+	msg, err := p.sub.cfg.Unmarshaler.Unmarshal(rec)
+	if err == nil && (msg == nil || msg.Acked() == nil || msg.Nacked() == nil) {
+		err = errForeignMessage
+	}
+	if err == nil {
+		return p.deliver(msg, rec)
+	}
+	if p.sub.cfg.Undecodable != nil {
+		if err = p.sub.cfg.Undecodable(p.messages, rec, err); err == nil {
+			return acked
+		}
+	}
+	p.sub.report("decode", rec.Partition, rec.Offset, err)
+	return nacked
+}
+
+func (p *partition) deliver(msg *message.Message, rec *kgo.Record) outcome {
+	ctx, cancel := context.WithCancel(recordContext{p.messages, rec})
+	defer cancel()
+	msg.SetContext(ctx)
+	select {
+	case p.sub.out <- msg:
+	case <-p.delivering.Done():
+		return stopped
+	}
+	select {
+	case <-msg.Acked():
+		return acked
+	case <-msg.Nacked():
+		return nacked
+	case <-p.abandoned:
+	}
+	select {
+	case <-msg.Acked(): // both at once: an Ack in time is never dropped
+		return acked
+	default:
+		return stopped
+	}
+}

@@ -1,0 +1,111 @@
+package pubsub
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/waybill/waybill/internal/kafka"
+)
+
+// defaultPublishTimeout outlasts the restart of a broker or an election, and is short
+// enough for a caller to tell somebody.
+const defaultPublishTimeout = 30 * time.Second
+
+var errNilMessage = errors.New("the message is nil")
+
+// PublisherConfig says where and how a Publisher publishes. Only Kafka is needed.
+type PublisherConfig struct {
+	Kafka kafka.Config
+	// Marshaler makes records of messages; Headers unless set.
+	Marshaler Marshaler
+	// Timeout bounds how long a message may go unacknowledged before Publish gives up
+	// on it; 30 s unless set. A message's own context can end its waiting earlier.
+	Timeout time.Duration
+}
+
+// Publisher is a message.Publisher that writes to Kafka. It is safe for concurrent use.
+type Publisher struct {
+	client    *kgo.Client
+	marshaler Marshaler
+
+	mu      sync.RWMutex // held for reading while publishing, so that Close waits
+	closed  bool
+	closing sync.Once
+}
+
+var _ message.Publisher = (*Publisher)(nil)
+
+// NewPublisher makes a Publisher. It does not wait for a broker: what is wrong with the
+// connection shows in Publish. The caller closes it.
+func NewPublisher(cfg PublisherConfig) (*Publisher, error) {
+	if cfg.Marshaler == nil {
+		cfg.Marshaler = Headers{}
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = defaultPublishTimeout
+	}
+	client, err := cfg.Kafka.NewClient(
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.RecordDeliveryTimeout(cfg.Timeout),
+		// Otherwise a message that a broker was sent, and did not answer for, could be
+		// given up by nobody: Publish would hang for as long as the broker is away.
+		kgo.AllowIdempotentProduceCancellation(),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("make a publisher to %v: %w", cfg.Kafka.Brokers, err)
+	}
+	return &Publisher{client: client, marshaler: cfg.Marshaler}, nil
+}
+
+// Publish writes all messages to the topic and returns when every in-sync replica has
+// them or they were given up: the joined PublishErrors of those that failed. One that
+// fails does not keep the others from being written. Messages with the same key, or on a
+// topic of one partition, are stored in the order given. The context of each message is
+// honoured; cancelled while the message is on its way, the outcome is unknown.
+func (p *Publisher) Publish(topic string, messages ...*message.Message) error {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if p.closed {
+		return fmt.Errorf("publish to topic %q: publisher: %w", topic, ErrClosed)
+	}
+	errs := make([]error, len(messages))
+	var produced sync.WaitGroup
+	for i, msg := range messages {
+		if msg == nil {
+			errs[i] = &PublishError{Topic: topic, Err: errNilMessage}
+			continue
+		}
+		rec, err := p.marshaler.Marshal(topic, msg)
+		if err != nil {
+			errs[i] = &PublishError{Topic: topic, UUID: msg.UUID, Err: fmt.Errorf("marshal: %w", err)}
+			continue
+		}
+		rec.Topic = topic
+		produced.Add(1)
+		p.client.Produce(msg.Context(), rec, func(_ *kgo.Record, err error) {
+			if err != nil {
+				errs[i] = &PublishError{Topic: topic, UUID: msg.UUID, Err: err}
+			}
+			produced.Done()
+		})
+	}
+	produced.Wait()
+	return errors.Join(errs...)
+}
+
+// Close waits for the calls of Publish that are under way and closes the connection.
+// Closing twice is harmless. It never fails.
+func (p *Publisher) Close() error {
+	p.closing.Do(func() {
+		p.mu.Lock()
+		p.closed = true
+		p.mu.Unlock()
+		p.client.Close()
+	})
+	return nil
+}

@@ -1,0 +1,305 @@
+package pubsub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const (
+	sessionTimeout    = 6 * time.Second // how long a dead member's partitions stay unread
+	heartbeatInterval = time.Second     // how late a member notices that the group rebalances
+	rebalanceTimeout  = 10 * time.Second
+	// farewell bounds the last commit and leaving the group, for the broker may be away.
+	farewell = 2 * time.Second
+	// impatience is how often to ask again for something that is not there yet.
+	impatience = 250 * time.Millisecond
+)
+
+// subscription reads one topic with a client, and so a group membership, of its own.
+// One goroutine polls and hands records to one goroutine per partition, which delivers
+// them one at a time.
+type subscription struct {
+	cfg    SubscriberConfig
+	topic  string
+	client *kgo.Client
+	out    chan *message.Message
+
+	// ctx is the subscriber's: the messages' contexts descend from it. reading ends with
+	// it, or when stop is called.
+	ctx     context.Context
+	reading context.Context
+	stop    context.CancelFunc
+
+	assignment *assignment // nil with a group
+
+	mu         sync.Mutex
+	partitions map[int32]*partition
+	workers    sync.WaitGroup
+
+	err  error         // what went wrong at the end
+	done chan struct{} // closed when everything, out included, is over
+}
+
+func newSubscription(ctx context.Context, cfg SubscriberConfig, topic string) (*subscription, error) {
+	s := &subscription{
+		cfg:        cfg,
+		topic:      topic,
+		out:        make(chan *message.Message),
+		ctx:        ctx,
+		partitions: make(map[int32]*partition),
+		done:       make(chan struct{}),
+	}
+	opts := []kgo.Opt{
+		kgo.MetadataMaxAge(cfg.Refresh),
+		// A topic that does not exist yet is asked for at this rate.
+		kgo.MetadataMinAge(impatience),
+		// Whatever happened to the log: to repeat is allowed, to leave out is not.
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+	}
+	if cfg.Group == "" {
+		s.assignment = &assignment{start: cfg.Start, topic: topic, known: make(map[int32]bool)}
+	} else {
+		opts = append(opts, s.groupOptions()...)
+	}
+	client, err := cfg.Kafka.NewClient(opts...)
+	if err != nil {
+		return nil, fmt.Errorf("make a client to %v: %w", cfg.Kafka.Brokers, err)
+	}
+	s.client = client
+	s.reading, s.stop = context.WithCancel(ctx)
+	return s, nil
+}
+
+func (s *subscription) groupOptions() []kgo.Opt {
+	start := kgo.NewOffset().AtStart()
+	if s.cfg.Start.kind == startNewest {
+		start = kgo.NewOffset().AtEnd()
+	}
+	opts := []kgo.Opt{
+		kgo.ConsumeTopics(s.topic),
+		kgo.ConsumerGroup(s.cfg.Group),
+		kgo.ConsumeStartOffset(start),
+		kgo.Balancers(kgo.CooperativeStickyBalancer()),
+		kgo.SessionTimeout(sessionTimeout),
+		kgo.HeartbeatInterval(heartbeatInterval),
+		kgo.RebalanceTimeout(rebalanceTimeout),
+		kgo.AutoCommitMarks(),
+		kgo.AutoCommitInterval(s.cfg.CommitInterval),
+		kgo.AutoCommitCallback(s.committed),
+		// Between a poll and the handing over of its records no partition may be taken
+		// away, or records would be delivered here after another member got them.
+		kgo.BlockRebalanceOnPoll(),
+		kgo.OnPartitionsRevoked(s.revoked),
+		kgo.OnPartitionsLost(s.lost),
+	}
+	if s.cfg.InstanceID != "" {
+		opts = append(opts, kgo.InstanceID(s.cfg.InstanceID+"-"+s.topic))
+	}
+	return opts
+}
+
+// locate fixes where a subscription without a group begins.
+func (s *subscription) locate() error {
+	if s.assignment == nil {
+		return nil
+	}
+	found, err := s.assignment.first(s.reading, s.client)
+	if err != nil {
+		return err
+	}
+	s.assign(found)
+	return nil
+}
+
+func (s *subscription) assign(found map[int32]kgo.Offset) {
+	if len(found) > 0 {
+		s.client.AddConsumePartitions(map[string]map[int32]kgo.Offset{s.topic: found})
+	}
+}
+
+// run reads until it is stopped and then ends the subscription in order.
+func (s *subscription) run() {
+	var discovery sync.WaitGroup
+	if s.assignment != nil {
+		discovery.Go(s.discover)
+	}
+	s.poll()
+	discovery.Wait()
+	s.err = s.end()
+	close(s.out)
+}
+
+// poll hands records to their partitions and never waits for one of them.
+func (s *subscription) poll() {
+	for {
+		fetches := s.client.PollFetches(s.reading)
+		if s.reading.Err() != nil || fetches.IsClientClosed() {
+			s.client.AllowRebalance()
+			return
+		}
+		failed := false
+		fetches.EachError(func(_ string, p int32, err error) {
+			failed = true
+			s.report("read", p, -1, err)
+		})
+		fetches.EachPartition(func(f kgo.FetchTopicPartition) {
+			if len(f.Records) > 0 {
+				s.partition(f.Partition).push(f.Records)
+			}
+		})
+		s.client.AllowRebalance()
+		if failed {
+			// Some errors stay until somebody mends the cluster and are returned at once each time.
+			pause(s.reading, impatience)
+		}
+	}
+}
+
+// discover assigns the partitions that are created while the subscription runs.
+func (s *subscription) discover() {
+	for {
+		wait := s.cfg.Refresh
+		if len(s.assignment.known) == 0 {
+			wait = min(wait, impatience)
+		}
+		if !pause(s.reading, wait) {
+			return
+		}
+		found, err := s.assignment.more(s.reading, s.client)
+		if err != nil && s.reading.Err() == nil {
+			s.report("look for new partitions", -1, -1, err)
+		}
+		s.assign(found)
+	}
+}
+
+func (s *subscription) partition(id int32) *partition {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, ok := s.partitions[id]
+	if !ok {
+		p = newPartition(s, id)
+		s.partitions[id] = p
+		s.workers.Go(p.run)
+	}
+	return p
+}
+
+// revoked runs while the group waits: what was delivered may still be acked, then the
+// positions are committed, so that the next owner repeats nothing.
+func (s *subscription) revoked(ctx context.Context, _ *kgo.Client, gone map[string][]int32) {
+	if len(gone[s.topic]) == 0 {
+		return
+	}
+	s.release(gone, s.cfg.Drain)
+	ctx, cancel := context.WithTimeout(ctx, farewell)
+	defer cancel()
+	if err := s.client.CommitMarkedOffsets(ctx); err != nil {
+		s.report("commit before giving partitions up", -1, -1, err)
+	}
+}
+
+// lost runs when another member may have the partitions already: every Ack from now on
+// comes too late.
+func (s *subscription) lost(_ context.Context, _ *kgo.Client, gone map[string][]int32) {
+	s.release(gone, 0)
+}
+
+// release ends the delivery of partitions. They may come back later, so the client must
+// not go on believing that they are paused.
+func (s *subscription) release(gone map[string][]int32, drain time.Duration) {
+	var ps []*partition
+	s.mu.Lock()
+	for _, id := range gone[s.topic] {
+		if p, ok := s.partitions[id]; ok {
+			ps = append(ps, p)
+			delete(s.partitions, id)
+		}
+	}
+	s.mu.Unlock()
+	finish(ps, drain)
+	s.client.ResumeFetchPartitions(gone)
+}
+
+// end drains all partitions, commits and leaves the group.
+func (s *subscription) end() error {
+	s.stop()
+	s.mu.Lock()
+	ps := make([]*partition, 0, len(s.partitions))
+	for _, p := range s.partitions {
+		ps = append(ps, p)
+	}
+	clear(s.partitions)
+	s.mu.Unlock()
+	drain := s.cfg.Drain
+	if s.assignment != nil {
+		drain = 0 // nothing is committed, so an Ack would change nothing
+	}
+	finish(ps, drain)
+	err := s.leave()
+	s.workers.Wait()
+	return err
+}
+
+func (s *subscription) leave() error {
+	defer s.client.CloseAllowingRebalance()
+	if s.assignment != nil {
+		return nil
+	}
+	// The context may have ended long ago: that is often why we are here.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), farewell)
+	defer cancel()
+	var errs []error
+	if err := s.client.CommitMarkedOffsets(ctx); err != nil {
+		errs = append(errs, fmt.Errorf("commit the last positions in topic %q of group %q: %w", s.topic, s.cfg.Group, err))
+	}
+	// Closing the client leaves the group as well, but waits for an absent broker.
+	if err := s.client.LeaveGroupContext(ctx); err != nil {
+		errs = append(errs, fmt.Errorf("leave group %q, which was reading topic %q: %w", s.cfg.Group, s.topic, err))
+	}
+	return errors.Join(errs...)
+}
+
+// committed is told the outcome of each commit in the background. One that failed is
+// made up for by the next.
+func (s *subscription) committed(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
+	if err != nil {
+		if s.reading.Err() == nil {
+			s.report("commit", -1, -1, err)
+		}
+		return
+	}
+	for _, t := range resp.Topics {
+		for _, p := range t.Partitions {
+			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+				s.report("commit", p.Partition, -1, err)
+			}
+		}
+	}
+}
+
+func (s *subscription) report(doing string, partition int32, offset int64, err error) {
+	s.cfg.OnError(&SubscriptionError{
+		Topic: s.topic, Group: s.cfg.Group, Partition: partition, Offset: offset, Doing: doing, Err: err,
+	})
+}
+
+// pause waits for d; false if ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
