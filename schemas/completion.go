@@ -1,0 +1,96 @@
+package schemas
+
+import (
+	"bytes"
+	"encoding/json"
+	"time"
+
+	"github.com/waybill/waybill/domain/machine"
+	"github.com/waybill/waybill/domain/orchestration"
+)
+
+// Completion is the value of orchestration.completed.v1, .failed.v1 and .cancelled.v1: one
+// for each run of an orchestration.
+type Completion struct {
+	ID        string                  `json:"id"`
+	Type      string                  `json:"type"`
+	Run       int                     `json:"run"`
+	State     orchestration.Phase     `json:"state"` // COMPLETED, ERROR or CANCELLED
+	Output    json.RawMessage         `json:"output,omitempty"`
+	Error     *orchestration.Failure  `json:"error,omitempty"`    // why, for ERROR
+	Failures  []orchestration.Failure `json:"failures,omitempty"` // every activity that failed
+	StartedAt time.Time               `json:"startedAt"`
+	EndedAt   time.Time               `json:"endedAt"`
+	Labels    map[string]string       `json:"labels,omitempty"`
+}
+
+// Rejected is the value of command.rejected.v1: a command that was refused, and why.
+type Rejected = Refused
+
+// DecodeCompletion reads the value of an orchestration's end. It returns an
+// *UnknownVersionError for every other type, CommandRejected included.
+func DecodeCompletion(wireType string, data []byte) (Completion, error) {
+	var c Completion
+	known := Completions()[:3]
+	return c, decodeKnown(wireType, data, &c, known)
+}
+
+// DecodeRejected reads the value of command.rejected.v1.
+func DecodeRejected(wireType string, data []byte) (Rejected, error) {
+	var r Rejected
+	return r, decodeKnown(wireType, data, &r, []string{CommandRejected})
+}
+
+// DecodeWork reads the value of work.requested.v1.
+func DecodeWork(wireType string, data []byte) (machine.Work, error) {
+	var w machine.Work
+	return w, decodeKnown(wireType, data, &w, []string{WorkRequested})
+}
+
+// DecodeCancelWork reads the value of work.cancelled.v1.
+func DecodeCancelWork(wireType string, data []byte) (machine.CancelWork, error) {
+	var w machine.CancelWork
+	return w, decodeKnown(wireType, data, &w, []string{WorkCancelled})
+}
+
+// DecodePosition reads the value of shard.position.v1.
+func DecodePosition(wireType string, data []byte) (Position, error) {
+	var p Position
+	return p, decodeKnown(wireType, data, &p, []string{ShardPosition})
+}
+
+// DecodeOwned reads the value of shard.owned.v1.
+func DecodeOwned(wireType string, data []byte) (Owned, error) {
+	var o Owned
+	return o, decodeKnown(wireType, data, &o, []string{ShardOwned})
+}
+
+// Encode writes the value of a record whose type has no codec of its own: Work,
+// CancelWork, Completion, Rejected, Position, Owned, and what the machines send.
+func Encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// decodeKnown reads data into v where wireType is among the known ones.
+func decodeKnown(wireType string, data []byte, v any, known []string) error {
+	for _, k := range known {
+		if k == wireType {
+			if err := json.Unmarshal(data, v); err != nil {
+				return undecodable(wireType, err)
+			}
+			return nil
+		}
+	}
+	return &UnknownVersionError{Type: wireType, Known: known}
+}
+
+// undecodable puts the byte, where encoding/json says it, into an UndecodableError.
+func undecodable(wireType string, err error) error {
+	return &UndecodableError{Type: wireType, Reason: err.Error()}
+}

@@ -1,0 +1,101 @@
+package schemas
+
+// Wire names of the commands: ce_type of the records on the commands topics.
+const (
+	OrchestrationStart  = "orchestration.start.v1"
+	OrchestrationCancel = "orchestration.cancel.v1"
+	WorkComplete        = "work.complete.v1"
+	WorkWait            = "work.wait.v1"
+	WorkSchedule        = "work.schedule.v1"
+	WorkRetry           = "work.retry.v1"
+	WorkFail            = "work.fail.v1"
+	WorkHeartbeat       = "work.heartbeat.v1"
+	DefinitionPut       = "definition.put.v1"
+	DefinitionDelete    = "definition.delete.v1"
+)
+
+// Wire names of the events. DefinitionChanged is also the name of the records on the
+// compacted definitions topic.
+const (
+	OrchestrationStarted = "orchestration.started.v1"
+	ActivityRequested    = "activity.requested.v1"
+	ActivityOffered      = "activity.offered.v1"
+	ActivityClaimed      = "activity.claimed.v1"
+	ActivityExtended     = "activity.extended.v1"
+	ActivityWaited       = "activity.waited.v1"
+	ActivityScheduled    = "activity.scheduled.v1"
+	ActivityRetrying     = "activity.retrying.v1"
+	ActivityCompleted    = "activity.completed.v1"
+	ActivityFailed       = "activity.failed.v1"
+	TransfersFinished    = "orchestration.transfers-finished.v1"
+	OrchestrationEnded   = "orchestration.ended.v1"
+	DefinitionChanged    = "definition.changed.v1"
+	DefinitionDeleted    = "definition.deleted.v1"
+)
+
+// Wire names of what stands on the completions topics: ends and refusals.
+const (
+	OrchestrationCompleted = "orchestration.completed.v1"
+	OrchestrationFailed    = "orchestration.failed.v1"
+	OrchestrationCancelled = "orchestration.cancelled.v1"
+	CommandRejected        = "command.rejected.v1"
+)
+
+// Wire names of the records on the work topics.
+const (
+	WorkRequested = "work.requested.v1"
+	WorkCancelled = "work.cancelled.v1"
+)
+
+// Aggregate types: the middle of a topic's name.
+const (
+	AggregateOrchestration = "orchestration"
+	AggregateDefinition    = "definition"
+)
+
+// OrchestrationCommands lists the wire names of the commands that an orchestration takes.
+func OrchestrationCommands() []string {
+	return []string{
+		OrchestrationStart, OrchestrationCancel,
+		WorkComplete, WorkWait, WorkSchedule, WorkRetry, WorkFail, WorkHeartbeat,
+	}
+}
+
+// DefinitionCommands lists the wire names of the commands that a definition takes.
+func DefinitionCommands() []string { return []string{DefinitionPut, DefinitionDelete} }
+
+// OrchestrationEvents lists the wire names of an orchestration's events.
+func OrchestrationEvents() []string {
+	return []string{
+		OrchestrationStarted,
+		ActivityRequested, ActivityOffered, ActivityClaimed, ActivityExtended, ActivityWaited,
+		ActivityScheduled, ActivityRetrying, ActivityCompleted, ActivityFailed,
+		TransfersFinished, OrchestrationEnded,
+	}
+}
+
+// DefinitionEvents lists the wire names of a definition's events.
+func DefinitionEvents() []string { return []string{DefinitionChanged, DefinitionDeleted} }
+
+// Completions lists the wire names of what stands on the completions topics.
+func Completions() []string {
+	return []string{OrchestrationCompleted, OrchestrationFailed, OrchestrationCancelled, CommandRejected}
+}
+
+// WorkRecords lists the wire names of what stands on the work topics.
+func WorkRecords() []string { return []string{WorkRequested, WorkCancelled} }
+
+// BookRecords lists the wire names of a shard's books.
+func BookRecords() []string { return []string{ShardPosition, ShardOwned} }
+
+// Names lists every wire name this build writes and reads.
+func Names() []string {
+	var all []string
+	for _, l := range [][]string{
+		OrchestrationCommands(), DefinitionCommands(), OrchestrationEvents(), DefinitionEvents(),
+		Completions(), WorkRecords(), BookRecords(),
+	} {
+		all = append(all, l...)
+	}
+	return all
+}
