@@ -1,0 +1,35 @@
+// Package agent is how work outside the log gets done: the types a processor of
+// activities is written against, the slots that bound how many run at once, and the
+// runtime that takes work records from Kafka and reports their results.
+//
+// An agent of a process of its own is one call:
+//
+//	err := agent.Run(ctx, agent.Config{Name: "greeter", Type: "greet.example.com", Concurrency: 16},
+//		agent.ProcessorFunc(func(ctx context.Context, a agent.Activity) agent.Result {
+//			return agent.Complete(map[string]any{"greeting": "hello " + a.Input.String("name")})
+//		}))
+//
+// # The five results
+//
+// Complete ends the activity. Wait says that the work was accepted elsewhere and somebody
+// else will report. Schedule says that nothing is wrong and asks to be called again later,
+// which is how something is polled. Retry reports a passing fault, Fatal one that another
+// attempt would meet again. A processor that panics, or returns the zero Result, is a
+// Fatal result and not a dead agent.
+//
+// # What a processor can rely on
+//
+// An activity is processed at least once, so a processor must be idempotent: the same
+// Activity.IdempotencyKey means the same piece of work, in every attempt. The context
+// ends at the attempt's deadline, or when nobody wants the result any more. While a
+// processor runs, its claim on the work is extended by itself.
+//
+// # How work gets here
+//
+// Work comes from a work topic through a Watermill subscriber (Run, Pool.Serve), or from
+// a machine in the same process, which hands it to the Pool without a record
+// (Pool.TryRun, Pool.Inline). Both share the slots of a type, so its concurrency is one
+// number. From a topic, an agent takes a record, claims it with a first heartbeat,
+// acknowledges the record, and from then on relies on the lease alone: slow work holds
+// back nothing behind it, and work of an agent that died is found by its lease.
+package agent
