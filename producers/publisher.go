@@ -1,0 +1,166 @@
+package producers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/schemas"
+)
+
+const (
+	// DefaultTimeout bounds a publish whose context has no deadline.
+	DefaultTimeout = 10 * time.Second
+	// defaultSource is ce_source where the Config has no ClientID.
+	defaultSource = "waybill/producer"
+)
+
+// Command is one record on a commands topic.
+type Command struct {
+	Aggregate   string // aggregate type: says which topic
+	ID          string // ce_id; a repeat has the same
+	Type        string // ce_type, a versioned wire name
+	Key         string // aggregate id: says which partition
+	Value       []byte // JSON; nil is the empty object
+	TraceParent string // W3C trace context, optional
+}
+
+// TooLargeError says that a value would not fit. Nothing was written.
+type TooLargeError struct {
+	Bytes, Limit int
+}
+
+// Error implements error.
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("the value has %d bytes, the limit of a command is %d", e.Bytes, e.Limit)
+}
+
+// UnreachableError says that no broker acknowledged a record in time. Whether it was
+// written is unknown: publish it again with the same ID, which is harmless.
+type UnreachableError struct {
+	Brokers []string
+	Topic   string
+	Err     error
+}
+
+// Error implements error.
+func (e *UnreachableError) Error() string {
+	return fmt.Sprintf("topic %s: no acknowledgement from Kafka at %s: %v", e.Topic, strings.Join(e.Brokers, ","), e.Err)
+}
+
+// Unwrap gives the client's own error.
+func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// Publisher writes commands. It is safe for concurrent use, and the busier it is the
+// larger the batches: concurrent callers share requests, a lone one never lingers.
+type Publisher struct {
+	client  *kgo.Client
+	topics  kafka.Topics
+	brokers []string
+	source  string
+}
+
+// New makes a Publisher. It does not wait for Kafka: the first publish does, or Ping.
+// The caller closes it.
+func New(cfg kafka.Config) (*Publisher, error) {
+	client, err := cfg.NewClient(kgo.RequiredAcks(kgo.AllISRAcks()))
+	if err != nil {
+		return nil, fmt.Errorf("make a client for Kafka at %s: %w", strings.Join(cfg.Brokers, ","), err)
+	}
+	source := cfg.ClientID
+	if source == "" {
+		source = defaultSource
+	}
+	return &Publisher{client: client, topics: cfg.Topics(), brokers: cfg.Brokers, source: source}, nil
+}
+
+// Close lets go of the connections. Records nobody waits for any more are dropped.
+func (p *Publisher) Close() { p.client.Close() }
+
+// Ping asks whether a broker answers; its error is an *UnreachableError.
+func (p *Publisher) Ping(ctx context.Context) error {
+	if err := p.client.Ping(ctx); err != nil {
+		return &UnreachableError{Brokers: p.brokers, Topic: p.topics.Commands("*"), Err: err}
+	}
+	return nil
+}
+
+// Publish writes a command and waits until every in-sync replica has it. Its errors
+// are *InvalidError and *TooLargeError, after which nothing was written, and
+// *UnreachableError, after which that is unknown.
+func (p *Publisher) Publish(ctx context.Context, c Command) (kafka.Position, error) {
+	if err := c.check(); err != nil {
+		return kafka.Position{}, err
+	}
+	value := c.Value
+	if value == nil {
+		value = []byte("{}")
+	}
+	r, err := p.produce(ctx, &kgo.Record{
+		Topic: p.topics.Commands(c.Aggregate),
+		Key:   []byte(c.Key),
+		Value: value,
+		Headers: kafka.CloudEvent{
+			ID: c.ID, Source: p.source, Type: c.Type, Subject: c.Key,
+			Time: time.Now(), TraceParent: c.TraceParent,
+		}.Headers(),
+	})
+	if err != nil {
+		return kafka.Position{}, fmt.Errorf("publish %s %s for %s %s: %w", c.Type, c.ID, c.Aggregate, c.Key, err)
+	}
+	return kafka.Position{Aggregate: c.Aggregate, Partition: r.Partition, Offset: r.Offset}, nil
+}
+
+func (c *Command) check() error {
+	for _, f := range [...]struct{ name, value string }{
+		{"aggregate", c.Aggregate}, {"id", c.ID}, {"type", c.Type}, {"key", c.Key},
+	} {
+		switch {
+		case f.value == "":
+			return &InvalidError{Path: f.name, Message: "a command needs one"}
+		case !utf8.ValidString(f.value):
+			return &InvalidError{Path: f.name, Message: "is not UTF-8"}
+		}
+	}
+	if n := len(c.Value); n > schemas.MaxCommandBytes {
+		return &TooLargeError{Bytes: n, Limit: schemas.MaxCommandBytes}
+	}
+	return nil
+}
+
+// produce waits for the acknowledgement or the end of ctx, whichever comes first. The
+// client itself would wait longer: it does not give up on a record that is on its way,
+// because it could not tell whether the broker has it.
+func (p *Publisher) produce(ctx context.Context, r *kgo.Record) (*kgo.Record, error) {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, DefaultTimeout)
+		defer cancel()
+	}
+	done := make(chan error, 1)
+	topic := r.Topic // r belongs to the client until it calls back
+	p.client.Produce(ctx, r, func(_ *kgo.Record, err error) { done <- err })
+	var err error
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	switch {
+	case err == nil:
+		return r, nil
+	case errors.Is(err, kerr.MessageTooLarge):
+		return nil, &TooLargeError{Bytes: len(r.Value), Limit: kafka.MaxMessageBytes}
+	case errors.Is(err, kerr.UnknownTopicOrPartition):
+		return nil, fmt.Errorf("topic %s does not exist at %s: a server with the role machines creates it", topic, strings.Join(p.brokers, ","))
+	default:
+		return nil, &UnreachableError{Brokers: p.brokers, Topic: topic, Err: err}
+	}
+}
