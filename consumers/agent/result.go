@@ -11,14 +11,15 @@ import (
 	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/domain/orchestration"
+	"github.com/waybill/waybill/schemas"
 )
 
 const (
 	// MaxReportBytes bounds what one result carries: output, state and spawned activities
-	// together, as JSON. A larger one is a fatal result that names this limit. It leaves
-	// room below the largest record that the topics take; the machine enforces the lower
-	// limit of the definition (outputBytes) by itself.
-	MaxReportBytes = 3 << 20
+	// together, as JSON. A larger one is a fatal result that names this limit. A report is a
+	// command, so what else is in it has to fit as well; the machine enforces the lower limit
+	// of the definition (outputBytes) by itself.
+	MaxReportBytes = schemas.MaxCommandBytes - 2*maxMessageBytes
 	// maxMessageBytes bounds an error's text: whole pages turn up in errors.
 	maxMessageBytes = 8 << 10
 )
@@ -212,7 +213,7 @@ func encode(v any) (json.RawMessage, error) {
 		}
 		return v, nil
 	}
-	return json.Marshal(v)
+	return schemas.Encode(v)
 }
 
 func messageOf(err error) string {
