@@ -7,8 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime/debug"
 	"sync"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"golang.org/x/sys/unix"
@@ -43,9 +43,7 @@ type Broker struct {
 	log     *logger
 	lock    *os.File
 
-	close    func() error
-	stopping chan struct{}
-	stopped  chan struct{}
+	close func() error
 }
 
 // Start opens the data directory, heals it if it was not closed cleanly, and serves it.
@@ -78,12 +76,10 @@ func startLocked(ctx context.Context, cfg Config, lock *os.File) (*Broker, error
 		return nil, err
 	}
 	b := &Broker{
-		dir:      cfg.Dir,
-		addr:     ln.Addr().String(),
-		log:      &logger{to: cfg.Logger},
-		lock:     lock,
-		stopping: make(chan struct{}),
-		stopped:  make(chan struct{}),
+		dir:  cfg.Dir,
+		addr: ln.Addr().String(),
+		log:  &logger{to: cfg.Logger},
+		lock: lock,
 	}
 	if b.log.to == nil {
 		b.log.to = slog.New(slog.DiscardHandler)
@@ -96,7 +92,8 @@ func startLocked(ctx context.Context, cfg Config, lock *os.File) (*Broker, error
 		return nil, fmt.Errorf("open data directory %s: %w", cfg.Dir, err)
 	}
 	b.close = sync.OnceValue(b.shutDown)
-	go b.retain()
+	// Reading the log leaves several times more behind than what the broker keeps of it.
+	debug.FreeOSMemory()
 	return b, nil
 }
 
@@ -156,23 +153,6 @@ func newCluster(cfg Config, ln net.Listener, log *logger) (*kfake.Cluster, error
 	return kfake.NewCluster(opts...)
 }
 
-// retentionInterval is how often old records go, where a topic's retention says so.
-const retentionInterval = time.Hour
-
-func (b *Broker) retain() {
-	defer close(b.stopped)
-	tick := time.NewTicker(retentionInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			b.cluster.ApplyRetention()
-		case <-b.stopping:
-			return
-		}
-	}
-}
-
 // Dir is the data directory.
 func (b *Broker) Dir() string { return b.dir }
 
@@ -187,8 +167,6 @@ func (b *Broker) Healed() Report { return b.healed }
 func (b *Broker) Close() error { return b.close() }
 
 func (b *Broker) shutDown() error {
-	close(b.stopping)
-	<-b.stopped
 	b.log.keep()
 	b.cluster.Close()
 	err := b.log.kept()

@@ -2,9 +2,12 @@ package embedded_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -122,7 +125,7 @@ func TestABatchThatIsCutShortIsDropped(t *testing.T) {
 	commit(t, cluster, "a", record("events", 0, "one"))
 	commit(t, cluster, "a", record("events", 0, "two"))
 	stop(t, b)
-	path := lastSegment(t, cfg.Dir, "events", 0)
+	path := lastSegment(t, cfg.Dir, "events", 0).Path
 	info, err := os.Stat(path)
 	if err != nil {
 		t.Fatal(err)
@@ -137,6 +140,71 @@ func TestABatchThatIsCutShortIsDropped(t *testing.T) {
 	}
 	commit(t, cluster, "a", record("events", 0, "three"))
 	wantRecords(t, cluster, "events", 0, "one", "three")
+}
+
+func TestALogOfManySegmentsSurvivesAKill(t *testing.T) {
+	b, cluster := open(t, embedded.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
+	createTopics(t, cluster, "events")
+	large := func(name string) *kgo.Record { return record("events", 0, name+padding+strings.Repeat("x", 900<<10)) }
+	var want []string
+	for i := range 10 {
+		commit(t, cluster, "a", large(fmt.Sprint(i)))
+		abandon(t, cluster, "b", large("aborted")) // by the next of its ID
+		want = append(want, fmt.Sprint(i))
+	}
+	cfg := killed(t, b.Dir())
+	if n := lastSegment(t, cfg.Dir, "events", 0).BaseOffset; n == 0 {
+		t.Fatal("the log has only one segment")
+	}
+	b, cluster = open(t, cfg)
+	if h := b.Healed(); h.Aborted != 1 || h.DroppedBytes != 0 {
+		t.Errorf("one transaction was open, the start says %+v", h)
+	}
+	wantRecords(t, cluster, "events", 0, want...)
+	commit(t, cluster, "b", record("events", 0, "last"))
+	stop(t, b)
+	_, cluster = open(t, cfg)
+	wantRecords(t, cluster, "events", 0, append(want, "last")...)
+}
+
+func TestATransactionalIDKeepsItsNewestProducerAfterAKill(t *testing.T) {
+	b, cluster := open(t, embedded.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
+	createTopics(t, cluster, "events")
+	commit(t, cluster, "a", record("events", 0, "one"))
+	cfg := killed(t, b.Dir())
+	// As if the epochs of the first producer of "a" had been used up.
+	path := filepath.Join(cfg.Dir, "pids.log")
+	log, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	older := logEntry(`{"type":"init","pid":7,"epoch":32766,"txid":"a","timeout":10000}`)
+	if err := os.WriteFile(path, append(older, log...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	b, cluster = open(t, cfg)
+	stop(t, b)
+	log, err = os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(log), `"txid":"a"`); n != 1 {
+		t.Errorf("the broker knows %d producers of one transactional ID", n)
+	}
+	if strings.Contains(string(log), `"pid":7,`) {
+		t.Error("the broker knows a producer that had been superseded")
+	}
+}
+
+// logEntry frames an entry as the broker's log of producers does.
+func logEntry(json string) []byte {
+	e := make([]byte, 10, 10+len(json))
+	binary.LittleEndian.PutUint32(e, uint32(2+len(json))) //nolint:gosec // a short text
+	binary.LittleEndian.PutUint16(e[8:], 1)
+	e = append(e, json...)
+	binary.LittleEndian.PutUint32(e[4:], crc32.Checksum(e[8:], crc32.MakeTable(crc32.Castagnoli)))
+	return e
 }
 
 func TestADirectoryInUseIsSaidInOneLineWithTheProcess(t *testing.T) {
@@ -258,19 +326,19 @@ func killed(t *testing.T, dir string) embedded.Config {
 	return embedded.Config{Dir: left, Listen: "127.0.0.1:0"}
 }
 
-func lastSegment(t *testing.T, dir, topic string, partition int32) string {
+func lastSegment(t *testing.T, dir, topic string, partition int32) segment.Segment {
 	t.Helper()
-	paths, err := segment.Partition{Dir: segment.Dir(dir, topic, partition)}.Segments()
-	if err != nil || len(paths) == 0 {
+	all, err := segment.Partition{Dir: segment.Dir(dir, topic, partition)}.Segments()
+	if err != nil || len(all) == 0 {
 		t.Fatalf("no segments: %v", err)
 	}
-	return paths[len(paths)-1]
+	return all[len(all)-1]
 }
 
 // cutLastIndexEntry is a kill between the write of a batch and that of its entry.
 func cutLastIndexEntry(t *testing.T, dir, topic string, partition int32) {
 	t.Helper()
-	path := segment.IndexOf(lastSegment(t, dir, topic, partition))
+	path := lastSegment(t, dir, topic, partition).Index()
 	info, err := os.Stat(path)
 	if err != nil {
 		t.Fatal(err)
@@ -333,7 +401,12 @@ func wantRecords(t *testing.T, cluster kafka.Config, topic string, partition int
 	}
 }
 
-const ending = "the end"
+// ending is the value of the record that tells a reader where the end is; padding
+// begins what only makes a record large.
+const (
+	ending  = "the end"
+	padding = "|"
+)
 
 // committed reads a partition from its start to its end. The end is a record of its
 // own, since markers and aborted records cannot be seen; endings of other calls are
@@ -360,8 +433,8 @@ func committed(t *testing.T, cluster kafka.Config, topic string, partition int32
 			if r.Offset == end.Offset {
 				return got
 			}
-			if string(r.Value) != ending {
-				got = append(got, string(r.Value))
+			if value, _, _ := strings.Cut(string(r.Value), padding); value != ending {
+				got = append(got, value)
 			}
 		}
 	}

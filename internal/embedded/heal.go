@@ -23,6 +23,9 @@ type Report struct {
 	Aborted, Markers int
 	// Fenced counts the transactional IDs whose producers cannot go on.
 	Fenced int
+	// DroppedBytes is how much at the ends of files was no whole record batch, and so
+	// had not been acknowledged unless the machine died.
+	DroppedBytes int64
 	// Took is how long all of it took.
 	Took time.Duration
 }
@@ -33,8 +36,11 @@ type Report struct {
 // in the middle is healed by the next start.
 func heal(ctx context.Context, cfg Config, log *logger) (Report, error) {
 	began := time.Now()
-	open, err := repairFiles(cfg.Dir)
+	found, err := repairFiles(cfg.Dir)
 	if err != nil {
+		return Report{}, err
+	}
+	if err := dropSupersededProducers(cfg.Dir); err != nil {
 		return Report{}, err
 	}
 	var private kfake.VirtualNetwork
@@ -53,8 +59,8 @@ func heal(ctx context.Context, cfg Config, log *logger) (Report, error) {
 	}
 	defer cl.Close()
 
-	report := Report{Unclean: true, Aborted: transactions(open), Markers: len(open)}
-	if err := abort(ctx, kadm.NewClient(cl), open); err != nil {
+	report := Report{Unclean: true, Aborted: transactions(found.open), Markers: len(found.open), DroppedBytes: found.dropped}
+	if err := abort(ctx, kadm.NewClient(cl), found.open); err != nil {
 		return Report{}, err
 	}
 	if report.Fenced, err = fenceAll(ctx, cl); err != nil {

@@ -12,12 +12,16 @@ import (
 // Options is how every cluster of the project is set up, those of tests included, so
 // that tests meet the broker that users run: one node, topics only on request (a
 // misspelt name is an error, not a new topic), batches as large as ours may get, and
-// no compaction.
+// neither compaction nor retention.
 func Options() []kfake.Opt {
 	// Compaction deletes a partition's files before it writes them anew, so a kill in
-	// between would lose what was acknowledged. Putting it off for ten years leaves
-	// compacted topics whole; Broker applies retention itself, which only removes files.
+	// between would lose what was acknowledged; and a partition that retention has
+	// emptied begins again at offset 0 after the next start, below the positions of
+	// its readers. Both wait for the first tick of this clock.
 	const never = 10 * 365 * 24 * time.Hour
+	// At start the broker reads one segment of every partition at a time into memory.
+	// With its own default of 100 MiB that was the whole log.
+	const segmentBytes = 4 << 20
 	return []kfake.Opt{
 		kfake.NumBrokers(1),
 		kfake.ClusterID("waybill-embedded"),
@@ -25,6 +29,7 @@ func Options() []kfake.Opt {
 		kfake.BrokerConfigs(map[string]string{
 			"message.max.bytes":      strconv.Itoa(kafka.MaxMessageBytes),
 			"log.cleaner.backoff.ms": strconv.FormatInt(never.Milliseconds(), 10),
+			"log.segment.bytes":      strconv.Itoa(segmentBytes),
 		}),
 	}
 }

@@ -7,9 +7,16 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/waybill/waybill/internal/embedded/internal/segment"
 )
+
+// repaired is what repairFiles found.
+type repaired struct {
+	open    []openTransaction
+	dropped int64 // bytes at the ends of files that were no whole batches
+}
 
 // openTransaction is a producer's transaction that has no end in one partition.
 type openTransaction struct {
@@ -17,84 +24,144 @@ type openTransaction struct {
 	partition     int32
 	producerID    int64
 	producerEpoch int16
+	first, last   int64 // the offsets of its records
 }
 
 // repairFiles makes the files of a broker that was not stopped cleanly say what is on
 // the log, and returns the transactions without an end. Nobody else may use them.
 //
-// It reads every batch once and holds none.
-func repairFiles(dir string) ([]openTransaction, error) {
+// It reads every batch once and holds none. The snapshots it leaves spare the broker its
+// own search for open transactions, for which it would hold the whole log in memory.
+func repairFiles(dir string) (repaired, error) {
 	partitions, err := segment.Partitions(dir)
 	if err != nil {
-		return nil, fmt.Errorf("list the partitions of data directory %s: %w", dir, err)
+		return repaired{}, fmt.Errorf("list the partitions of data directory %s: %w", dir, err)
 	}
-	var all []openTransaction
+	var all repaired
 	for _, p := range partitions {
-		open, err := repairPartition(p)
-		if err != nil {
-			return nil, fmt.Errorf("repair partition %d of %s: %w", p.Partition, p.Topic, err)
+		r := repair{partition: p, open: make(map[int64]openTransaction)}
+		if err := r.run(); err != nil {
+			return repaired{}, fmt.Errorf("repair partition %d of %s: %w", p.Partition, p.Topic, err)
 		}
-		all = append(all, open...)
+		all.open = append(all.open, r.openInOrder()...)
+		all.dropped += r.dropped
 	}
 	return all, nil
 }
 
-func repairPartition(p segment.Partition) ([]openTransaction, error) {
-	paths, err := p.Segments()
-	if err != nil {
-		return nil, err
-	}
-	open := make(map[int64]openTransaction)
-	damaged := false
-	for _, path := range paths {
-		index, whole, err := repairSegment(p, path, open)
-		if err != nil {
-			return nil, err
-		}
-		damaged = damaged || !index || !whole
-	}
-	if damaged || len(open) > 0 {
-		// If a snapshot fits the files, the broker believes it and does not look for
-		// open transactions itself: the marker would then close what it has never heard
-		// of, without hiding it.
-		if err := os.Remove(p.Snapshot()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
-	}
-	list := make([]openTransaction, 0, len(open))
-	for _, o := range open {
-		list = append(list, o)
-	}
-	slices.SortFunc(list, func(a, b openTransaction) int { return cmp.Compare(a.producerID, b.producerID) })
-	return list, nil
+// repair is the repair of one partition.
+type repair struct {
+	partition segment.Partition
+	snapshot  segment.Snapshot
+	open      map[int64]openTransaction // by producer ID
+	empty     bool                      // no batch was seen yet
+	dropped   int64
 }
 
-// repairSegment reads one segment, keeping open up to date, and writes its index anew
-// if that does not fit: a kill between the write of a batch and that of its entry leaves
-// the batch without one, the broker then takes it for committed, and every later entry
-// stands in the place of the one before. It reports whether the index had been right
-// and whether the file ends with a whole batch; the broker itself cuts off what doesn't.
-func repairSegment(p segment.Partition, path string, open map[int64]openTransaction) (index, whole bool, err error) {
-	var want []byte
-	end, size, err := segment.Read(path, func(b segment.Batch) error {
-		want = segment.AppendEntry(want, b)
-		switch {
-		case b.Control:
-			delete(open, b.ProducerID)
-		case b.Open():
-			open[b.ProducerID] = openTransaction{p.Topic, p.Partition, b.ProducerID, b.ProducerEpoch}
+func (r *repair) run() error {
+	segments, err := r.partition.Segments()
+	if err != nil {
+		return err
+	}
+	r.snapshot, r.empty = segment.Snapshot{Version: segment.SnapshotVersion}, true
+	for _, s := range segments {
+		extent, err := r.readSegment(s)
+		if err != nil {
+			return err
 		}
+		r.snapshot.Segments = append(r.snapshot.Segments, extent)
+	}
+	if r.empty {
+		return nil
+	}
+	r.finish()
+	return r.partition.WriteSnapshot(r.snapshot)
+}
+
+// readSegment reads one segment, cuts off what is no whole batch, and writes its index
+// anew if that does not fit: a kill between the write of a batch and that of its entry
+// leaves the batch without one, the broker then takes it for committed, and every later
+// entry stands in the place of the one before.
+func (r *repair) readSegment(s segment.Segment) (segment.Extent, error) {
+	var index []byte
+	extent := segment.Extent{BaseOffset: s.BaseOffset}
+	whole, size, err := segment.Read(s.Path, func(b segment.Batch) error {
+		if len(index) == 0 {
+			extent.MinEpoch = b.LeaderEpoch
+		}
+		extent.MaxEpoch = b.LeaderEpoch
+		index = segment.AppendEntry(index, b)
+		r.add(b)
 		return nil
 	})
 	if err != nil {
-		return false, false, err
+		return extent, err
 	}
-	have, err := os.ReadFile(segment.IndexOf(path))
+	extent.Size = whole
+	if whole < size {
+		r.dropped += size - whole
+		if err := os.Truncate(s.Path, whole); err != nil {
+			return extent, err
+		}
+	}
+	have, err := os.ReadFile(s.Index())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return false, false, err
+		return extent, err
 	}
-	if segment.Indexes(have, want) {
-		return true, end == size, nil
+	if segment.Indexes(have, index) {
+		return extent, nil
 	}
-	return false, end == size, segment.ReplaceFile(segment.IndexOf(path), want)
+	return extent, segment.ReplaceFile(s.Index(), index)
+}
+
+// add folds the next batch in.
+func (r *repair) add(b segment.Batch) {
+	s := &r.snapshot
+	if r.empty {
+		r.empty = false
+		s.LogStartOffset = b.FirstOffset
+		s.CreatedAt = time.UnixMilli(b.FirstTimestamp)
+	}
+	s.HighWatermark = b.LastOffset + 1
+	s.Epoch = b.LeaderEpoch
+	s.MaxTimestamp = max(s.MaxTimestamp, b.MaxTimestamp)
+	o, isOpen := r.open[b.ProducerID]
+	switch {
+	case b.Control:
+		if isOpen && !b.Commit {
+			s.Aborted = append(s.Aborted, segment.Aborted{ProducerID: b.ProducerID, FirstOffset: o.first, LastOffset: b.FirstOffset})
+		}
+		delete(r.open, b.ProducerID)
+	case b.Open():
+		if !isOpen {
+			o = openTransaction{topic: r.partition.Topic, partition: r.partition.Partition, producerID: b.ProducerID, first: b.FirstOffset}
+		}
+		o.producerEpoch, o.last = b.ProducerEpoch, b.LastOffset
+		r.open[b.ProducerID] = o
+	}
+}
+
+// finish hides the records of open transactions: the marker that each will get hides
+// only what the broker itself has seen being written.
+func (r *repair) finish() {
+	s := &r.snapshot
+	s.LastStableOffset = s.HighWatermark
+	for _, o := range r.openInOrder() {
+		s.Aborted = append(s.Aborted, segment.Aborted{ProducerID: o.producerID, FirstOffset: o.first, LastOffset: o.last})
+	}
+	slices.SortStableFunc(s.Aborted, func(a, b segment.Aborted) int { return cmp.Compare(a.LastOffset, b.LastOffset) })
+	// What was deleted stays so, as far as the last clean stop knew.
+	if last, ok := r.partition.ReadSnapshot(); ok && last.LogStartOffset <= s.HighWatermark {
+		s.LogStartOffset = max(s.LogStartOffset, last.LogStartOffset)
+		s.CreatedAt = last.CreatedAt
+	}
+}
+
+func (r *repair) openInOrder() []openTransaction {
+	list := make([]openTransaction, 0, len(r.open))
+	for _, o := range r.open {
+		list = append(list, o)
+	}
+	slices.SortFunc(list, func(a, b openTransaction) int { return cmp.Compare(a.first, b.first) })
+	return list
 }

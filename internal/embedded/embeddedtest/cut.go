@@ -14,14 +14,14 @@ import (
 func CutLastMarker(t testing.TB, dir, topic string, partition int32) {
 	t.Helper()
 	p := segment.Partition{Topic: topic, Partition: partition, Dir: segment.Dir(dir, topic, partition)}
-	paths, err := p.Segments()
-	if err != nil || len(paths) == 0 {
+	segments, err := p.Segments()
+	if err != nil || len(segments) == 0 {
 		t.Fatalf("partition %d of %s has no segments: %v", partition, topic, err)
 	}
-	path := paths[len(paths)-1]
+	s := segments[len(segments)-1]
 	var last segment.Batch
 	batches := int64(0)
-	if _, _, err := segment.Read(path, func(b segment.Batch) error {
+	if _, _, err := segment.Read(s.Path, func(b segment.Batch) error {
 		last = b
 		batches++
 		return nil
@@ -31,8 +31,8 @@ func CutLastMarker(t testing.TB, dir, topic string, partition int32) {
 	if !last.Commit {
 		t.Fatalf("partition %d of %s does not end with a commit: its last batch, at offset %d, is another", partition, topic, last.FirstOffset)
 	}
-	cutAt(t, path, last.Position)
-	cutAt(t, segment.IndexOf(path), (batches-1)*segment.EntryBytes)
+	cutAt(t, s.Path, last.Position)
+	cutAt(t, s.Index(), (batches-1)*segment.EntryBytes)
 }
 
 func cutAt(t testing.TB, path string, size int64) {

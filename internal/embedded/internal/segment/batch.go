@@ -16,12 +16,14 @@ import (
 type Batch struct {
 	// Position and Size say where in the file the batch lies, in bytes.
 	Position, Size int64
-	FirstOffset    int64
-	LeaderEpoch    int32
-	MaxTimestamp   int64 // milliseconds since 1970
-	ProducerID     int64
-	ProducerEpoch  int16
-	Transactional  bool
+	// FirstOffset and LastOffset are those of its records.
+	FirstOffset, LastOffset int64
+	// FirstTimestamp and MaxTimestamp are in milliseconds since 1970.
+	FirstTimestamp, MaxTimestamp int64
+	LeaderEpoch                  int32
+	ProducerID                   int64
+	ProducerEpoch                int16
+	Transactional                bool
 	// Control marks the end of a transaction, and Commit which of the two ends it is.
 	Control, Commit bool
 }
@@ -112,17 +114,23 @@ func (r *reader) next(left int64) (Batch, error) {
 	return b, nil
 }
 
+// header reads the fields at their places on the wire.
+//
+//nolint:gosec // the conversions to signed integers are the format's
 func header(h []byte) Batch {
 	attributes := binary.BigEndian.Uint16(h[21:])
+	first := int64(binary.BigEndian.Uint64(h))
 	return Batch{
-		Size:          lengthEnd + int64(binary.BigEndian.Uint32(h[8:])),
-		FirstOffset:   int64(binary.BigEndian.Uint64(h[0:])),  //nolint:gosec // as on the wire
-		LeaderEpoch:   int32(binary.BigEndian.Uint32(h[12:])), //nolint:gosec // as on the wire
-		MaxTimestamp:  int64(binary.BigEndian.Uint64(h[35:])), //nolint:gosec // as on the wire
-		ProducerID:    int64(binary.BigEndian.Uint64(h[43:])), //nolint:gosec // as on the wire
-		ProducerEpoch: int16(binary.BigEndian.Uint16(h[51:])), //nolint:gosec // as on the wire
-		Transactional: attributes&transactional != 0,
-		Control:       attributes&control != 0,
+		Size:           lengthEnd + int64(binary.BigEndian.Uint32(h[8:])),
+		FirstOffset:    first,
+		LastOffset:     first + int64(int32(binary.BigEndian.Uint32(h[23:]))),
+		FirstTimestamp: int64(binary.BigEndian.Uint64(h[27:])),
+		MaxTimestamp:   int64(binary.BigEndian.Uint64(h[35:])),
+		LeaderEpoch:    int32(binary.BigEndian.Uint32(h[12:])),
+		ProducerID:     int64(binary.BigEndian.Uint64(h[43:])),
+		ProducerEpoch:  int16(binary.BigEndian.Uint16(h[51:])),
+		Transactional:  attributes&transactional != 0,
+		Control:        attributes&control != 0,
 	}
 }
 

@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"os"
@@ -10,7 +11,7 @@ import (
 	"strings"
 )
 
-// Partition is where one partition's files lie.
+// Partition says where one partition's files lie.
 type Partition struct {
 	Topic     string
 	Partition int32
@@ -53,30 +54,30 @@ func cutLast(s, sep string) (before, after string, ok bool) {
 	return s[:i], s[i+len(sep):], true
 }
 
-// Segments lists the partition's segment files (.dat) from the oldest to the newest.
-func (p Partition) Segments() ([]string, error) {
+// Segment is one segment file of a partition.
+type Segment struct {
+	BaseOffset int64
+	Path       string
+}
+
+// Index is the path of the index that belongs to the segment.
+func (s Segment) Index() string { return strings.TrimSuffix(s.Path, ".dat") + ".idx" }
+
+// Segments lists the partition's segments from the oldest to the newest.
+func (p Partition) Segments() ([]Segment, error) {
 	entries, err := os.ReadDir(p.Dir)
 	if err != nil {
 		return nil, err
 	}
-	var bases []int64
+	var all []Segment
 	for _, e := range entries {
 		name, ok := strings.CutSuffix(e.Name(), ".dat")
 		if base, err := strconv.ParseInt(name, 10, 64); ok && err == nil {
-			bases = append(bases, base)
+			all = append(all, Segment{base, filepath.Join(p.Dir, e.Name())})
 		}
 	}
-	slices.Sort(bases)
-	paths := make([]string, len(bases))
-	for i, base := range bases {
-		paths[i] = filepath.Join(p.Dir, fmt.Sprintf("%d.dat", base))
-	}
-	return paths, nil
+	slices.SortFunc(all, func(a, b Segment) int { return cmp.Compare(a.BaseOffset, b.BaseOffset) })
+	return all, nil
 }
 
-// IndexOf is the index that belongs to a segment file.
-func IndexOf(path string) string { return strings.TrimSuffix(path, ".dat") + ".idx" }
-
-// Snapshot is where the broker writes, when it is closed, what it knows of the
-// partition beyond its batches.
-func (p Partition) Snapshot() string { return filepath.Join(p.Dir, "snapshot.json") }
+func (p Partition) snapshotPath() string { return filepath.Join(p.Dir, "snapshot.json") }
