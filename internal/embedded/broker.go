@@ -88,7 +88,7 @@ func startLocked(ctx context.Context, cfg Config, lock *os.File) (*Broker, error
 		b.cluster, err = newCluster(cfg, ln, b.log)
 	}
 	if err != nil {
-		ln.Close() //nolint:errcheck,gosec // whoever failed may have closed it
+		ln.Close() //nolint:errcheck // whoever failed may have closed it
 		return nil, fmt.Errorf("open data directory %s: %w", cfg.Dir, err)
 	}
 	b.close = sync.OnceValue(b.shutDown)

@@ -57,7 +57,7 @@ func TestATornTransactionNeverComesBack(t *testing.T) {
 	wantRecords(t, cluster, "outputs", 0, "one", "three")
 
 	stop(t, b)
-	b, cluster = open(t, embedded.Config{Dir: dir, Listen: "127.0.0.1:0"})
+	_, cluster = open(t, embedded.Config{Dir: dir, Listen: "127.0.0.1:0"})
 	wantRecords(t, cluster, "outputs", 0, "one", "three")
 
 	// A kill makes the broker forget everything but the log.
@@ -86,7 +86,7 @@ func TestABatchWhoseIndexEntryWasCutOffIsNotTakenForCommitted(t *testing.T) {
 	createTopics(t, cluster, "events")
 	commit(t, cluster, "a", record("events", 0, "one"))
 	abandon(t, cluster, "a", record("events", 0, "lost"))
-	cfg = killed(t, cfg.Dir)
+	cfg = killed(t, b.Dir())
 	cutLastIndexEntry(t, cfg.Dir, "events", 0)
 
 	b, cluster = open(t, cfg)
@@ -183,7 +183,7 @@ func TestATransactionalIDKeepsItsNewestProducerAfterAKill(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	b, cluster = open(t, cfg)
+	b, _ = open(t, cfg)
 	stop(t, b)
 	log, err = os.ReadFile(path)
 	if err != nil {
@@ -200,7 +200,7 @@ func TestATransactionalIDKeepsItsNewestProducerAfterAKill(t *testing.T) {
 // logEntry frames an entry as the broker's log of producers does.
 func logEntry(json string) []byte {
 	e := make([]byte, 10, 10+len(json))
-	binary.LittleEndian.PutUint32(e, uint32(2+len(json))) //nolint:gosec // a short text
+	binary.LittleEndian.PutUint32(e, uint32(2+len(json)))
 	binary.LittleEndian.PutUint16(e[8:], 1)
 	e = append(e, json...)
 	binary.LittleEndian.PutUint32(e[4:], crc32.Checksum(e[8:], crc32.MakeTable(crc32.Castagnoli)))

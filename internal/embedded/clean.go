@@ -34,7 +34,7 @@ func takeCleanStop(dir string) (bool, error) {
 		return true, nil
 	}
 	path := filepath.Join(dir, cleanStopFile)
-	then, err := os.ReadFile(path) //nolint:gosec // inside the data directory
+	then, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}

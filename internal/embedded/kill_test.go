@@ -63,7 +63,7 @@ type child struct {
 
 func startChild(t *testing.T, dir, listen string, fsync bool) *child {
 	t.Helper()
-	c := &child{cmd: exec.CommandContext(context.WithoutCancel(t.Context()), os.Args[0])} //nolint:gosec // this very test binary
+	c := &child{cmd: exec.CommandContext(context.WithoutCancel(t.Context()), os.Args[0])}
 	c.cmd.Env = append(os.Environ(), childDir+"="+dir, childListen+"="+listen)
 	if fsync {
 		c.cmd.Env = append(c.cmd.Env, childFsync+"=1")
@@ -97,7 +97,7 @@ func (c *child) kill(t *testing.T) {
 	if err := c.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	c.cmd.Wait() //nolint:errcheck,gosec // it was killed
+	c.cmd.Wait() //nolint:errcheck // it was killed
 }
 
 func (c *child) stop(t *testing.T) {
@@ -228,6 +228,7 @@ func (l *load) await(t *testing.T, n int) {
 // write is the owner of one shard: after any error it takes its own shard over. It
 // leaves no transaction open.
 func (l *load) write(t *testing.T, shard int32, enough <-chan struct{}) {
+	t.Helper()
 	done := func() bool {
 		select {
 		case <-enough:

@@ -17,20 +17,20 @@ const lockFile = "lock"
 // lockDir makes the data directory ours until the returned file is closed or the
 // process ends, however it ends.
 func lockDir(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the directory is the user's choice
+	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the lock of data directory %s: %w", dir, err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil { //nolint:gosec // a file descriptor is an int
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		holder := readHolder(f)
-		f.Close() //nolint:errcheck,gosec // nothing was written
+		f.Close() //nolint:errcheck // nothing was written
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, fmt.Errorf("data directory %s is in use by %s: stop that process or name another directory with --data", dir, holder)
 		}
 		return nil, fmt.Errorf("lock data directory %s: %w", dir, err)
 	}
 	if err := writeHolder(f); err != nil {
-		f.Close() //nolint:errcheck,gosec // the write's error says more
+		f.Close() //nolint:errcheck // the write's error says more
 		return nil, fmt.Errorf("write the lock of data directory %s: %w", dir, err)
 	}
 	return f, nil

@@ -17,8 +17,8 @@ const entryVersion = 1
 func AppendEntry(index []byte, b Batch) []byte {
 	var e [EntryBytes]byte
 	e[0] = entryVersion
-	binary.LittleEndian.PutUint32(e[2:], uint32(b.LeaderEpoch))  //nolint:gosec // as the broker does
-	binary.LittleEndian.PutUint64(e[6:], uint64(b.MaxTimestamp)) //nolint:gosec // as the broker does
+	binary.LittleEndian.PutUint32(e[2:], uint32(b.LeaderEpoch))
+	binary.LittleEndian.PutUint64(e[6:], uint64(b.MaxTimestamp))
 	if b.Open() {
 		e[14] = 1
 	}
@@ -48,16 +48,16 @@ func Indexes(have, want []byte) bool {
 func ReplaceFile(path string, content []byte) error {
 	// The broker removes what a kill leaves behind by this ending.
 	tmp := path + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600) //nolint:gosec // inside the data directory
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	if _, err := f.Write(content); err != nil {
-		f.Close() //nolint:errcheck,gosec // the write's error says more
+		f.Close() //nolint:errcheck // the write's error says more
 		return err
 	}
 	if err := f.Sync(); err != nil {
-		f.Close() //nolint:errcheck,gosec // the sync's error says more
+		f.Close() //nolint:errcheck // the sync's error says more
 		return err
 	}
 	if err := f.Close(); err != nil {
