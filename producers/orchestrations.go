@@ -38,44 +38,45 @@ func (p *Publisher) StartOrchestration(ctx context.Context, s Start) (Accepted, 
 	if s.ID == "" {
 		s.ID = NewID()
 	}
-	return p.orchestration(ctx, Command{ID: s.CommandID, Key: s.ID, TraceParent: s.TraceParent}, orchestration.Start{
+	typ, value, err := schemas.EncodeOrchestrationCommand(orchestration.Start{
 		Type: s.Type, Input: s.Input, Partial: s.Partial, Deadline: definition.Duration(s.Deadline),
 		Labels: s.Labels, Callback: s.Callback,
 	})
+	if err != nil {
+		return Accepted{}, &InvalidError{Path: "input", Message: err.Error()}
+	}
+	if s.CommandID == "" {
+		s.CommandID = StartID(s.ID, value)
+	}
+	return p.orchestration(ctx, Command{ID: s.CommandID, Type: typ, Key: s.ID, Value: value, TraceParent: s.TraceParent})
 }
 
 // Cancel asks for an end of an orchestration that nobody wants any more.
 type Cancel struct {
 	ID          string // of the job
 	Reason, By  string // for those who look at it later
-	CommandID   string // empty means derived from ID and the rest
+	CommandID   string // empty means a new one
 	TraceParent string
 }
 
 // CancelOrchestration publishes a cancel. Cancelling again is harmless.
 func (p *Publisher) CancelOrchestration(ctx context.Context, c Cancel) (Accepted, error) {
-	return p.orchestration(ctx, Command{ID: c.CommandID, Key: c.ID, TraceParent: c.TraceParent},
-		orchestration.Cancel{Reason: c.Reason, By: c.By})
-}
-
-// orchestration publishes what c lacks: a command of an orchestration.
-func (p *Publisher) orchestration(ctx context.Context, c Command, body orchestration.Command) (Accepted, error) {
-	var err error
-	c.Aggregate = schemas.AggregateOrchestration
-	if c.Type, c.Value, err = schemas.EncodeOrchestrationCommand(body); err != nil {
-		return Accepted{}, &InvalidError{Path: "body", Message: err.Error()}
+	typ, value, err := schemas.EncodeOrchestrationCommand(orchestration.Cancel{Reason: c.Reason, By: c.By})
+	if err != nil {
+		return Accepted{}, &InvalidError{Path: "reason", Message: err.Error()}
 	}
-	return p.about(ctx, c)
+	return p.orchestration(ctx, Command{ID: c.CommandID, Type: typ, Key: c.ID, Value: value, TraceParent: c.TraceParent})
 }
 
-// about publishes a command about the thing its key names, under an ID derived from
-// what it says unless it has one.
-func (p *Publisher) about(ctx context.Context, c Command) (Accepted, error) {
+// orchestration publishes a command of the orchestration that its key names, under a
+// new ID unless it has one.
+func (p *Publisher) orchestration(ctx context.Context, c Command) (Accepted, error) {
 	if err := CheckID("id", c.Key); err != nil {
 		return Accepted{}, err
 	}
+	c.Aggregate = schemas.AggregateOrchestration
 	if c.ID == "" {
-		c.ID = CommandID(c.Type, c.Key, c.Value)
+		c.ID = NewID()
 	}
 	pos, err := p.Publish(ctx, c)
 	if err != nil {
@@ -84,8 +85,9 @@ func (p *Publisher) about(ctx context.Context, c Command) (Accepted, error) {
 	return Accepted{ID: c.Key, CommandID: c.ID, Position: pos}, nil
 }
 
-// CommandID derives the ID of a command from its type, what it is about, and its body,
-// in which neither the order of keys nor white space matters.
-func CommandID(typ, key string, body []byte) string {
-	return machine.ID("command", typ, key, schemas.Fingerprint(body))
+// StartID derives the ID of a start from its job and its body, in which neither the
+// order of keys nor white space matters. Only starts are recognised by what they say:
+// whoever cancels, or puts a definition, twice may well mean it twice.
+func StartID(job string, body []byte) string {
+	return machine.ID("command", schemas.OrchestrationStart, job, schemas.Fingerprint(body))
 }

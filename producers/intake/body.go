@@ -1,0 +1,106 @@
+package intake
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/waybill/waybill/domain/machine"
+	"github.com/waybill/waybill/internal/problem"
+)
+
+// httpError is an answer that stands already when it is found.
+type httpError struct{ problem.Problem }
+
+// Error implements error.
+func (e *httpError) Error() string { return e.Detail }
+
+func fail(status int, format string, args ...any) error {
+	return &httpError{problem.Problem{Status: status, Detail: fmt.Sprintf(format, args...)}}
+}
+
+// object is the top level of a JSON body.
+type object map[string]json.RawMessage
+
+// readObject reads a body that has to be a JSON object. An empty body is one without
+// members where the request may have none.
+func (in *Intake) readObject(w http.ResponseWriter, r *http.Request, mayBeEmpty bool) (object, []byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, in.cfg.MaxBody))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, nil, fail(http.StatusRequestEntityTooLarge, "the body is larger than the limit of %d bytes", tooLarge.Limit)
+	case err != nil:
+		return nil, nil, fail(http.StatusBadRequest, "the body could not be read: %v", err)
+	case len(bytes.TrimSpace(body)) == 0 && mayBeEmpty:
+		return object{}, []byte("{}"), nil
+	}
+	if err := checkContentType(r); err != nil {
+		return nil, nil, err
+	}
+	if !utf8.Valid(body) {
+		return nil, nil, fail(http.StatusBadRequest, "the body is not UTF-8")
+	}
+	if err := checkJSON(body); err != nil {
+		return nil, nil, fail(http.StatusBadRequest, "the body is not JSON: %v", err)
+	}
+	var o object
+	if err := json.Unmarshal(body, &o); err != nil || o == nil {
+		return nil, nil, machine.Refuse(machine.Schema, "the body does not fit its schema", machine.Problem{Path: "$", Message: "want an object"})
+	}
+	return o, body, nil
+}
+
+func checkContentType(r *http.Request) error {
+	given := r.Header.Get("Content-Type")
+	t, _, err := mime.ParseMediaType(given)
+	if err == nil && (t == "application/json" || strings.HasPrefix(t, "application/") && strings.HasSuffix(t, "+json")) {
+		return nil
+	}
+	if given == "" {
+		given = "no content type"
+	}
+	return fail(http.StatusUnsupportedMediaType, "got %s, want application/json", given)
+}
+
+// checkJSON says where a text stops being JSON.
+func checkJSON(body []byte) error {
+	var v json.RawMessage
+	err := json.Unmarshal(body, &v)
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		return fmt.Errorf("byte %d: %w", syntax.Offset, err)
+	}
+	return err
+}
+
+// text takes a member that has to be a string out of the object.
+func (o object) text(name string) (string, error) {
+	raw, ok := o[name]
+	if !ok {
+		return "", nil
+	}
+	delete(o, name)
+	var s *string
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return "", machine.Refuse(machine.Schema, "the body does not fit its schema", machine.Problem{Path: "$." + name, Message: "want a string"})
+	}
+	if s == nil {
+		return "", nil
+	}
+	return *s, nil
+}
+
+// encode writes the object back, its members in order of name.
+func (o object) encode() ([]byte, error) {
+	if len(o) == 0 {
+		return []byte("{}"), nil
+	}
+	return json.Marshal(o)
+}

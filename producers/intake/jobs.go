@@ -1,0 +1,155 @@
+package intake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/waybill/waybill/domain/machine"
+	"github.com/waybill/waybill/producers"
+	"github.com/waybill/waybill/schemas"
+)
+
+// maxKeyBytes bounds an Idempotency-Key.
+const maxKeyBytes = 1024
+
+func (in *Intake) startJob(w http.ResponseWriter, r *http.Request) error {
+	body, _, err := in.readObject(w, r, false)
+	if err != nil {
+		return err
+	}
+	id, err := body.text("id")
+	if err != nil {
+		return err
+	}
+	key, err := idempotencyKey(r)
+	switch {
+	case err != nil:
+		return err
+	case id != "":
+	case key != "":
+		id = producers.IDFromKey(key)
+	default:
+		id = producers.NewID()
+	}
+	if err := producers.CheckID("id", id); err != nil {
+		return err
+	}
+	value, err := body.encode()
+	if err != nil {
+		return err
+	}
+	if _, err := schemas.DecodeOrchestrationCommand(schemas.OrchestrationStart, value); err != nil {
+		return err
+	}
+	w.Header().Set("Location", "/v1/jobs/"+url.PathEscape(id))
+	return in.command(w, r, producers.Command{
+		Aggregate: schemas.AggregateOrchestration, ID: producers.StartID(id, value), Type: schemas.OrchestrationStart,
+		Key: id, Value: value, TraceParent: r.Header.Get("traceparent"),
+	}, http.StatusCreated)
+}
+
+func (in *Intake) cancelJob(w http.ResponseWriter, r *http.Request) error {
+	id := r.PathValue("id")
+	if producers.CheckID("id", id) != nil {
+		return fail(http.StatusNotFound, "there is no job %q", id)
+	}
+	_, value, err := in.readObject(w, r, true)
+	if err != nil {
+		return err
+	}
+	if _, err := schemas.DecodeOrchestrationCommand(schemas.OrchestrationCancel, value); err != nil {
+		return err
+	}
+	commandID, err := newCommandID(r, schemas.OrchestrationCancel, id)
+	if err != nil {
+		return err
+	}
+	return in.command(w, r, producers.Command{
+		Aggregate: schemas.AggregateOrchestration, ID: commandID, Type: schemas.OrchestrationCancel,
+		Key: id, Value: value, TraceParent: r.Header.Get("traceparent"),
+	}, http.StatusOK)
+}
+
+// command publishes and answers 202, or, where the caller prefers to wait, decided once
+// the machine has accepted.
+func (in *Intake) command(w http.ResponseWriter, r *http.Request, c producers.Command, decided int) error {
+	wait, err := in.preferredWait(r)
+	if err != nil {
+		return err
+	}
+	accepted, err := in.publish(r.Context(), c)
+	if err != nil {
+		return err
+	}
+	if wait == 0 {
+		answer(w, http.StatusAccepted, accepted, accepted.Position)
+		return nil
+	}
+	w.Header().Set("Preference-Applied", fmt.Sprintf("wait=%d", int(wait.Seconds())))
+	_, err = in.decision(r.Context(), accepted, wait)
+	switch {
+	case errors.Is(err, ErrUndecided):
+		answer(w, http.StatusAccepted, accepted, accepted.Position)
+		return nil
+	case err != nil:
+		return err
+	}
+	answer(w, decided, accepted, accepted.Position)
+	return nil
+}
+
+// decision waits for what the machine makes of a command; a refusal is an error.
+func (in *Intake) decision(ctx context.Context, a producers.Accepted, wait time.Duration) (Decision, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	d, err := in.cfg.Reads.Decision(ctx, a.CommandID, a.Position)
+	switch {
+	case err == nil && d.Refusal != nil:
+		return d, &refusedError{d.Refusal, a.CommandID}
+	case errors.Is(err, context.DeadlineExceeded):
+		return d, ErrUndecided
+	}
+	return d, err
+}
+
+// preferredWait reads `Prefer: wait=N` (RFC 7240), seconds.
+func (in *Intake) preferredWait(r *http.Request) (time.Duration, error) {
+	for _, h := range r.Header.Values("Prefer") {
+		for preference := range strings.FieldsFuncSeq(h, func(c rune) bool { return c == ',' || c == ';' }) {
+			name, value, _ := strings.Cut(strings.TrimSpace(preference), "=")
+			if !strings.EqualFold(strings.TrimSpace(name), "wait") {
+				continue
+			}
+			n, err := strconv.Atoi(strings.Trim(strings.TrimSpace(value), `"`))
+			if err != nil || n < 0 {
+				return 0, fail(http.StatusBadRequest, "Prefer: %s: want wait=N, seconds", preference)
+			}
+			return min(time.Duration(min(n, 1<<20))*time.Second, in.cfg.MaxWait), nil
+		}
+	}
+	return 0, nil
+}
+
+func idempotencyKey(r *http.Request) (string, error) {
+	key := r.Header.Get("Idempotency-Key")
+	if len(key) > maxKeyBytes {
+		return "", fail(http.StatusBadRequest, "the Idempotency-Key has %d bytes, the limit is %d", len(key), maxKeyBytes)
+	}
+	return strings.ReplaceAll(key, "\x1f", ""), nil
+}
+
+// newCommandID makes the ID of a command that may be meant twice: a new one, or that of
+// the Idempotency-Key.
+func newCommandID(r *http.Request, typ, about string) (string, error) {
+	key, err := idempotencyKey(r)
+	if err != nil || key == "" {
+		return producers.NewID(), err
+	}
+	return machine.ID("command", typ, about, "idempotency-key", key), nil
+}

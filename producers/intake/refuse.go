@@ -1,0 +1,91 @@
+package intake
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/waybill/waybill/domain/machine"
+	"github.com/waybill/waybill/internal/problem"
+	"github.com/waybill/waybill/producers"
+	"github.com/waybill/waybill/schemas"
+)
+
+// refuse answers with the problem that an error is.
+func (in *Intake) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	p := asProblem(err)
+	switch p.Status {
+	case http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", "1")
+		in.cfg.Logger.Warn("kafka does not answer", "method", r.Method, "path", r.URL.Path, "error", err)
+	case http.StatusInternalServerError:
+		in.cfg.Logger.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+	}
+	problem.Write(w, p)
+}
+
+func asProblem(err error) problem.Problem {
+	var (
+		ready       *httpError
+		refused     *refusedError
+		refusal     *machine.Refusal
+		undecodable *schemas.UndecodableError
+		invalid     *producers.InvalidError
+		tooLarge    *producers.TooLargeError
+		unreachable *producers.UnreachableError
+	)
+	switch {
+	case errors.As(err, &ready):
+		return ready.Problem
+	case errors.As(err, &refused):
+		p := ofRefusal(refused.Refusal)
+		p.CommandID = refused.commandID
+		return p
+	case errors.As(err, &refusal):
+		return ofRefusal(refusal)
+	case errors.As(err, &undecodable):
+		return problem.Problem{Status: http.StatusBadRequest, Detail: undecodable.Error()}
+	case errors.As(err, &invalid):
+		return problem.Problem{
+			Status: http.StatusUnprocessableEntity, Code: string(machine.Schema), Detail: "the body does not fit its schema",
+			Errors: []problem.Error{{Path: "$." + invalid.Path, Message: invalid.Message}},
+		}
+	case errors.As(err, &tooLarge):
+		return problem.Problem{Status: http.StatusRequestEntityTooLarge, Detail: tooLarge.Error()}
+	case errors.As(err, &unreachable):
+		return problem.Problem{
+			Status: http.StatusServiceUnavailable,
+			Detail: unreachable.Error() + "; it is unknown whether the command was written: send it again with the same id or Idempotency-Key",
+		}
+	case errors.Is(err, context.Canceled):
+		return problem.Problem{Status: http.StatusServiceUnavailable, Detail: "the request was given up"}
+	}
+	return problem.Problem{Status: http.StatusInternalServerError, Detail: err.Error()}
+}
+
+// refusedError is a machine's refusal of a command that was published.
+type refusedError struct {
+	*machine.Refusal
+	commandID string
+}
+
+// statusOf maps the codes of a refusal.
+func statusOf(c machine.Code) int {
+	switch c {
+	case machine.Conflict, machine.BadState, machine.Inactive:
+		return http.StatusConflict
+	case machine.NotFound:
+		return http.StatusNotFound
+	case machine.Schema, machine.Limit, machine.UnknownType:
+		return http.StatusUnprocessableEntity
+	}
+	return http.StatusUnprocessableEntity
+}
+
+func ofRefusal(r *machine.Refusal) problem.Problem {
+	p := problem.Problem{Status: statusOf(r.Code), Code: string(r.Code), Detail: r.Reason}
+	for _, e := range r.Errors {
+		p.Errors = append(p.Errors, problem.Error{Path: e.Path, Message: e.Message})
+	}
+	return p
+}
