@@ -19,9 +19,21 @@
 // only: a later commit of the same producer would bring those records back. So a
 // start that finds no sign of a clean stop first opens the cluster where nobody can
 // reach it, closes every open transaction with an abort marker, closes the cluster,
-// and only then opens it on the address asked for. Broker.Healed tells what was done.
+// and only then opens it on the address asked for. It also completes what the kill cut
+// out of the files, and fences every transactional producer that outlived the broker,
+// since the broker no longer knows how their last transactions ended. Broker.Healed
+// tells what was done.
 //
 // A transaction that was cut off in the middle of its commit may then be committed in
 // one partition and aborted in another. Whoever writes to several partitions in one
 // transaction has to be able to derive what is missing again.
+//
+// # What it does not do
+//
+// Topics are neither compacted nor trimmed by their retention: the broker does both in
+// ways that a kill or a restart turns into loss. What share groups have acknowledged, and
+// the configuration of groups, are saved by a clean stop only: after a kill a share group
+// begins where its share.auto.offset.reset, to be set anew, says. A partition that
+// DeleteRecords has emptied begins again at offset 0 after a restart, so leave a record.
+// The data directory's lock needs a Unix.
 package embedded
