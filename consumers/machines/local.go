@@ -1,0 +1,52 @@
+package machines
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/waybill/waybill/consumers/agent"
+	"github.com/waybill/waybill/consumers/runner"
+	"github.com/waybill/waybill/domain/machine"
+)
+
+// Local lets a runner use the agents of this process.
+func Local(p *agent.Pool) runner.Local { return local{p} }
+
+type local struct{ pool *agent.Pool }
+
+// Inline implements runner.Local.
+func (l local) Inline(w machine.Work) (runner.Result, bool) {
+	r, ok := l.pool.Inline(w)
+	return r, ok
+}
+
+// Reserve implements runner.Local.
+func (l local) Reserve(activityType string) (runner.Slot, bool) {
+	r, ok := l.pool.Reserve(activityType)
+	if !ok {
+		return nil, false
+	}
+	return slot{r}, true
+}
+
+// soon is when work that is too large for a record looks for a free slot again.
+const soon = time.Second
+
+// TooLarge implements runner.Local.
+func (l local) TooLarge(w machine.Work, limit int) runner.Result {
+	if l.pool.Has(w.Type) {
+		return agent.Schedule(soon)
+	}
+	return agent.Fatal(fmt.Errorf("the input has %d bytes, over the limit of %d for work that goes to another process", len(w.Input), limit)).AtStep("input")
+}
+
+type slot struct{ r *agent.Reservation }
+
+// Run implements runner.Slot.
+func (s slot) Run(ctx context.Context, w machine.Work, done func(runner.Result)) {
+	s.r.Run(ctx, w, func(r agent.Result) { done(r) })
+}
+
+// Release implements runner.Slot.
+func (s slot) Release() { s.r.Release() }

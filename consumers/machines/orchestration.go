@@ -1,0 +1,92 @@
+package machines
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/waybill/waybill/consumers/agent"
+	"github.com/waybill/waybill/consumers/runner"
+	"github.com/waybill/waybill/domain/machine"
+	"github.com/waybill/waybill/domain/orchestration"
+	"github.com/waybill/waybill/schemas"
+)
+
+// Starts knows the orchestration types that can be started. It is safe for concurrent use.
+type Starts interface {
+	// Plan is the plan in force of a type, with the input a start of it runs on: the
+	// definition's defaults under the given one, checked against the schema. The error is
+	// a *machine.Refusal, or says that the definitions cannot be read.
+	Plan(ctx context.Context, typ string, input json.RawMessage) (*orchestration.Plan, json.RawMessage, error)
+}
+
+// Orchestration is the machine of orchestrations.
+func Orchestration(starts Starts) runner.Binding {
+	return runner.Machine[orchestration.State, orchestration.Command, orchestration.Event]{
+		Name:          schemas.AggregateOrchestration,
+		New:           orchestration.New,
+		DecodeCommand: schemas.DecodeOrchestrationCommand,
+		Admit: func(ctx context.Context, _ string, c orchestration.Command) (orchestration.Command, error) {
+			start, ok := c.(orchestration.Start)
+			if !ok {
+				return c, nil
+			}
+			var err error
+			start.Plan, start.Input, err = starts.Plan(ctx, start.Type, start.Input)
+			return start, err
+		},
+		IsReport:    isReport,
+		Hash:        schemas.Fingerprint,
+		EncodeEvent: schemas.EncodeOrchestrationEvent,
+		NewDecoder: func() func(string, []byte) (orchestration.Event, error) {
+			return schemas.NewDecoder().DecodeOrchestrationEvent
+		},
+		Wake:      func() orchestration.Command { return orchestration.Wake{} },
+		TakeOver:  func(agent string) orchestration.Command { return orchestration.TakeOver{Agent: agent} },
+		Place:     place,
+		Placement: placement,
+		Report:    report,
+	}
+}
+
+// isReport: what agents say is recognised by work ID and attempt; a heartbeat is never answered.
+func isReport(c orchestration.Command) (isReport, silent bool) {
+	switch c.(type) {
+	case orchestration.Complete, orchestration.Wait, orchestration.Schedule, orchestration.Retry, orchestration.Fail:
+		return true, false
+	case orchestration.Heartbeat:
+		return true, true
+	}
+	return false, false
+}
+
+func place(e orchestration.Event, placement string) orchestration.Event {
+	switch e := e.(type) {
+	case orchestration.Requested:
+		e.Placement = placement
+		return e
+	case orchestration.Offered:
+		e.Placement = placement
+		return e
+	}
+	return e
+}
+
+func placement(e orchestration.Event) string {
+	switch e := e.(type) {
+	case orchestration.Requested:
+		return e.Placement
+	case orchestration.Offered:
+		return e.Placement
+	}
+	return ""
+}
+
+func report(w machine.Work, r runner.Result) orchestration.Command {
+	rep := orchestration.Report{WorkID: w.ID, Attempt: w.Attempt}
+	result, ok := r.(agent.Result)
+	if !ok {
+		return orchestration.Fail{Report: rep, Error: orchestration.Fault{Message: fmt.Sprintf("a local agent answered with a %T", r)}}
+	}
+	return result.Command(rep)
+}

@@ -1,0 +1,97 @@
+package runner
+
+import (
+	"context"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/waybill/waybill/domain/machine"
+)
+
+// batch is one transaction in the making.
+type batch struct {
+	at time.Time
+	// before cannot be derived from the events: forwarded commands and dead letters.
+	before []*kgo.Record
+	// events are the events and the position records.
+	events []*kgo.Record
+	// after follows from the events.
+	after []*kgo.Record
+	bytes int
+	// start is local work, to be begun once its request is committed.
+	start []placed
+	// inline are the results of work that took no time; they are decided in this batch.
+	inline []localResult
+	// cancel is local work that is no longer wanted.
+	cancel []workKey
+}
+
+// placed is a piece of work with a slot for it.
+type placed struct {
+	cell cell
+	work machine.Work
+	slot Slot
+}
+
+type localResult struct {
+	cell   cell
+	work   machine.Work
+	result Result
+}
+
+// workKey names an attempt.
+type workKey struct {
+	id      string
+	attempt int
+}
+
+func (b *batch) empty() bool {
+	return len(b.before) == 0 && len(b.events) == 0 && len(b.after) == 0
+}
+
+func size(r *kgo.Record) int {
+	n := len(r.Key) + len(r.Value) + 40
+	for i := range r.Headers {
+		n += len(r.Headers[i].Key) + len(r.Headers[i].Value) + 4
+	}
+	return n
+}
+
+func (b *batch) addEvent(r *kgo.Record)  { b.events = append(b.events, r); b.bytes += size(r) }
+func (b *batch) addAfter(r *kgo.Record)  { b.after = append(b.after, r); b.bytes += size(r) }
+func (b *batch) addBefore(r *kgo.Record) { b.before = append(b.before, r); b.bytes += size(r) }
+
+// release gives back the slots of work that will not be begun.
+func (b *batch) release() {
+	for _, p := range b.start {
+		p.slot.Release()
+	}
+	b.start = nil
+}
+
+// transact writes records in one transaction. Any error means that this process must
+// assume that it has been fenced.
+func transact(ctx context.Context, cl *kgo.Client, groups ...[]*kgo.Record) error {
+	if err := cl.BeginTransaction(); err != nil {
+		return err
+	}
+	var first error
+	done := func(_ *kgo.Record, err error) { // called one after the other
+		if err != nil && first == nil {
+			first = err
+		}
+	}
+	for _, g := range groups {
+		for _, r := range g {
+			cl.Produce(ctx, r, done)
+		}
+	}
+	if err := cl.Flush(ctx); err != nil {
+		return err
+	}
+	if first != nil {
+		return first
+	}
+	return cl.EndTransaction(ctx, kgo.TryCommit)
+}

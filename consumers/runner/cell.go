@@ -1,0 +1,559 @@
+package runner
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/waybill/waybill/domain/machine"
+	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/schemas"
+)
+
+// entry is one aggregate in memory.
+type entry[S any] struct {
+	id    string
+	state S
+	seq   int64
+	due   due[*entry[S]]
+}
+
+// store is the cell of a Machine.
+type store[S Aggregate[S, C, E], C, E any] struct {
+	m      Machine[S, C, E]
+	sh     *shard
+	decode func(string, []byte) (E, error)
+
+	entries map[string]*entry[S]
+	agenda  agenda[*entry[S]]
+	seen    remembered
+	next    int64 // first command not decided
+	last    time.Time
+
+	txn      int64 // the last transaction on the log
+	followed int64 // the last whose effects are certainly on the log
+	events   int   // of the transaction being made
+	moved    bool  // next has moved since the last position
+	refused  []schemas.Refused
+	settled  []schemas.Settled
+	// unfollowed are the events, read back, whose effects may be missing.
+	unfollowed []replayed[E]
+	unanswered []unanswered
+	closed     bool // the transaction being made has a position of this cell
+}
+
+// unanswered is a refusal, read back, whose answer may be missing.
+type unanswered struct {
+	txn int64
+	at  time.Time
+	schemas.Refused
+}
+
+// replayed is an event read back.
+type replayed[E any] struct {
+	txn   int64
+	id    string
+	seq   int64
+	at    time.Time
+	event E
+}
+
+func (m Machine[S, C, E]) open(sh *shard) cell {
+	return &store[S, C, E]{
+		m: m, sh: sh, decode: m.NewDecoder(), entries: make(map[string]*entry[S]),
+		seen: remembered{keep: sh.cfg.Remember},
+	}
+}
+
+func (c *store[S, C, E]) nextOffset() int64   { return c.next }
+func (c *store[S, C, E]) lastTime() time.Time { return c.last }
+
+func (c *store[S, C, E]) live() int {
+	n := 0
+	for _, e := range c.entries {
+		if !e.state.Ended() {
+			n++
+		}
+	}
+	return n
+}
+
+// replay folds in a record of the events. What a transaction did is folded once the
+// positions say that its effects are certainly on the log; the rest is kept until the end.
+func (c *store[S, C, E]) replay(r *kgo.Record, token string) (bool, error) {
+	env, err := kafka.ParseCloudEvent(r)
+	if err != nil {
+		return false, c.broken(r, err)
+	}
+	switch env.Type {
+	case schemas.ShardOwned:
+		var o schemas.Owned
+		if err := json.Unmarshal(r.Value, &o); err != nil {
+			return false, c.broken(r, err)
+		}
+		c.notBefore(o.At)
+		return o.Token == token, nil
+	case schemas.ShardPosition:
+		var p schemas.Position
+		if err := json.Unmarshal(r.Value, &p); err != nil {
+			return false, c.broken(r, err)
+		}
+		c.position(p)
+		return false, nil
+	}
+	e, err := c.decode(env.Type, r.Value)
+	if err != nil {
+		return false, c.broken(r, err)
+	}
+	c.notBefore(env.Time)
+	if env.CauseHash != "" {
+		c.seen.add(env.Cause, env.CauseHash, env.Time)
+	}
+	c.unfollowed = append(c.unfollowed, replayed[E]{c.txn + 1, string(r.Key), env.Sequence, env.Time, e})
+	return false, nil
+}
+
+func (c *store[S, C, E]) broken(r *kgo.Record, err error) error {
+	return &StoppedError{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Err: err}
+}
+
+func (c *store[S, C, E]) notBefore(at time.Time) {
+	if at.After(c.last) {
+		c.last = at
+	}
+}
+
+func (c *store[S, C, E]) position(p schemas.Position) {
+	c.txn, c.followed, c.next = p.Txn, p.Followed, max(c.next, p.Next)
+	c.notBefore(p.At)
+	for _, x := range p.Refused {
+		if x.Hash != "" {
+			c.seen.add(x.CommandID, x.Hash, p.At)
+		}
+		c.unanswered = append(c.unanswered, unanswered{p.Txn, p.At, x})
+	}
+	for _, x := range p.Settled {
+		c.seen.add(x.CommandID, x.Hash, p.At)
+	}
+	n := 0
+	for n < len(c.unfollowed) && c.unfollowed[n].txn <= p.Followed {
+		c.fold(c.unfollowed[n])
+		n++
+	}
+	c.unfollowed = append(c.unfollowed[:0], c.unfollowed[n:]...)
+	n = 0
+	for n < len(c.unanswered) && c.unanswered[n].txn <= p.Followed {
+		n++
+	}
+	c.unanswered = append(c.unanswered[:0], c.unanswered[n:]...)
+}
+
+// fold takes an event in, unless it has its sequence already.
+func (c *store[S, C, E]) fold(x replayed[E]) *entry[S] {
+	en := c.entry(x.id)
+	if x.seq <= en.seq {
+		return nil
+	}
+	en.state, en.seq = en.state.Evolve(x.at, x.event), x.seq
+	return en
+}
+
+func (c *store[S, C, E]) entry(id string) *entry[S] {
+	en, ok := c.entries[id]
+	if !ok {
+		en = &entry[S]{id: id, state: c.m.New(id)}
+		en.due.value = en
+		c.entries[id] = en
+	}
+	return en
+}
+
+// recovered folds in the last transactions' events and derives what follows from them
+// again: readers drop what they have already, by its ID.
+func (c *store[S, C, E]) recovered(b *batch) {
+	for _, x := range c.unfollowed {
+		if en := c.entry(x.id); x.seq > en.seq {
+			local := c.m.Placement != nil && c.m.Placement(x.event) != ""
+			for _, f := range en.state.Follow(x.at, x.event) {
+				if _, work := f.(machine.Work); !work || !local {
+					c.emit(b, en, x.at, f)
+				}
+			}
+			c.fold(x)
+		}
+	}
+	for _, x := range c.unanswered {
+		b.addAfter(c.rejection(x.Refused, x.at))
+	}
+	c.unfollowed, c.unanswered = nil, nil
+	for _, en := range c.entries {
+		c.schedule(en)
+	}
+}
+
+func (c *store[S, C, E]) schedule(en *entry[S]) {
+	var at int64
+	if d := en.state.Deadline(); !d.IsZero() {
+		at = d.UnixMilli()
+	}
+	c.agenda.set(&en.due, at)
+}
+
+func (c *store[S, C, E]) deadline() time.Time {
+	if d := c.agenda.first(); d != nil {
+		return time.UnixMilli(d.at)
+	}
+	return time.Time{}
+}
+
+// command decides a record of the commands partition. Its error means that this process
+// cannot go on with the shard; whatever is wrong with the record itself is answered.
+func (c *store[S, C, E]) command(ctx context.Context, b *batch, r *kgo.Record) error {
+	c.next, c.moved = r.Offset+1, true
+	if string(r.Key) == schemas.ShardKey {
+		return nil
+	}
+	rec, problem := parse(r)
+	if problem != nil {
+		b.addBefore(c.sh.deadLetter(r, problem, b.at))
+		return nil
+	}
+	if p := kafka.PartitionFor(r.Key, c.sh.cfg.Shards); p != c.sh.id {
+		b.addBefore(c.sh.forward(r, p))
+		return nil
+	}
+	cmd, err := c.m.DecodeCommand(rec.env.Type, rec.data)
+	var refusal *machine.Refusal
+	switch {
+	case errors.As(err, &refusal):
+		c.refuse(b, rec, c.m.Hash(rec.data), refusal)
+		return nil
+	case err != nil:
+		b.addBefore(c.sh.deadLetter(r, err, b.at))
+		return nil
+	}
+	if report, silent := c.m.IsReport(cmd); report {
+		return c.decideReport(b, rec, cmd, silent)
+	}
+	return c.decideOnce(ctx, b, rec, cmd)
+}
+
+// parse reads a command's envelope. Its error says why nobody can be answered.
+func parse(r *kgo.Record) (commandRecord, error) {
+	env, err := kafka.ParseCloudEvent(r)
+	switch {
+	case err != nil:
+		return commandRecord{}, err
+	case len(r.Key) == 0:
+		return commandRecord{}, errors.New("the record has no key; the key is the aggregate's id")
+	case !utf8.Valid(r.Key):
+		return commandRecord{}, errors.New("the key is not UTF-8")
+	case env.Subject != "" && env.Subject != string(r.Key):
+		return commandRecord{}, fmt.Errorf("ce_subject %q is not the key %q", env.Subject, r.Key)
+	}
+	return commandRecord{env, string(r.Key), r.Value, r.Offset}, nil
+}
+
+// decideReport decides a command that is recognised by what it reports on.
+func (c *store[S, C, E]) decideReport(b *batch, rec commandRecord, cmd C, silent bool) error {
+	en := c.entries[rec.key]
+	if en == nil {
+		en = &entry[S]{id: rec.key, state: c.m.New(rec.key)} // not kept unless something happens
+		en.due.value = en
+	}
+	events, err := en.state.Decide(b.at, cmd)
+	var refusal *machine.Refusal
+	if errors.As(err, &refusal) {
+		if !silent {
+			c.refuse(b, rec, "", refusal)
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return c.apply(b, en, events, cause{id: rec.env.ID, offset: rec.at})
+}
+
+// decideOnce decides a command that is recognised by its ID.
+func (c *store[S, C, E]) decideOnce(ctx context.Context, b *batch, rec commandRecord, cmd C) error {
+	hash := c.m.Hash(rec.data)
+	if known, same := c.seen.find(rec.env.ID, hash); known {
+		if !same {
+			c.refuse(b, rec, "", machine.Refuse(machine.Conflict, "another command had the id "+rec.env.ID+"; an id names one command"))
+		}
+		return nil
+	}
+	if c.m.Admit != nil {
+		var err error
+		cmd, err = c.m.Admit(ctx, rec.key, cmd)
+		if answered, err := c.answer(b, rec, hash, err); answered || err != nil {
+			return err
+		}
+	}
+	en := c.entries[rec.key]
+	if en == nil {
+		en = &entry[S]{id: rec.key, state: c.m.New(rec.key)}
+		en.due.value = en
+	}
+	events, err := en.state.Decide(b.at, cmd)
+	if answered, err := c.answer(b, rec, hash, err); answered || err != nil {
+		return err
+	}
+	c.seen.add(rec.env.ID, hash, b.at)
+	if len(events) == 0 {
+		c.settled = append(c.settled, schemas.Settled{CommandID: rec.env.ID, AggregateID: rec.key, Hash: hash})
+		return nil
+	}
+	return c.apply(b, en, events, cause{rec.env.ID, hash, rec.at})
+}
+
+// answer turns a refusal into its answer; other errors stay errors.
+func (c *store[S, C, E]) answer(b *batch, rec commandRecord, hash string, err error) (bool, error) {
+	var refusal *machine.Refusal
+	switch {
+	case err == nil:
+		return false, nil
+	case errors.As(err, &refusal):
+		c.refuse(b, rec, hash, refusal)
+		return true, nil
+	}
+	return false, err
+}
+
+// refuse answers a command. With a hash, the answer is remembered under the command's ID.
+func (c *store[S, C, E]) refuse(b *batch, rec commandRecord, hash string, refusal *machine.Refusal) {
+	x := schemas.Refused{CommandID: rec.env.ID, CommandType: rec.env.Type, AggregateID: rec.key, Hash: hash, Refusal: *refusal}
+	if known, _ := c.seen.find(rec.env.ID, hash); hash != "" && known {
+		return
+	}
+	if hash != "" {
+		c.seen.add(rec.env.ID, hash, b.at)
+	}
+	c.refused = append(c.refused, x)
+	b.addAfter(c.rejection(x, b.at))
+}
+
+func (c *store[S, C, E]) rejection(x schemas.Refused, at time.Time) *kgo.Record {
+	return c.sh.record(c.sh.topics.Completions(c.m.Name), c.sh.id, x.AggregateID, kafka.CloudEvent{
+		ID:   machine.ID("rejected", c.m.Name, x.AggregateID, x.CommandID, x.CommandType, x.Reason),
+		Type: schemas.CommandRejected, Subject: x.AggregateID, Time: at, Cause: x.CommandID, InputOffset: -1,
+	}, c.m.Name, mustJSON(x))
+}
+
+// report decides what a local agent says.
+func (c *store[S, C, E]) report(b *batch, w machine.Work, r Result) error {
+	en := c.entries[w.AggregateID]
+	if en == nil {
+		return nil
+	}
+	events, err := en.state.Decide(b.at, c.m.Report(w, r))
+	var refusal *machine.Refusal
+	if errors.As(err, &refusal) {
+		return nil // the orchestration has ended meanwhile, or the attempt was given up
+	}
+	if err != nil {
+		return err
+	}
+	return c.apply(b, en, events, cause{id: machine.ID("report", w.ID, strconv.Itoa(w.Attempt)), offset: -1})
+}
+
+func (c *store[S, C, E]) takeOver(b *batch, agent string) error {
+	if c.m.TakeOver == nil {
+		return nil
+	}
+	for _, en := range c.entries {
+		if en.state.Ended() {
+			continue
+		}
+		events, err := en.state.Decide(b.at, c.m.TakeOver(agent))
+		if err != nil {
+			return err
+		}
+		if err := c.apply(b, en, events, cause{id: machine.ID("takeover", c.sh.token, en.id), offset: -1}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *store[S, C, E]) wake(b *batch) (bool, error) {
+	d := c.agenda.first()
+	if d == nil || c.m.Wake == nil || d.at > b.at.UnixMilli() {
+		return false, nil
+	}
+	en := d.value
+	events, err := en.state.Decide(b.at, c.m.Wake())
+	if err != nil {
+		return false, err
+	}
+	if len(events) == 0 {
+		// Nothing was due after all. Left where it is, the timer would fire for ever.
+		c.schedule(en)
+		if d := c.agenda.first(); d != nil && d.value == en && d.at <= b.at.UnixMilli() {
+			return false, fmt.Errorf("%s %s has a deadline of %s that it does not act on", c.m.Name, en.id, time.UnixMilli(d.at).UTC())
+		}
+		return true, nil
+	}
+	return true, c.apply(b, en, events, cause{id: machine.ID("timer", c.m.Name, en.id, strconv.FormatInt(en.seq, 10)), offset: -1})
+}
+
+// cause is what made events happen.
+type cause struct {
+	id     string
+	hash   string
+	offset int64
+}
+
+// apply folds decided events in and puts them, and what follows from them, into the batch.
+func (c *store[S, C, E]) apply(b *batch, en *entry[S], events []E, why cause) error {
+	if len(events) == 0 {
+		return nil
+	}
+	if en.seq == 0 {
+		c.entries[en.id] = en
+	}
+	for i, e := range events {
+		effects := en.state.Follow(b.at, e)
+		e = c.place(b, e, effects)
+		typ, data, err := c.m.EncodeEvent(e)
+		if err != nil {
+			return fmt.Errorf("encode an event of %s %s: %w", c.m.Name, en.id, err)
+		}
+		en.seq++
+		env := kafka.CloudEvent{
+			ID: machine.ID("event", c.m.Name, en.id, strconv.FormatInt(en.seq, 10)), Type: typ, Time: b.at,
+			Subject: en.id, Sequence: en.seq, Cause: why.id, InputOffset: why.offset,
+		}
+		if i == 0 {
+			env.CauseHash = why.hash
+		}
+		b.addEvent(c.sh.record(c.sh.topics.Events(c.m.Name), c.sh.id, en.id, env, c.m.Name, data))
+		c.events++
+		local := c.m.Placement != nil && c.m.Placement(e) != ""
+		for _, f := range effects {
+			if _, work := f.(machine.Work); !work || !local {
+				c.emit(b, en, b.at, f)
+			}
+		}
+		en.state = en.state.Evolve(b.at, e)
+	}
+	c.schedule(en)
+	return nil
+}
+
+// place decides who carries out the work that an event asks for: an agent of this very
+// process that is free, or whoever reads the work topic.
+func (c *store[S, C, E]) place(b *batch, e E, effects []machine.Effect) E {
+	if c.m.Place == nil || c.sh.cfg.Local == nil {
+		return e
+	}
+	for _, f := range effects {
+		w, ok := f.(machine.Work)
+		if !ok {
+			continue
+		}
+		if b.bytes < inlineBytes {
+			if r, ok := c.sh.cfg.Local.Inline(w); ok {
+				b.inline = append(b.inline, localResult{c, w, r})
+				return c.m.Place(e, c.sh.cfg.Member)
+			}
+		}
+		if slot, ok := c.sh.cfg.Local.Reserve(w.Type); ok {
+			b.start = append(b.start, placed{c, w, slot})
+			return c.m.Place(e, c.sh.cfg.Member)
+		}
+		if len(w.Input)+len(w.State) > maxWorkBytes {
+			b.inline = append(b.inline, localResult{c, w, c.sh.cfg.Local.TooLarge(w, maxWorkBytes)})
+			return c.m.Place(e, c.sh.cfg.Member)
+		}
+	}
+	return e
+}
+
+// inlineBytes is up to which size of a transaction work that takes no time is run within
+// it; a transaction stays small enough for the broker and for those who wait behind it.
+const inlineBytes = 4 << 20
+
+// maxWorkBytes is up to which size of its input work goes to a work topic.
+const maxWorkBytes = 2 << 20
+
+// emit puts an effect into the batch.
+func (c *store[S, C, E]) emit(b *batch, en *entry[S], at time.Time, f machine.Effect) {
+	t := c.sh.topics
+	env := kafka.CloudEvent{Time: at, InputOffset: -1}
+	switch f := f.(type) {
+	case machine.Work:
+		env.ID = machine.ID("offer", f.ID, strconv.Itoa(f.Attempt), strconv.Itoa(f.Offer))
+		env.Type, env.Subject, env.TraceParent = schemas.WorkRequested, f.ID, f.TraceParent
+		c.sh.needTopic(f.Type)
+		b.addAfter(c.sh.keyed(t.Work(f.Type), f.ID, env, c.m.Name, mustJSON(f)))
+	case machine.CancelWork:
+		if c.sh.isRunning(workKey{f.ID, f.Attempt}) {
+			b.cancel = append(b.cancel, workKey{f.ID, f.Attempt})
+			return
+		}
+		env.ID = machine.ID("cancel", f.ID, strconv.Itoa(f.Attempt))
+		env.Type, env.Subject = schemas.WorkCancelled, f.ID
+		c.sh.needTopic(f.Type)
+		b.addAfter(c.sh.keyed(t.Work(f.Type), f.ID, env, c.m.Name, mustJSON(f)))
+	case machine.Send:
+		env.ID, env.Type, env.Subject = f.ID, f.Type, f.Key
+		b.addAfter(c.sh.keyed(t.Commands(f.Aggregate), f.Key, env, c.m.Name, mustJSON(f.Value)))
+	case machine.Completion:
+		env.ID, env.Type, env.Subject = f.ID, f.Type, en.id
+		b.addAfter(c.sh.record(t.Completions(c.m.Name), c.sh.id, en.id, env, c.m.Name, mustJSON(f.Value)))
+	case machine.Announce:
+		env.ID = machine.ID("announce", f.Key, strconv.FormatInt(en.seq, 10))
+		env.Type, env.Subject = f.Type, f.Key
+		var value []byte
+		if f.Value != nil {
+			value = mustJSON(f.Value)
+		}
+		b.addAfter(c.sh.record(t.Definitions(), 0, f.Key, env, c.m.Name, value))
+	}
+}
+
+// close adds the position record, if this transaction has anything of this cell.
+func (c *store[S, C, E]) close(b *batch) error {
+	if c.events == 0 && !c.moved {
+		return nil
+	}
+	p := schemas.Position{Txn: c.txn + 1, Followed: c.txn + 1, Next: c.next, At: b.at, Refused: c.refused, Settled: c.settled}
+	if c.sh.cfg.Kafka.Embedded {
+		p.Followed = c.followed
+	}
+	c.refused, c.settled, c.moved, c.events = nil, nil, false, 0
+	c.closed = true
+	c.txn++
+	b.addEvent(c.sh.record(c.sh.topics.Events(c.m.Name), c.sh.id, schemas.ShardKey, kafka.CloudEvent{
+		ID:   machine.ID("position", c.m.Name, strconv.Itoa(int(c.sh.id)), strconv.FormatInt(p.Txn, 10)),
+		Type: schemas.ShardPosition, Time: b.at, InputOffset: -1,
+	}, c.m.Name, mustJSON(p)))
+	return nil
+}
+
+// committed says that the transaction is on the log: all of it, or, where its effects
+// trail, its events and the effects of the one before.
+func (c *store[S, C, E]) committed(trailing bool) {
+	c.followed = c.txn
+	if c.closed && trailing {
+		c.followed--
+	}
+	c.closed = false
+}
+
+// mustJSON encodes a value of ours, whose raw JSON was checked when it came in.
+func mustJSON(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return []byte(strconv.Quote(err.Error()))
+	}
+	return b
+}

@@ -1,0 +1,123 @@
+package runner
+
+import (
+	"context"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/waybill/waybill/domain/machine"
+	"github.com/waybill/waybill/internal/kafka"
+)
+
+// Aggregate is what the runner asks of an aggregate's state.
+type Aggregate[S, C, E any] interface {
+	// Decide answers a command; the only error is a *machine.Refusal.
+	Decide(at time.Time, c C) ([]E, error)
+	// Evolve folds an event in; the old state is not used again.
+	Evolve(at time.Time, e E) S
+	// Follow is what follows outside from an event, given the state before it.
+	Follow(at time.Time, e E) []machine.Effect
+	// Deadline is when Wake has something to do; zero: never.
+	Deadline() time.Time
+	// Ended says that nothing moves on any more.
+	Ended() bool
+}
+
+// Result is what a local agent says of a piece of work; the machine turns it into a command.
+type Result any
+
+// Machine binds an aggregate type to the log. The functions are called from one goroutine
+// per shard, side by side for several shards.
+type Machine[S Aggregate[S, C, E], C, E any] struct {
+	// Name is the aggregate type: the middle of its topics' names.
+	Name string
+	// New is an aggregate before anything has happened.
+	New func(id string) S
+	// DecodeCommand reads a command from the wire; its error is a *machine.Refusal, which
+	// is answered, or anything else, which makes the record a dead letter.
+	DecodeCommand func(wireType string, data []byte) (C, error)
+	// Admit fills in what a decision needs from outside the aggregate. It may refuse.
+	Admit func(ctx context.Context, id string, c C) (C, error)
+	// IsReport says that a command is recognised by what it reports on, so that its ID need
+	// not be remembered; a silent one is never answered.
+	IsReport func(c C) (report, silent bool)
+	// Hash tells bodies of commands apart.
+	Hash func(data []byte) string
+	// EncodeEvent and NewDecoder are the wire of the events. A decoder serves one shard.
+	EncodeEvent func(e E) (wireType string, data []byte, err error)
+	NewDecoder  func() func(wireType string, data []byte) (E, error)
+	// Wake is the command that lets happen what is due; nil where nothing ever is.
+	Wake func() C
+	// TakeOver is given to every live aggregate once by a new owner; nil where nothing is to
+	// be done. agent is the name of this process's agents, if it has just been started.
+	TakeOver func(agent string) C
+	// Place notes on an event that asks for work who carries it out; nil where none does.
+	Place func(e E, placement string) E
+	// Placement reads that note.
+	Placement func(e E) string
+	// Report turns a local agent's result into a command.
+	Report func(w machine.Work, r Result) C
+}
+
+// Binding is a Machine with its types forgotten.
+type Binding interface {
+	name() string
+	open(sh *shard) cell
+}
+
+func (m Machine[S, C, E]) name() string { return m.Name }
+
+// cell is one aggregate type in one shard, while this process owns it. Its methods are
+// called from the shard's goroutine only.
+type cell interface {
+	// replay folds in a record of the events partition; it says whether that was the owned
+	// record with this token.
+	replay(r *kgo.Record, token string) (bool, error)
+	// recovered ends the replay: what may be missing of the last transactions' effects is
+	// put into b.
+	recovered(b *batch)
+	// next is the offset of the first command that has not been decided.
+	nextOffset() int64
+	lastTime() time.Time
+	command(ctx context.Context, b *batch, r *kgo.Record) error
+	report(b *batch, w machine.Work, r Result) error
+	takeOver(b *batch, agent string) error
+	// wake fires one due timer; false when none is due.
+	wake(b *batch) (bool, error)
+	deadline() time.Time
+	// close adds what ends the transaction: the position.
+	close(b *batch) error
+	// committed says that the transaction is on the log; trailing: but for its effects.
+	committed(trailing bool)
+	live() int
+}
+
+// Local is the agents of this very process.
+type Local interface {
+	// Inline runs a piece of work now, if its agent says that it takes no time and may be
+	// done any number of times.
+	Inline(w machine.Work) (Result, bool)
+	// Reserve takes a free slot of a type, or says that there is none.
+	Reserve(activityType string) (Slot, bool)
+	// TooLarge is the answer to work that no slot is free for and that is too large for a
+	// record: later, where this process has such agents, else never.
+	TooLarge(w machine.Work, limit int) Result
+}
+
+// Slot is a place at a local agent.
+type Slot interface {
+	// Run carries the work out and calls done with its result, once, after the slot is free
+	// again. ctx is cancelled when the work is no longer wanted.
+	Run(ctx context.Context, w machine.Work, done func(Result))
+	// Release gives the slot back unused.
+	Release()
+}
+
+// commandRecord is a command as it came.
+type commandRecord struct {
+	env  kafka.CloudEvent
+	key  string
+	data []byte
+	at   int64 // offset
+}

@@ -1,0 +1,337 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/waybill/waybill/internal/kafka"
+)
+
+// Config says what a Runner runs and where.
+type Config struct {
+	Kafka  kafka.Config
+	Shards int32 // partitions of the sharded topics; 0: DefaultShards
+	// Member is the identity of this process. It is kept over a restart, so that the group
+	// gives the shards back at once.
+	Member   string
+	Machines []Binding
+	Local    Local // agents of this process; may be nil
+	Logger   *slog.Logger
+	// Remember is for how long the IDs of answered commands are kept; 0: 7 days.
+	Remember time.Duration
+	// SessionTimeout is after how long the group gives up a silent member; 0: 6 s. A shard that
+	// was lost is taken again no sooner.
+	SessionTimeout time.Duration
+
+	workTopics *workTopics
+}
+
+const (
+	defaultRemember       = 7 * 24 * time.Hour
+	defaultSessionTimeout = 6 * time.Second
+	rebalanceTimeout      = 10 * time.Second
+)
+
+// Runner owns the shards that the group gives to this process. Make one with New, start
+// it with Run, once.
+type Runner struct {
+	cfg   Config
+	group *kgo.Client
+
+	mu     sync.Mutex
+	owned  map[int32]*tenure
+	states map[int32]string // why a shard that should be ours is not ready; empty: it is
+	took   map[int32]bool   // shards taken since the process was started
+	joined bool
+}
+
+// tenure is the goroutine that holds a shard.
+type tenure struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// New checks the configuration. It connects to nothing.
+func New(cfg Config) (*Runner, error) {
+	switch {
+	case len(cfg.Kafka.Brokers) == 0:
+		return nil, errors.New("runner: no brokers")
+	case cfg.Member == "":
+		return nil, errors.New("runner: no member id")
+	case len(cfg.Machines) == 0:
+		return nil, errors.New("runner: no machines")
+	}
+	if cfg.Shards == 0 {
+		cfg.Shards = kafka.DefaultShards
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Remember == 0 {
+		cfg.Remember = defaultRemember
+	}
+	if cfg.SessionTimeout == 0 {
+		cfg.SessionTimeout = defaultSessionTimeout
+	}
+	cfg.workTopics = &workTopics{known: make(map[string]struct{})}
+	return &Runner{cfg: cfg, owned: make(map[int32]*tenure), states: make(map[int32]string), took: make(map[int32]bool)}, nil
+}
+
+// Aggregates lists the aggregate types, whose topics must exist before Run.
+func (r *Runner) Aggregates() []string {
+	var names []string
+	for _, m := range r.cfg.Machines {
+		names = append(names, m.name())
+	}
+	return names
+}
+
+// Run joins the group and runs the shards it is given until ctx ends; then it finishes
+// the transactions that were begun, leaves the group, and returns nil.
+func (r *Runner) Run(ctx context.Context) error {
+	// The callbacks come from the client's goroutine, one after the other.
+	shards, stopShards := context.WithCancel(ctx)
+	defer stopShards()
+	topic := r.cfg.Kafka.Topics().Shards()
+	cl, err := r.cfg.Kafka.NewClient(
+		kgo.ConsumerGroup(topic),
+		kgo.ConsumeTopics(topic),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.Balancers(kgo.CooperativeStickyBalancer()),
+		kgo.InstanceID(r.cfg.Member),
+		kgo.SessionTimeout(r.cfg.SessionTimeout),
+		kgo.HeartbeatInterval(r.cfg.SessionTimeout/6),
+		kgo.RebalanceTimeout(rebalanceTimeout),
+		kgo.DisableAutoCommit(),
+		kgo.OnPartitionsAssigned(func(_ context.Context, cl *kgo.Client, m map[string][]int32) {
+			r.setGroup(cl)
+			r.assigned(shards, m[topic])
+		}),
+		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { r.revoked(m[topic]) }),
+		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { r.revoked(m[topic]) }),
+	)
+	if err != nil {
+		return fmt.Errorf("runner: %w", err)
+	}
+	r.setGroup(cl)
+	defer cl.Close()
+	for ctx.Err() == nil {
+		for _, e := range cl.PollFetches(ctx).Errors() {
+			if ctx.Err() == nil {
+				r.cfg.Logger.Warn("shard group", "topic", e.Topic, "partition", e.Partition, "err", e.Err)
+			}
+		}
+	}
+	r.revoked(r.holding())
+	r.leave(ctx, cl)
+	return nil
+}
+
+// leave tells the group, so that the others need not wait for the session to run out: a
+// static member's client does not do that by itself.
+func (r *Runner) leave(ctx context.Context, cl *kgo.Client) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	leave := kadm.LeaveGroup(r.cfg.Kafka.Topics().Shards()).InstanceIDs(r.cfg.Member).Reason("stopping")
+	if _, err := kadm.NewClient(cl).LeaveGroup(ctx, leave); err != nil {
+		r.cfg.Logger.Info("could not leave the shard group; its session runs out by itself", "err", err)
+	}
+}
+
+func (r *Runner) setGroup(cl *kgo.Client) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.group = cl
+}
+
+func (r *Runner) holding() []int32 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l := make([]int32, 0, len(r.owned))
+	for s := range r.owned {
+		l = append(l, s)
+	}
+	return l
+}
+
+// assigned begins to hold shards.
+func (r *Runner) assigned(ctx context.Context, shards []int32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.joined = true
+	for _, s := range shards {
+		if _, ok := r.owned[s]; ok {
+			continue
+		}
+		ctx, cancel := context.WithCancel(ctx)
+		t := &tenure{cancel, make(chan struct{})}
+		r.owned[s] = t
+		r.states[s] = "being taken"
+		go func() {
+			defer close(t.done)
+			r.hold(ctx, s)
+		}()
+	}
+}
+
+// revoked lets go of shards: it returns when what was begun there is finished.
+func (r *Runner) revoked(shards []int32) {
+	var waits []*tenure
+	r.mu.Lock()
+	for _, s := range shards {
+		if t, ok := r.owned[s]; ok {
+			t.cancel()
+			waits = append(waits, t)
+			delete(r.owned, s)
+			delete(r.states, s)
+		}
+	}
+	r.mu.Unlock()
+	for _, t := range waits {
+		<-t.done
+	}
+}
+
+// hold takes a shard and, whenever it is dropped, takes it again one session timeout
+// later if the group still says so: two members that fence each other end with one owner.
+func (r *Runner) hold(ctx context.Context, s int32) {
+	for ctx.Err() == nil {
+		err := r.once(ctx, s)
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			continue
+		}
+		r.note(ctx, s, err.Error())
+		r.cfg.Logger.Warn("shard dropped", "shard", s, "err", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(r.cfg.SessionTimeout):
+		}
+	}
+}
+
+func (r *Runner) once(ctx context.Context, s int32) error {
+	if err := r.confirm(ctx, s); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	first := !r.took[s]
+	r.took[s] = true
+	r.mu.Unlock()
+	began := time.Now()
+	sh := &shard{id: s, cfg: &r.cfg, topics: r.cfg.Kafka.Topics(), first: first, byName: make(map[string]cell)}
+	sh.ready = func() {
+		r.note(ctx, s, "")
+		r.cfg.Logger.Info("shard taken", "shard", s, "took", time.Since(began).Round(time.Millisecond))
+	}
+	return sh.own(ctx)
+}
+
+// confirm looks once more whether the group says that the shard is ours: a member that
+// was away may be the last to know.
+func (r *Runner) confirm(ctx context.Context, s int32) error {
+	r.mu.Lock()
+	cl := r.group
+	r.mu.Unlock()
+	topic := r.cfg.Kafka.Topics().Shards()
+	groups, err := kadm.NewClient(cl).DescribeGroups(ctx, topic)
+	if err != nil {
+		return fmt.Errorf("describe group %s: %w", topic, err)
+	}
+	g := groups[topic]
+	if g.Err != nil {
+		return fmt.Errorf("describe group %s: %w", topic, g.Err)
+	}
+	me, _ := cl.GroupMetadata()
+	for _, m := range g.Members {
+		if m.MemberID != me {
+			continue
+		}
+		a, ok := m.Assigned.AsConsumer()
+		if !ok {
+			break
+		}
+		for _, t := range a.Topics {
+			for _, p := range t.Partitions {
+				if t.Topic == topic && p == s {
+					return nil
+				}
+			}
+		}
+	}
+	return fmt.Errorf("the group does not say (any more, or yet) that shard %d is ours; it is %s", s, g.State)
+}
+
+func (r *Runner) note(ctx context.Context, s int32, why string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.owned[s]; ok && ctx.Err() == nil {
+		r.states[s] = why
+	}
+}
+
+// Ready is nil when the group has been joined and every shard it gave to this process
+// is being decided; else the error names what is missing. Safe for concurrent use.
+func (r *Runner) Ready() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.joined {
+		return errors.New("the shard group has not been joined")
+	}
+	var missing []string
+	for s, why := range r.states {
+		if why != "" {
+			missing = append(missing, fmt.Sprintf("shard %d: %s", s, why))
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	sort.Strings(missing)
+	return errors.New(strings.Join(missing, "; "))
+}
+
+// Owned lists the shards that this process decides right now. Safe for concurrent use.
+func (r *Runner) Owned() []int32 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var l []int32
+	for s := range r.owned {
+		if r.states[s] == "" {
+			l = append(l, s)
+		}
+	}
+	sort.Slice(l, func(i, j int) bool { return l[i] < l[j] })
+	return l
+}
+
+// workTopics remembers which work topics there are.
+type workTopics struct {
+	mu    sync.Mutex
+	known map[string]struct{}
+}
+
+// ensureWorkTopic makes the topic of an activity type, once.
+func (c *Config) ensureWorkTopic(ctx context.Context, cl *kgo.Client, activityType string) error {
+	c.workTopics.mu.Lock()
+	defer c.workTopics.mu.Unlock()
+	if _, ok := c.workTopics.known[activityType]; ok {
+		return nil
+	}
+	if err := kafka.EnsureTopics(ctx, cl, []kafka.Spec{c.Kafka.Topics().WorkSpec(c.Shards, activityType)}); err != nil {
+		return err
+	}
+	c.workTopics.known[activityType] = struct{}{}
+	return nil
+}

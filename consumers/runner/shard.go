@@ -1,0 +1,575 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/waybill/waybill/domain/machine"
+	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/schemas"
+)
+
+// StoppedError is a record that this process cannot fold. The shard stands still until a
+// build that can read it runs: skipping it would make another state than the log says.
+type StoppedError struct {
+	Topic     string
+	Partition int32
+	Offset    int64
+	Err       error
+}
+
+// Error implements error.
+func (e *StoppedError) Error() string {
+	return fmt.Sprintf("%s/%d stands still at offset %d: %v", e.Topic, e.Partition, e.Offset, e.Err)
+}
+
+// Unwrap returns what is wrong with the record.
+func (e *StoppedError) Unwrap() error { return e.Err }
+
+// shard is one shard while this process owns it. It lives in one goroutine; local agents
+// hand their results in from theirs.
+type shard struct {
+	id     int32
+	cfg    *Config
+	topics kafka.Topics
+	token  string // of this taking
+	first  bool   // the first taking since the process was started
+	cl     *kgo.Client
+	cells  []cell
+	byName map[string]cell
+	at     time.Time // of the last decision
+
+	pending []*kgo.Record // effects that go with the next transaction (embedded broker)
+	wanted  map[string]struct{}
+	barrier map[string]bool // aggregate types whose commands before the taking are decided
+	ready   func()
+
+	// results of local agents, handed in from their goroutines.
+	mu      sync.Mutex
+	results []localResult
+	signal  chan struct{}
+	running map[workKey]context.CancelFunc
+}
+
+// transactionTimeout bounds how long an open transaction of a dead owner holds back its readers.
+const transactionTimeout = 10 * time.Second
+
+// maxPoll bounds how many commands one transaction takes.
+const maxPoll = 5000
+
+// own takes the shard and runs it until ctx ends, which returns nil, or something goes
+// wrong: then this process must assume that it has been fenced.
+func (sh *shard) own(ctx context.Context) (err error) {
+	sh.token = uuid.NewString()
+	sh.signal = make(chan struct{}, 1)
+	sh.running = make(map[workKey]context.CancelFunc)
+	sh.wanted = make(map[string]struct{})
+	sh.barrier = make(map[string]bool)
+	sh.cl, err = sh.cfg.Kafka.NewClient(
+		kgo.TransactionalID(sh.topics.TransactionalID(sh.id)),
+		kgo.TransactionTimeout(transactionTimeout),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ManualFlushing(),
+		kgo.MaxBufferedRecords(1<<20),
+		kgo.MaxBufferedBytes(256<<20),
+		kgo.FetchMaxWait(5*time.Second),
+	)
+	if err != nil {
+		return err
+	}
+	// Work that this ownership began is no longer wanted once it ends; what it reports all
+	// the same goes nowhere.
+	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer sh.cl.CloseAllowingRebalance()
+	defer stopWork()
+	if err := sh.take(ctx); err != nil {
+		return fmt.Errorf("take shard %d: %w", sh.id, err)
+	}
+	sh.ready()
+	err = sh.run(ctx, work)
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("shard %d: %w", sh.id, err)
+	}
+	return nil
+}
+
+// take fences every earlier owner, marks the end of the log, and reads up to the mark.
+func (sh *shard) take(ctx context.Context) error {
+	if _, _, err := sh.cl.ProducerID(ctx); err != nil {
+		return fmt.Errorf("initialise the transactional id: %w", err)
+	}
+	for _, m := range sh.cfg.Machines {
+		c := m.open(sh)
+		sh.cells = append(sh.cells, c)
+		sh.byName[m.name()] = c
+	}
+	owned := mustJSON(schemas.Owned{Member: sh.cfg.Member, Token: sh.token, At: sh.now()})
+	var marks []*kgo.Record
+	for _, m := range sh.cfg.Machines {
+		env := kafka.CloudEvent{ID: sh.token, Type: schemas.ShardOwned, InputOffset: -1}
+		marks = append(marks,
+			sh.record(sh.topics.Events(m.name()), sh.id, schemas.ShardKey, env, m.name(), owned),
+			sh.record(sh.topics.Commands(m.name()), sh.id, schemas.ShardKey, env, m.name(), owned))
+	}
+	if err := transact(ctx, sh.cl, marks); err != nil {
+		return fmt.Errorf("write the owned record: %w", err)
+	}
+	if err := sh.replay(ctx); err != nil {
+		return err
+	}
+	commands := make(map[string]map[int32]kgo.Offset)
+	for name, c := range sh.byName {
+		if t := c.lastTime(); t.After(sh.at) {
+			sh.at = t
+		}
+		commands[sh.topics.Commands(name)] = map[int32]kgo.Offset{sh.id: kgo.NewOffset().At(c.nextOffset())}
+	}
+	sh.cl.AddConsumePartitions(commands)
+	return nil
+}
+
+// replay reads the events of every aggregate type from the beginning to the owned record.
+func (sh *shard) replay(ctx context.Context) error {
+	left := make(map[string]cell)
+	from := make(map[string]map[int32]kgo.Offset)
+	for name, c := range sh.byName {
+		t := sh.topics.Events(name)
+		left[t] = c
+		from[t] = map[int32]kgo.Offset{sh.id: kgo.NewOffset().At(0)}
+	}
+	sh.cl.AddConsumePartitions(from)
+	for len(left) > 0 {
+		fetches := sh.cl.PollFetches(ctx)
+		if err := fetchError(ctx, fetches); err != nil {
+			return err
+		}
+		var stop error
+		fetches.EachRecord(func(r *kgo.Record) {
+			c, ok := left[r.Topic]
+			if !ok || stop != nil {
+				return
+			}
+			end, err := c.replay(r, sh.token)
+			if err != nil {
+				stop = err
+			}
+			if end {
+				delete(left, r.Topic)
+			}
+		})
+		if stop != nil {
+			return stop
+		}
+	}
+	gone := make(map[string][]int32)
+	for t := range from {
+		gone[t] = []int32{sh.id}
+	}
+	sh.cl.RemoveConsumePartitions(gone)
+	return nil
+}
+
+func fetchError(ctx context.Context, f kgo.Fetches) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	for _, e := range f.Errors() {
+		return fmt.Errorf("read %s/%d: %w", e.Topic, e.Partition, e.Err)
+	}
+	return nil
+}
+
+// run decides until ctx ends. What was begun is committed before it returns.
+func (sh *shard) run(ctx, work context.Context) error {
+	first := sh.begin()
+	for _, c := range sh.cells {
+		c.recovered(first)
+	}
+	if err := sh.commit(ctx, work, first); err != nil {
+		return err
+	}
+	polled := make(chan kgo.Fetches)
+	pollCtx, stopPoll := context.WithCancel(ctx)
+	var polling sync.WaitGroup
+	polling.Go(func() {
+		for pollCtx.Err() == nil {
+			f := sh.cl.PollRecords(pollCtx, maxPoll)
+			select {
+			case polled <- f:
+			case <-pollCtx.Done():
+			}
+		}
+	})
+	defer polling.Wait()
+	defer stopPoll()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		var fetches kgo.Fetches
+		timer.Reset(sh.untilDue())
+		select {
+		case <-ctx.Done():
+			return sh.drain(ctx, work)
+		case fetches = <-polled:
+			if err := fetchError(ctx, fetches); err != nil {
+				if ctx.Err() != nil {
+					return sh.drain(ctx, work)
+				}
+				return err
+			}
+		case <-sh.signal:
+		case <-timer.C:
+		}
+		for more := true; more; {
+			if err := sh.step(ctx, work, fetches); err != nil {
+				return err
+			}
+			if fetches, more = sh.another(polled); !more {
+				if err := sh.flush(ctx, work); err != nil {
+					return err
+				}
+			}
+		}
+	}
+}
+
+// another says whether there is something to decide right now, so that the effects that
+// trail go with it instead of in a transaction of their own.
+func (sh *shard) another(polled <-chan kgo.Fetches) (kgo.Fetches, bool) {
+	select {
+	case f := <-polled:
+		if len(f.Errors()) == 0 {
+			return f, true
+		}
+		return nil, true // the next poll says it again
+	case <-sh.signal:
+		return nil, true
+	default:
+		return nil, false
+	}
+}
+
+// grace is how long a transaction that was begun may take when the process is to stop.
+const grace = 3 * time.Second
+
+// outlast is a context that ends a while after ctx does, so that what was begun can be finished.
+func outlast(ctx context.Context) (context.Context, context.CancelFunc) {
+	long, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		t := time.AfterFunc(grace, cancel)
+		context.AfterFunc(long, func() { t.Stop() })
+	})
+	return long, func() { stop(); cancel() }
+}
+
+// drain commits the effects that trail, so that a clean stop leaves nothing to derive.
+func (sh *shard) drain(ctx, work context.Context) error {
+	return sh.flush(ctx, work)
+}
+
+// longest is how long a shard sleeps at most when nothing is due.
+const longest = time.Hour
+
+func (sh *shard) untilDue() time.Duration {
+	if !sh.caughtUp() {
+		return longest
+	}
+	var at time.Time
+	for _, c := range sh.cells {
+		if d := c.deadline(); !d.IsZero() && (at.IsZero() || d.Before(at)) {
+			at = d
+		}
+	}
+	if at.IsZero() {
+		return longest
+	}
+	return min(max(time.Until(at), 0), longest)
+}
+
+// caughtUp says that every command that was on the log at the taking has been decided;
+// only then do timers fire.
+func (sh *shard) caughtUp() bool { return len(sh.barrier) == len(sh.cells) }
+
+// now is the time of a decision: it never runs backwards in a shard.
+func (sh *shard) now() time.Time {
+	if t := time.Now().UTC().Truncate(time.Microsecond); t.After(sh.at) {
+		sh.at = t
+	}
+	return sh.at
+}
+
+func (sh *shard) begin() *batch { return &batch{at: sh.now()} }
+
+// step decides what there is and commits it.
+func (sh *shard) step(ctx, work context.Context, fetches kgo.Fetches) error {
+	b := sh.begin()
+	if err := sh.decide(ctx, b, fetches); err != nil {
+		b.release()
+		return err
+	}
+	for {
+		more, err := sh.decideLocal(b)
+		if err == nil && !more && sh.caughtUp() {
+			more, err = sh.wake(b)
+		}
+		if err != nil {
+			b.release()
+			return err
+		}
+		if !more || b.bytes > maxBatchBytes {
+			break
+		}
+	}
+	sh.hand(b.inline...)
+	b.inline = nil
+	if err := sh.commit(ctx, work, b); err != nil {
+		b.release()
+		return err
+	}
+	return nil
+}
+
+// maxBatchBytes is from which size on a transaction takes nothing more.
+const maxBatchBytes = 8 << 20
+
+func (sh *shard) decide(ctx context.Context, b *batch, fetches kgo.Fetches) error {
+	var failed error
+	fetches.EachRecord(func(r *kgo.Record) {
+		if failed != nil {
+			return
+		}
+		for name, c := range sh.byName {
+			if r.Topic == sh.topics.Commands(name) {
+				failed = c.command(ctx, b, r)
+				failed = errors.Join(failed, sh.passBarrier(b, name, c, r))
+			}
+		}
+	})
+	return failed
+}
+
+// passBarrier notes that the commands before the taking are decided, and then offers
+// again what was lost with the old owner.
+func (sh *shard) passBarrier(b *batch, name string, c cell, r *kgo.Record) error {
+	if sh.barrier[name] || string(r.Key) != schemas.ShardKey {
+		return nil
+	}
+	if env, err := kafka.ParseCloudEvent(r); err != nil || env.ID != sh.token {
+		return nil //nolint:nilerr // another owner's mark, or nobody's
+	}
+	sh.barrier[name] = true
+	agent := ""
+	if sh.first {
+		agent = sh.cfg.Member
+	}
+	return c.takeOver(b, agent)
+}
+
+// decideLocal decides what local agents reported. It says whether there was anything.
+func (sh *shard) decideLocal(b *batch) (bool, error) {
+	sh.mu.Lock()
+	results := sh.results
+	sh.results = nil
+	sh.mu.Unlock()
+	inline := b.inline
+	b.inline = nil
+	results = append(inline, results...)
+	for i, r := range results {
+		if b.bytes > maxBatchBytes {
+			sh.hand(results[i:]...)
+			return true, nil
+		}
+		sh.forget(workKey{r.work.ID, r.work.Attempt})
+		if err := r.cell.report(b, r.work, r.result); err != nil {
+			return false, err
+		}
+	}
+	return len(results) > 0, nil
+}
+
+func (sh *shard) wake(b *batch) (bool, error) {
+	for _, c := range sh.cells {
+		if more, err := c.wake(b); more || err != nil {
+			return more, err
+		}
+	}
+	return false, nil
+}
+
+// hand takes results in, to be decided in one of the next transactions.
+func (sh *shard) hand(results ...localResult) {
+	if len(results) == 0 {
+		return
+	}
+	sh.mu.Lock()
+	sh.results = append(sh.results, results...)
+	sh.mu.Unlock()
+	select {
+	case sh.signal <- struct{}{}:
+	default:
+	}
+}
+
+func (sh *shard) forget(k workKey) {
+	sh.mu.Lock()
+	cancel := sh.running[k]
+	delete(sh.running, k)
+	sh.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+}
+
+func (sh *shard) isRunning(k workKey) bool {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	_, ok := sh.running[k]
+	return ok
+}
+
+// commit writes a batch. On real Kafka it is one transaction. On the embedded broker,
+// which can tear the last one between partitions, what cannot be derived goes first and
+// what follows from the events goes with the next transaction.
+func (sh *shard) commit(ctx, work context.Context, b *batch) error {
+	for _, c := range sh.cells {
+		if err := c.close(b); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := outlast(ctx)
+	defer cancel()
+	if err := sh.makeTopics(ctx); err != nil {
+		return err
+	}
+	if !b.empty() {
+		if err := sh.write(ctx, b); err != nil {
+			return err
+		}
+	}
+	for _, k := range b.cancel {
+		sh.forget(k)
+	}
+	for _, p := range b.start {
+		sh.start(work, p)
+	}
+	b.start = nil
+	return nil
+}
+
+func (sh *shard) write(ctx context.Context, b *batch) error {
+	if !sh.cfg.Kafka.Embedded {
+		if err := transact(ctx, sh.cl, b.before, b.events, b.after); err != nil {
+			return err
+		}
+		sh.committed(false)
+		return nil
+	}
+	if len(b.before) > 0 {
+		if err := transact(ctx, sh.cl, b.before); err != nil {
+			return err
+		}
+	}
+	if len(b.events) == 0 {
+		sh.pending = append(sh.pending, b.after...)
+		return nil
+	}
+	if err := transact(ctx, sh.cl, b.events, sh.pending); err != nil {
+		return err
+	}
+	sh.pending = b.after
+	sh.committed(len(b.after) > 0)
+	return nil
+}
+
+// flush writes the effects that trail.
+func (sh *shard) flush(ctx, work context.Context) error {
+	if len(sh.pending) == 0 {
+		return nil
+	}
+	ctx, cancel := outlast(ctx)
+	defer cancel()
+	if err := transact(ctx, sh.cl, sh.pending); err != nil {
+		return err
+	}
+	sh.pending = nil
+	sh.committed(false)
+	return nil
+}
+
+func (sh *shard) committed(trailing bool) {
+	for _, c := range sh.cells {
+		c.committed(trailing)
+	}
+}
+
+// start begins local work whose request is on the log.
+func (sh *shard) start(work context.Context, p placed) {
+	ctx, cancel := context.WithCancel(work)
+	if !p.work.Deadline.IsZero() {
+		ctx, cancel = context.WithDeadline(work, p.work.Deadline)
+	}
+	k := workKey{p.work.ID, p.work.Attempt}
+	sh.mu.Lock()
+	sh.running[k] = cancel
+	sh.mu.Unlock()
+	p.slot.Run(ctx, p.work, func(r Result) {
+		if work.Err() != nil {
+			return // this ownership is over: another one drives the work again
+		}
+		sh.hand(localResult{p.cell, p.work, r})
+	})
+}
+
+// needTopic notes that a work topic must be there before the transaction begins.
+func (sh *shard) needTopic(activityType string) { sh.wanted[activityType] = struct{}{} }
+
+func (sh *shard) makeTopics(ctx context.Context) error {
+	for t := range sh.wanted {
+		if err := sh.cfg.ensureWorkTopic(ctx, sh.cl, t); err != nil {
+			return err
+		}
+		delete(sh.wanted, t)
+	}
+	return nil
+}
+
+// record makes a record for a partition of ours.
+func (sh *shard) record(topic string, partition int32, key string, env kafka.CloudEvent, aggregate string, value []byte) *kgo.Record {
+	env.Source = "/waybill/" + aggregate
+	return &kgo.Record{Topic: topic, Partition: partition, Key: []byte(key), Value: value, Headers: env.Headers(), Timestamp: env.Time}
+}
+
+// keyed makes a record whose partition is its key's.
+func (sh *shard) keyed(topic, key string, env kafka.CloudEvent, aggregate string, value []byte) *kgo.Record {
+	return sh.record(topic, kafka.PartitionFor([]byte(key), sh.cfg.Shards), key, env, aggregate, value)
+}
+
+// forward puts a command that was written to another partition than its key's on the right
+// one, as it is.
+func (sh *shard) forward(r *kgo.Record, partition int32) *kgo.Record {
+	return &kgo.Record{Topic: r.Topic, Partition: partition, Key: r.Key, Value: r.Value, Headers: r.Headers, Timestamp: r.Timestamp}
+}
+
+// deadLetter keeps a record that cannot be read, with where it stood and why.
+func (sh *shard) deadLetter(r *kgo.Record, why error, at time.Time) *kgo.Record {
+	d := &kgo.Record{Topic: sh.topics.DeadLetters(), Key: r.Key, Value: r.Value, Timestamp: at}
+	if d.Key == nil {
+		d.Key = []byte{}
+	}
+	d.Headers = append(d.Headers, r.Headers...)
+	add := func(k, v string) { d.Headers = append(d.Headers, kgo.RecordHeader{Key: k, Value: []byte(v)}) }
+	add(schemas.DeadLetterTopic, r.Topic)
+	add(schemas.DeadLetterPartition, strconv.Itoa(int(r.Partition)))
+	add(schemas.DeadLetterOffset, strconv.FormatInt(r.Offset, 10))
+	add(schemas.DeadLetterError, why.Error())
+	add(schemas.DeadLetterTime, at.Format(time.RFC3339Nano))
+	add(schemas.DeadLetterID, machine.ID("deadletter", r.Topic, strconv.Itoa(int(r.Partition)), strconv.FormatInt(r.Offset, 10)))
+	return d
+}
