@@ -127,7 +127,7 @@ func EnsureTopics(ctx context.Context, cl *kgo.Client, specs []Spec) error {
 	}
 	for _, s := range specs {
 		if d, ok := have[s.Name]; ok && d.Err == nil {
-			if n := int32(len(d.Partitions)); n != s.Partitions { //nolint:gosec // partition counts are small
+			if n := int32(len(d.Partitions)); n != s.Partitions {
 				return fmt.Errorf("topic %s has %d partitions, but %d are configured; the number is chosen once, when the topics are created: use --shards %d", s.Name, n, s.Partitions, n)
 			}
 			continue
@@ -140,9 +140,16 @@ func EnsureTopics(ctx context.Context, cl *kgo.Client, specs []Spec) error {
 	return nil
 }
 
+// keyed places records by key. Only records without a key make it keep anything, so that
+// it is safe for concurrent use here.
+var keyed = kgo.StickyKeyPartitioner(nil).ForTopic("")
+
 // PartitionFor is the partition of n to which a key belongs: murmur2, as Java and
-// franz-go clients place keys. It is safe for concurrent use.
+// franz-go clients place keys. An empty key has a place too, a missing one has not.
+// It is safe for concurrent use.
 func PartitionFor(key []byte, n int32) int32 {
-	p := kgo.StickyKeyPartitioner(nil).ForTopic("").Partition(&kgo.Record{Key: key}, int(n))
-	return int32(p) //nolint:gosec // below n
+	if key == nil {
+		key = []byte{}
+	}
+	return int32(keyed.Partition(&kgo.Record{Key: key}, int(n)))
 }
