@@ -15,10 +15,10 @@ var Epoch = time.Date(2026, time.January, 2, 3, 4, 5, 0, time.UTC)
 // Machine is what an aggregate's state has to be: S itself, its commands and its events.
 type Machine[S, C, E any] interface {
 	Decide(at time.Time, c C) ([]E, error)
-	Evolve(e E) S
+	Evolve(at time.Time, e E) S
 }
 
-// For makes the word given of one machine's tests. The function start returns the state before
+// For makes the word given of one machine's tests. What is given was decided at Epoch. The function start returns the state before
 // the first event; it is called anew for each scenario, because Evolve may reuse the
 // old state's collections.
 func For[S Machine[S, C, E], C, E any](start func() S) func(events ...E) Scenario[S, C, E] {
@@ -91,7 +91,8 @@ func (s Scenario[S, C, E]) Refuses(code machine.Code, words ...string) func(t *t
 }
 
 // Follows is the test that exactly these effects follow from the events of the last
-// command. The state must have a method Follow(E) []machine.Effect.
+// command. The state must have a method
+// Follow(time.Time, E) []machine.Effect.
 func (s Scenario[S, C, E]) Follows(want ...machine.Effect) func(t *testing.T) {
 	return func(t *testing.T) {
 		t.Helper()
@@ -114,13 +115,13 @@ func (s Scenario[S, C, E]) State(t *testing.T) S {
 
 // play folds the given events and what the first n commands make happen.
 func (s Scenario[S, C, E]) play(n int) (S, string) {
-	state := Fold(s.start(), s.given...)
+	state := Fold(Epoch, s.start(), s.given...)
 	for _, st := range s.steps[:n] {
 		events, err := state.Decide(st.at, st.command)
 		if err != nil {
 			return state, "an earlier command, " + show(st.command) + "\nis refused: " + err.Error()
 		}
-		state = Fold(state, events...)
+		state = Fold(st.at, state, events...)
 	}
 	return state, ""
 }
@@ -158,7 +159,7 @@ func (s Scenario[S, C, E]) then(want []E) string {
 	if s.once {
 		return ""
 	}
-	return s.repeat(Fold(state, got...), st)
+	return s.repeat(Fold(st.at, state, got...), st)
 }
 
 // repeat hands in a command that has already had its way.
@@ -209,12 +210,14 @@ func (s Scenario[S, C, E]) follows(want []machine.Effect) string {
 	}
 	var got []machine.Effect
 	for _, e := range events {
-		f, ok := any(state).(interface{ Follow(E) []machine.Effect })
+		f, ok := any(state).(interface {
+			Follow(at time.Time, e E) []machine.Effect
+		})
 		if !ok {
 			return "the state has no method Follow that takes its events"
 		}
-		got = append(got, f.Follow(e)...)
-		state = state.Evolve(e)
+		got = append(got, f.Follow(st.at, e)...)
+		state = state.Evolve(st.at, e)
 	}
 	if d := diff(want, got); d != "" {
 		return show(st.command) + "\nhas other effects (- wanted, + got):\n" + d
@@ -222,10 +225,12 @@ func (s Scenario[S, C, E]) follows(want []machine.Effect) string {
 	return ""
 }
 
-// Fold folds events into a state, in order.
-func Fold[S interface{ Evolve(E) S }, E any](state S, events ...E) S {
+// Fold folds events into a state, in order, all decided at the same time.
+func Fold[S interface {
+	Evolve(at time.Time, e E) S
+}, E any](at time.Time, state S, events ...E) S {
 	for _, e := range events {
-		state = state.Evolve(e)
+		state = state.Evolve(at, e)
 	}
 	return state
 }

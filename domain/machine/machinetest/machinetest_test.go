@@ -67,7 +67,7 @@ func (l lamp) Decide(at time.Time, c command) ([]event, error) {
 	return nil, nil
 }
 
-func (l lamp) Evolve(e event) lamp {
+func (l lamp) Evolve(_ time.Time, e event) lamp {
 	switch e := e.(type) {
 	case turned:
 		l.On = e.On
@@ -77,7 +77,7 @@ func (l lamp) Evolve(e event) lamp {
 	return l
 }
 
-func (l lamp) Follow(e event) []machine.Effect {
+func (l lamp) Follow(_ time.Time, e event) []machine.Effect {
 	if _, ok := e.(broke); ok {
 		return []machine.Effect{machine.Completion{Type: "lamp.broken.v1", Value: l.On}}
 	}
