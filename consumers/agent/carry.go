@@ -1,0 +1,226 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/waybill/waybill/domain/machine"
+	"github.com/waybill/waybill/domain/orchestration"
+	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/internal/pubsub"
+	"github.com/waybill/waybill/schemas"
+)
+
+// Publishing is tried again after firstPause, then twice as long each time, up to lastPause.
+const (
+	firstPause = 100 * time.Millisecond
+	lastPause  = 5 * time.Second
+)
+
+// carry sees one attempt through: claim, acknowledge, process, report.
+func (s *server) carry(ctx, workCtx context.Context, sl *slots, r *run, msg *message.Message, w machine.Work) {
+	given := false
+	give := func() {
+		if !given {
+			given = true
+			sl.give()
+		}
+	}
+	defer give()
+	b := &beats{server: s, work: w, began: time.Now()}
+	// The claim is on the log before the record is acknowledged: from then on the lease
+	// alone says that the work is being done.
+	if s.publishUntil(msg.Context(), b.next, s.topics.Commands(w.Aggregate)) != nil {
+		s.forget(w)
+		msg.Nack()
+		return
+	}
+	msg.Ack()
+
+	result := goneResult()
+	defer func() {
+		if !s.worthless(workCtx, w, result) {
+			s.report(w, result)
+		}
+	}()
+	defer give()
+	defer b.keep(workCtx)()
+	result = s.pool.carryOut(workCtx, sl, r, w, b.now)
+}
+
+// worthless says whether a result says less than the lease does: nobody wants it any
+// more, or it only says that the agent had to stop.
+func (s *server) worthless(ctx context.Context, w machine.Work, r Result) bool {
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, ErrCancelled):
+		return true
+	case errors.Is(cause, ErrStopped) && (r.kind == Retrying || r.kind == Failed):
+		s.mu.Lock()
+		s.left[w.Type]++
+		s.mu.Unlock()
+		return true
+	}
+	return false
+}
+
+// report publishes the result until that is acknowledged or the agent is gone.
+func (s *server) report(w machine.Work, r Result) {
+	// It ends with an error only if the agent is gone; the lease says the rest.
+	_ = s.publishUntil(s.reports, func() (*message.Message, error) {
+		return s.command(w, r.ReportID(w.ID, w.Attempt), r.Command(orchestration.Report{WorkID: w.ID, Attempt: w.Attempt}))
+	}, s.topics.Commands(w.Aggregate))
+}
+
+// command makes a command to the aggregate that asked for the work.
+func (s *server) command(w machine.Work, id string, c orchestration.Command) (*message.Message, error) {
+	wireType, data, err := schemas.EncodeOrchestrationCommand(c)
+	if err != nil {
+		return nil, fmt.Errorf("report of work %s: %w", w.ID, err)
+	}
+	msg := message.NewMessage(id, data)
+	e := kafka.CloudEvent{
+		ID: id, Source: "/agents/" + url.PathEscape(s.cfg.Name), Type: wireType, Subject: w.AggregateID,
+		Time: time.Now(), InputOffset: -1, TraceParent: w.TraceParent,
+	}
+	for _, h := range e.Headers() {
+		msg.Metadata.Set(h.Key, string(h.Value))
+	}
+	msg.Metadata.Set(pubsub.PartitionKey, w.AggregateID)
+	return msg, nil
+}
+
+// publishUntil publishes a message, made anew for each try, until that is acknowledged;
+// the error says that ctx ended first, or that the message cannot be made.
+func (s *server) publishUntil(ctx context.Context, compose func() (*message.Message, error), topic string) error {
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		msg, err := compose()
+		if err != nil {
+			s.cfg.Log.ErrorContext(ctx, "cannot be published", "agent", s.cfg.Name, "topic", topic, "error", err)
+			return err
+		}
+		msg.SetContext(ctx)
+		if err = s.publisher.Publish(topic, msg); err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		s.cfg.Log.WarnContext(ctx, "publishing is tried again", "agent", s.cfg.Name, "topic", topic, "pause", pause, "error", err)
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// beats are the heartbeats of one attempt.
+type beats struct {
+	*server
+	work  machine.Work
+	began time.Time
+	n     atomic.Int64
+}
+
+func (b *beats) next() (*message.Message, error) {
+	// A heartbeat is no repeat of another, not even of one before the agent was started again.
+	id := machine.ID("heartbeat", b.work.ID, strconv.Itoa(b.work.Attempt), b.cfg.Name,
+		strconv.FormatInt(b.began.UnixNano(), 10), strconv.FormatInt(b.n.Add(1), 10))
+	return b.command(b.work, id, orchestration.Heartbeat{
+		Report: orchestration.Report{WorkID: b.work.ID, Attempt: b.work.Attempt}, Agent: b.cfg.Name,
+	})
+}
+
+// now publishes a heartbeat and returns when it is on the log.
+func (b *beats) now(ctx context.Context) error {
+	msg, err := b.next()
+	if err != nil {
+		return err
+	}
+	msg.SetContext(ctx)
+	if err := b.publisher.Publish(b.topics.Commands(b.work.Aggregate), msg); err != nil {
+		return fmt.Errorf("heartbeat of work %s: %w", b.work.ID, err)
+	}
+	return context.Cause(ctx)
+}
+
+// keep publishes heartbeats, three to a lease, until the function it returns is called.
+func (b *beats) keep(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	stopped := make(chan struct{})
+	interval := b.lease() / 3
+	go func() {
+		defer close(stopped)
+		ticker := time.NewTicker(interval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+			// One that fails is made good by the next; two fit into the lease.
+			if err := b.within(ctx, interval); err != nil && ctx.Err() == nil {
+				b.cfg.Log.WarnContext(ctx, "a heartbeat failed", "agent", b.cfg.Name, "error", err)
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-stopped
+	}
+}
+
+func (b *beats) within(ctx context.Context, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return b.now(ctx)
+}
+
+func (b *beats) lease() time.Duration {
+	if b.work.HeartbeatTimeout <= 0 {
+		return defaultLease
+	}
+	// Below this the heartbeats would be most of the work.
+	return max(time.Duration(b.work.HeartbeatTimeout)*time.Millisecond, 30*time.Millisecond)
+}
+
+// bury moves a record that cannot be read to the dead letters, and then acknowledges it.
+func (s *server) bury(ctx context.Context, msg *message.Message, why error) {
+	s.cfg.Log.ErrorContext(ctx, "a work record cannot be read; it goes to the dead letters", "agent", s.cfg.Name, "id", msg.UUID, "error", why)
+	err := s.publishUntil(ctx, func() (*message.Message, error) { return deadLetter(msg, why), nil }, s.topics.DeadLetters())
+	if err != nil {
+		msg.Nack()
+		return
+	}
+	msg.Ack()
+}
+
+// deadLetter is the record as it came, with where it came from and what is wrong.
+func deadLetter(msg *message.Message, why error) *message.Message {
+	dead := msg.Copy()
+	ctx := msg.Context()
+	if topic, ok := pubsub.MessageTopic(ctx); ok {
+		dead.Metadata.Set("wb_topic", topic)
+	}
+	if partition, ok := pubsub.MessagePartition(ctx); ok {
+		dead.Metadata.Set("wb_partition", strconv.Itoa(int(partition)))
+	}
+	if offset, ok := pubsub.MessageOffset(ctx); ok {
+		dead.Metadata.Set("wb_offset", strconv.FormatInt(offset, 10))
+	}
+	dead.Metadata.Set("wb_error", clip(why.Error()))
+	dead.Metadata.Set("wb_time", time.Now().UTC().Format(time.RFC3339Nano))
+	return dead
+}

@@ -1,0 +1,164 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/internal/pubsub"
+)
+
+const (
+	// EnvBrokers and EnvPrefix are the environment variables that say where the log is, if
+	// neither the Config nor a Subscriber and Publisher of one's own do: host:port, separated
+	// by commas, and the first part of the topics' names.
+	EnvBrokers = "WAYBILL_BROKERS"
+	EnvPrefix  = "WAYBILL_PREFIX"
+
+	// DefaultGrace is how long an agent that has to stop lets its processors go on.
+	DefaultGrace = 10 * time.Second
+	// lastWords is how long processors have, once their contexts have ended, to return.
+	lastWords = time.Second
+	// defaultLease is the lease of a claim where the work record does not say it.
+	defaultLease = 10 * time.Second
+)
+
+// Config says what an agent does and how it reaches the log. Name and, for Run, Type are needed.
+type Config struct {
+	// Name tells agents apart in the status of an activity. A process keeps its name when it
+	// is started again.
+	Name string
+	// Type is the activity type that Run's processor carries out.
+	Type string
+	// Concurrency is how many activities Run carries out at once; DefaultConcurrency unless set.
+	Concurrency int
+
+	// Brokers and Prefix say where the log is; otherwise the environment does.
+	Brokers []string
+	Prefix  string
+	// Kafka has the remaining settings of the connection. Its Brokers and Prefix count if
+	// those above are not set.
+	Kafka kafka.Config
+
+	// Subscriber and Publisher replace the connection to Kafka by any Watermill Pub/Sub that
+	// keeps the metadata (ce_ headers) and, as the metadata entry "partition_key", the key.
+	// The subscriber must be a member of a group, so that each record goes to one agent.
+	// Whoever sets them closes them.
+	Subscriber message.Subscriber
+	Publisher  message.Publisher
+	// Cancellations reads the work topics again, all of each, from when the agent starts, so
+	// that a cancellation reaches an agent that has no slot free. Without one, where
+	// Subscriber is set, cancellations are seen in their turn.
+	Cancellations message.Subscriber
+
+	// Grace is how long, when the agent has to stop, its processors may go on before their
+	// contexts end; DefaultGrace unless set, none if negative.
+	Grace time.Duration
+	// Log takes what there is nobody to return to: retries of publishing, records that
+	// cannot be read, panics. slog.Default unless set.
+	Log *slog.Logger
+}
+
+// complete fills in defaults, in this one place, and says what is missing.
+func (c Config) complete() (Config, error) {
+	c.Kafka.Prefix = cmp.Or(c.Prefix, c.Kafka.Prefix, os.Getenv(EnvPrefix))
+	c.Grace = cmp.Or(c.Grace, DefaultGrace)
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	if c.Name == "" {
+		return c, errors.New("agent: Config.Name is missing: a name that the process keeps when it is started again")
+	}
+	if (c.Subscriber == nil) != (c.Publisher == nil) {
+		return c, fmt.Errorf("agent %s: Config has a Subscriber or a Publisher, but not both", c.Name)
+	}
+	if c.Subscriber != nil {
+		return c, nil
+	}
+	if len(c.Brokers) > 0 {
+		c.Kafka.Brokers = c.Brokers
+	}
+	if env := os.Getenv(EnvBrokers); len(c.Kafka.Brokers) == 0 && env != "" {
+		c.Kafka.Brokers = strings.Split(env, ",")
+	}
+	if len(c.Kafka.Brokers) == 0 {
+		return c, fmt.Errorf("agent %s: no brokers: set Config.Brokers or %s", c.Name, EnvBrokers)
+	}
+	c.Kafka.ClientID = cmp.Or(c.Kafka.ClientID, c.Name)
+	return c, nil
+}
+
+// Run carries out activities of cfg.Type, taken from the work topic, until ctx ends; see
+// Pool.Serve.
+func Run(ctx context.Context, cfg Config, p Processor) error {
+	if cfg.Type == "" {
+		return errors.New("agent: Config.Type is missing: the activity type to carry out")
+	}
+	if p == nil {
+		return errors.New("agent: the processor is nil")
+	}
+	pool := NewPool(cfg.Log)
+	pool.Register(cfg.Type, p, cfg.Concurrency)
+	return pool.Serve(ctx, cfg)
+}
+
+// transport is where work comes from and reports go to.
+type transport struct {
+	publisher message.Publisher
+	work      func(typ string) (message.Subscriber, error)
+	cancelled message.Subscriber // nil if there is none
+	closers   []func() error
+}
+
+func (c Config) transport() (*transport, error) {
+	if c.Subscriber != nil {
+		return &transport{
+			publisher: c.Publisher, cancelled: c.Cancellations,
+			work: func(string) (message.Subscriber, error) { return c.Subscriber, nil },
+		}, nil
+	}
+	t := &transport{}
+	publisher, err := pubsub.NewPublisher(pubsub.PublisherConfig{Kafka: c.Kafka})
+	if err != nil {
+		return nil, fmt.Errorf("agent %s: %w", c.Name, err)
+	}
+	t.publisher = publisher
+	t.closers = append(t.closers, publisher.Close)
+	onError := func(err *pubsub.SubscriptionError) {
+		c.Log.Warn("the subscription goes on", "agent", c.Name, "error", err)
+	}
+	cancelled, err := pubsub.NewSubscriber(pubsub.SubscriberConfig{Kafka: c.Kafka, Start: pubsub.Newest(), OnError: onError})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("agent %s: %w", c.Name, err), t.close())
+	}
+	t.cancelled = cancelled
+	t.closers = append(t.closers, cancelled.Close)
+	t.work = func(typ string) (message.Subscriber, error) {
+		s, err := pubsub.NewSubscriber(pubsub.SubscriberConfig{
+			Kafka: c.Kafka, Group: c.Kafka.Topics().Group("agents", typ), OnError: onError,
+		})
+		if err != nil {
+			return nil, err
+		}
+		t.closers = append(t.closers, s.Close)
+		return s, nil
+	}
+	return t, nil
+}
+
+// close closes the subscribers, then the publisher.
+func (t *transport) close() error {
+	var errs []error
+	for i := len(t.closers) - 1; i >= 0; i-- {
+		errs = append(errs, t.closers[i]())
+	}
+	return errors.Join(errs...)
+}
