@@ -1,0 +1,12 @@
+// Package agents has the activity types that are built in: noop, retrieve and aggregate.
+//
+//	pool := agent.NewPool(log)
+//	err := agents.Register(pool, agents.Config{Results: "data/results", Allow: []string{"provider1:8181"}})
+//
+// Noop does nothing, in every way one may want: it is for trying things out and for
+// tests. Retrieve gets one document of a parts tree from a provider by HTTP. Aggregate
+// joins the documents of a tree and writes the result to a file.
+//
+// What speaks with the outside goes through Outbound: only hosts on the allow list, and
+// never link-local or metadata addresses, whatever a name resolves to.
+package agents

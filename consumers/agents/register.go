@@ -1,0 +1,56 @@
+package agents
+
+import (
+	"time"
+
+	"github.com/waybill/waybill/consumers/agent"
+)
+
+// Names of the built-in activity types.
+const (
+	NoopType      = "noop"
+	RetrieveType  = "retrieve"
+	AggregateType = "aggregate"
+)
+
+// Config is what the built-in agents need to know. Zero values take the defaults.
+type Config struct {
+	// Results is the directory that results are written below; aggregate is registered only
+	// if it is set. It is created when the first result is written.
+	Results string
+	// Allow lists the hosts that may be called; see Outbound. None unless set.
+	Allow []string
+	// Timeout bounds one request of retrieve, from the connection to the last byte.
+	Timeout time.Duration
+	// MaxDocumentBytes bounds one document.
+	MaxDocumentBytes int64
+	// Concurrency of the types that do something; noop has ConcurrencyOfNoop.
+	Concurrency int
+}
+
+const (
+	// ConcurrencyOfNoop is high, since waiting, which is all that noop ever does, is cheap.
+	ConcurrencyOfNoop = 4096
+	// DefaultConcurrency of retrieve and aggregate: mostly they wait for the other side.
+	DefaultConcurrency = 64
+)
+
+// Register registers the built-in agents. An entry of the allow list that cannot be read
+// is an error.
+func Register(pool *agent.Pool, cfg Config) error {
+	outbound, err := NewOutbound(cfg.Allow)
+	if err != nil {
+		return err
+	}
+	if cfg.Concurrency < 1 {
+		cfg.Concurrency = DefaultConcurrency
+	}
+	pool.Register(NoopType, Noop{}, ConcurrencyOfNoop)
+	pool.Register(RetrieveType, NewRetrieve(RetrieveConfig{
+		Outbound: outbound, Timeout: cfg.Timeout, MaxBytes: cfg.MaxDocumentBytes, Concurrency: cfg.Concurrency,
+	}), cfg.Concurrency)
+	if cfg.Results != "" {
+		pool.Register(AggregateType, NewAggregate(cfg.Results), cfg.Concurrency)
+	}
+	return nil
+}
