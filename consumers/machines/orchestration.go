@@ -41,8 +41,10 @@ func Orchestration(starts Starts) runner.Binding {
 		NewDecoder: func() func(string, []byte) (orchestration.Event, error) {
 			return schemas.NewDecoder().DecodeOrchestrationEvent
 		},
-		Wake:      func() orchestration.Command { return orchestration.Wake{} },
-		TakeOver:  func(agent string) orchestration.Command { return orchestration.TakeOver{Agent: agent} },
+		Wake: func() orchestration.Command { return orchestration.Wake{} },
+		TakeOver: func(placement, agent string) orchestration.Command {
+			return orchestration.TakeOver{Placement: placement, Agent: agent}
+		},
 		Place:     place,
 		Placement: placement,
 		Report:    report,

@@ -372,7 +372,7 @@ func (c *store[S, C, E]) takeOver(b *batch, agent string) error {
 		if en.state.Ended() {
 			continue
 		}
-		events, err := en.state.Decide(b.at, c.m.TakeOver(agent))
+		events, err := en.state.Decide(b.at, c.m.TakeOver(c.sh.placement(), agent))
 		if err != nil {
 			return err
 		}
@@ -462,16 +462,16 @@ func (c *store[S, C, E]) place(b *batch, e E, effects []machine.Effect) E {
 		if b.bytes < inlineBytes {
 			if r, ok := c.sh.cfg.Local.Inline(w); ok {
 				b.inline = append(b.inline, localResult{c, w, r})
-				return c.m.Place(e, c.sh.cfg.Member)
+				return c.m.Place(e, c.sh.placement())
 			}
 		}
 		if slot, ok := c.sh.cfg.Local.Reserve(w.Type); ok {
 			b.start = append(b.start, placed{c, w, slot})
-			return c.m.Place(e, c.sh.cfg.Member)
+			return c.m.Place(e, c.sh.placement())
 		}
 		if len(w.Input)+len(w.State) > maxWorkBytes {
 			b.inline = append(b.inline, localResult{c, w, c.sh.cfg.Local.TooLarge(w, maxWorkBytes)})
-			return c.m.Place(e, c.sh.cfg.Member)
+			return c.m.Place(e, c.sh.placement())
 		}
 	}
 	return e

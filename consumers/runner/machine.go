@@ -50,8 +50,9 @@ type Machine[S Aggregate[S, C, E], C, E any] struct {
 	// Wake is the command that lets happen what is due; nil where nothing ever is.
 	Wake func() C
 	// TakeOver is given to every live aggregate once by a new owner; nil where nothing is to
-	// be done. agent is the name of this process's agents, if it has just been started.
-	TakeOver func(agent string) C
+	// be done. placement is what Place notes for this ownership; agent is the name of this
+	// process's agents, if it has just been started.
+	TakeOver func(placement, agent string) C
 	// Place notes on an event that asks for work who carries it out; nil where none does.
 	Place func(e E, placement string) E
 	// Placement reads that note.

@@ -64,6 +64,10 @@ const transactionTimeout = 10 * time.Second
 // maxPoll bounds how many commands one transaction takes.
 const maxPoll = 5000
 
+// placement names this ownership where an event says who carries work out: the process,
+// and which taking of the shard. What another ownership began is begun again.
+func (sh *shard) placement() string { return sh.cfg.Member + "/" + sh.token[:8] }
+
 // own takes the shard and runs it until ctx ends, which returns nil, or something goes
 // wrong: then this process must assume that it has been fenced.
 func (sh *shard) own(ctx context.Context) (err error) {

@@ -94,8 +94,8 @@ type Work struct {
 	ID            string          `json:"workId"`
 	Attempt       int             `json:"attempt"`
 	Offer         int             `json:"offer,omitempty"` // of this attempt, from 1
-	Aggregate     string          `json:"aggregate"`   // aggregate type that asked: reports go to its commands
-	AggregateID   string          `json:"aggregateId"` // key of the reports
+	Aggregate     string          `json:"aggregate"`       // aggregate type that asked: reports go to its commands
+	AggregateID   string          `json:"aggregateId"`     // key of the reports
 	Run           int             `json:"run"`
 	ActivityID    string          `json:"activityId"`
 	Type          string          `json:"type"`

@@ -87,10 +87,13 @@ type Heartbeat struct {
 // Wake lets everything happen that is due. It is not on the wire.
 type Wake struct{}
 
-// TakeOver is given once by a new owner of the shard: what the old owner ran itself, and
-// what the agent of that name had claimed before the process was started again, is
+// TakeOver is given once by a new owner of the shard: what an owner before it ran itself,
+// and what the agent of that name had claimed before the process was started again, is
 // offered again. It is not on the wire.
-type TakeOver struct{ Agent string }
+type TakeOver struct {
+	Placement string // of what the new owner itself runs
+	Agent     string // empty: claims are left to their leases
+}
 
 func (Start) command()     {}
 func (Cancel) command()    {}

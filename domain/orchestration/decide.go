@@ -491,7 +491,7 @@ func (s State) takeOver(c TakeOver) []Event {
 	var events []Event
 	for i := range s.g.nodes {
 		n := &s.g.nodes[i]
-		if n.phase == Running && (n.place != "" || c.Agent != "" && n.agent == c.Agent) {
+		if n.phase == Running && (n.place != "" && n.place != c.Placement || c.Agent != "" && n.agent == c.Agent) {
 			events = append(events, Offered{ActivityID: n.id(), Attempt: int(n.attempt), WorkID: n.workID, Offer: int(n.offers) + 1})
 		}
 	}

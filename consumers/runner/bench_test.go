@@ -1,0 +1,121 @@
+package runner_test
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/waybill/waybill/consumers/agent"
+	"github.com/waybill/waybill/consumers/machines"
+	"github.com/waybill/waybill/consumers/runner"
+	"github.com/waybill/waybill/internal/embedded/embeddedtest"
+	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/schemas"
+)
+
+// engine is a runner of the chain type on an in-memory broker, with a publisher and a
+// subscriber of completions.
+type engine struct {
+	cfg       kafka.Config
+	pub       *kgo.Client
+	completed chan string
+}
+
+func newEngine(b *testing.B) *engine {
+	b.Helper()
+	cfg := embeddedtest.New(b)
+	cfg.Embedded = true
+	ctx, cancel := context.WithCancel(context.Background())
+	pub, err := cfg.NewClient(kgo.MaxBufferedRecords(1 << 20))
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := kafka.EnsureTopics(ctx, pub, cfg.Topics().Specs(kafka.DefaultShards, []string{"orchestration"}, nil)); err != nil {
+		b.Fatal(err)
+	}
+	pool := agent.NewPool(nil)
+	pool.Register("noop", quick{}, 64)
+	r, err := runner.New(runner.Config{
+		Kafka: cfg, Member: "m1", Local: machines.Local(pool),
+		Machines: []runner.Binding{machines.Orchestration(plans{"chain": chain(b, "chain", "noop", 3)})},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	sub, err := cfg.NewClient(kgo.ConsumeTopics(cfg.Topics().Completions("orchestration")), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		b.Fatal(err)
+	}
+	e := &engine{cfg, pub, make(chan string, 1<<16)}
+	var done sync.WaitGroup
+	done.Go(func() { _ = r.Run(ctx) })
+	done.Go(func() {
+		for ctx.Err() == nil {
+			sub.PollFetches(ctx).EachRecord(func(r *kgo.Record) { e.completed <- string(r.Key) })
+		}
+	})
+	b.Cleanup(func() { cancel(); done.Wait(); pub.Close(); sub.Close() })
+	for len(r.Owned()) < kafka.DefaultShards {
+		time.Sleep(time.Millisecond) //nolint:forbidigo // a benchmark waits for the shards outside its timing
+	}
+	return e
+}
+
+func (e *engine) submit(b *testing.B, id string) {
+	r := &kgo.Record{
+		Topic: e.cfg.Topics().Commands("orchestration"), Key: []byte(id), Value: []byte(`{"type":"chain","input":{}}`),
+		Headers: kafka.CloudEvent{ID: id, Source: "bench", Type: schemas.OrchestrationStart, Subject: id}.Headers(),
+	}
+	if err := e.pub.ProduceSync(context.Background(), r).FirstErr(); err != nil {
+		b.Error(err)
+	}
+}
+
+// BenchmarkThroughput is W1: orchestrations of three activities from 64 submitters.
+func BenchmarkThroughput(b *testing.B) {
+	e := newEngine(b)
+	b.ResetTimer()
+	var next sync.Mutex
+	n := 0
+	var wg sync.WaitGroup
+	for range 64 {
+		wg.Go(func() {
+			for {
+				next.Lock()
+				n++
+				id := n
+				next.Unlock()
+				if id > b.N {
+					return
+				}
+				e.submit(b, "job-"+strconv.Itoa(id))
+			}
+		})
+	}
+	for range b.N {
+		<-e.completed
+	}
+	wg.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "orchestrations/s")
+}
+
+// BenchmarkLatency is W2: the same, one at a time.
+func BenchmarkLatency(b *testing.B) {
+	e := newEngine(b)
+	var took []time.Duration
+	b.ResetTimer()
+	for i := range b.N {
+		t := time.Now()
+		e.submit(b, "job-"+strconv.Itoa(i))
+		<-e.completed
+		took = append(took, time.Since(t))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
+}

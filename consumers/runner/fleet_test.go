@@ -1,0 +1,267 @@
+package runner_test
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/waybill/waybill/consumers/agent"
+	"github.com/waybill/waybill/consumers/machines"
+	"github.com/waybill/waybill/consumers/runner"
+	"github.com/waybill/waybill/internal/embedded/embeddedtest"
+	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/schemas"
+)
+
+const aggregate = "orchestration"
+
+// fleet is a cluster with a few members on it, in fake time.
+type fleet struct {
+	t       *testing.T
+	cfg     kafka.Config
+	cluster *kfake.Cluster
+	shards  int32
+	plans   plans
+	cl      *kgo.Client
+	ids     int
+}
+
+func newFleet(t *testing.T, shards int32, p plans) *fleet {
+	t.Helper()
+	cfg, cluster := embeddedtest.Virtual(t)
+	return fleetOn(t, cfg, cluster, shards, p)
+}
+
+func fleetOn(t *testing.T, cfg kafka.Config, cluster *kfake.Cluster, shards int32, p plans) *fleet {
+	t.Helper()
+	cl, err := cfg.NewClient()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	if err := kafka.EnsureTopics(t.Context(), cl, cfg.Topics().Specs(shards, []string{aggregate}, []string{"remote"})); err != nil {
+		t.Fatal(err)
+	}
+	return &fleet{t: t, cfg: cfg, cluster: cluster, shards: shards, plans: p, cl: cl}
+}
+
+// member is one process of a fleet: its connections can be held up, as if it slept.
+type member struct {
+	*runner.Runner
+	name string
+	pool *agent.Pool
+	gate *gate
+	stop func()
+}
+
+// join starts a member; register adds its local agents.
+func (f *fleet) join(name string, register func(*agent.Pool)) *member {
+	f.t.Helper()
+	m := &member{name: name, gate: &gate{}, pool: agent.NewPool(slog.New(slog.DiscardHandler))}
+	if register != nil {
+		register(m.pool)
+	}
+	cfg := f.cfg
+	if dial := cfg.Dial; dial != nil {
+		cfg.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			m.gate.pass()
+			c, err := dial(ctx, network, address)
+			return &gated{c, m.gate}, err
+		}
+	}
+	r, err := runner.New(runner.Config{
+		Kafka: cfg, Shards: f.shards, Member: name, Local: machines.Local(m.pool),
+		Machines: []runner.Binding{machines.Orchestration(f.plans)},
+		Logger:   slog.New(slog.NewTextHandler(f.t.Output(), nil)).With("member", name),
+	})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	m.Runner = r
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	var once sync.Once
+	m.stop = func() {
+		once.Do(func() {
+			cancel()
+			m.gate.open()
+			if err := <-done; err != nil {
+				f.t.Errorf("member %s: %v", name, err)
+			}
+		})
+	}
+	f.t.Cleanup(m.stop)
+	return m
+}
+
+// gate holds up whoever passes while it is shut.
+type gate struct {
+	mu   sync.Mutex
+	shut chan struct{}
+}
+
+func (g *gate) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.shut == nil {
+		g.shut = make(chan struct{})
+	}
+}
+
+func (g *gate) open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.shut != nil {
+		close(g.shut)
+		g.shut = nil
+	}
+}
+
+func (g *gate) pass() {
+	g.mu.Lock()
+	shut := g.shut
+	g.mu.Unlock()
+	if shut != nil {
+		<-shut
+	}
+}
+
+// gated is a connection behind a gate.
+type gated struct {
+	net.Conn
+	gate *gate
+}
+
+func (c *gated) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.gate.pass()
+	return n, err
+}
+
+func (c *gated) Write(b []byte) (int, error) {
+	c.gate.pass()
+	return c.Conn.Write(b)
+}
+
+// until waits for something to become true, in fake time.
+func (f *fleet) until(what string, ok func() bool) {
+	f.t.Helper()
+	for range 6000 {
+		if ok() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond) //nolint:forbidigo // fake time
+	}
+	f.t.Fatalf("a minute passed and %s did not happen", what)
+}
+
+// passes lets time go by.
+func (f *fleet) passes(d time.Duration) {
+	time.Sleep(d) //nolint:forbidigo // fake time
+}
+
+func (f *fleet) owns(m *member, n int) {
+	f.t.Helper()
+	f.until(m.name+" owns "+strconv.Itoa(n)+" shards", func() bool { return len(m.Owned()) == n })
+}
+
+// send publishes a command under a new ID.
+func (f *fleet) send(key, typ, value string) {
+	f.t.Helper()
+	f.ids++
+	f.sendAs("command-"+strconv.Itoa(f.ids), key, typ, value)
+}
+
+func (f *fleet) sendAs(id, key, typ, value string) {
+	f.t.Helper()
+	r := &kgo.Record{
+		Topic: f.cfg.Topics().Commands(aggregate), Key: []byte(key), Value: []byte(value),
+		Headers: kafka.CloudEvent{ID: id, Source: "test", Type: typ, Subject: key}.Headers(),
+	}
+	if err := f.cl.ProduceSync(f.t.Context(), r).FirstErr(); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *fleet) start(id, typ string) {
+	f.t.Helper()
+	f.send(id, schemas.OrchestrationStart, `{"type":"`+typ+`"}`)
+}
+
+// read reads what a topic holds, committed, up to now.
+func (f *fleet) read(topic string) []*kgo.Record {
+	f.t.Helper()
+	cl, err := f.cfg.NewClient(kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer cl.Close()
+	var all []*kgo.Record
+	for {
+		ctx, cancel := context.WithTimeout(f.t.Context(), 300*time.Millisecond)
+		fetches := cl.PollFetches(ctx)
+		cancel()
+		if fetches.NumRecords() == 0 {
+			return all
+		}
+		fetches.EachRecord(func(r *kgo.Record) { all = append(all, r) })
+	}
+}
+
+// history is the events of one orchestration as "sequence type", checked for gaps and repeats.
+func (f *fleet) history(id string) []string {
+	f.t.Helper()
+	var l []string
+	for _, r := range f.read(f.cfg.Topics().Events(aggregate)) {
+		if string(r.Key) != id {
+			continue
+		}
+		e, err := kafka.ParseCloudEvent(r)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		if e.Sequence != int64(len(l)+1) {
+			f.t.Errorf("%s: sequence %d follows %d", id, e.Sequence, len(l))
+		}
+		l = append(l, strings.TrimSuffix(e.Type, ".v1"))
+	}
+	return l
+}
+
+// completions are the ends of one orchestration, repeats of a record dropped by its ID.
+func (f *fleet) completions(id string) (distinct []string, copies int) {
+	f.t.Helper()
+	seen := map[string]bool{}
+	for _, r := range f.read(f.cfg.Topics().Completions(aggregate)) {
+		e, err := kafka.ParseCloudEvent(r)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		if string(r.Key) != id {
+			continue
+		}
+		copies++
+		if !seen[e.ID] {
+			seen[e.ID] = true
+			distinct = append(distinct, strings.TrimSuffix(e.Type, ".v1"))
+		}
+	}
+	return distinct, copies
+}
+
+func (f *fleet) ends(id, how string) {
+	f.t.Helper()
+	f.until(id+" ends "+how, func() bool {
+		l, _ := f.completions(id)
+		return len(l) == 1 && l[0] == "orchestration."+how
+	})
+}
