@@ -33,9 +33,9 @@ type Publisher struct {
 	client    *kgo.Client
 	marshaler Marshaler
 
-	mu      sync.RWMutex // held for reading while publishing, so that Close waits
+	mu      sync.Mutex
 	closed  bool
-	closing sync.Once
+	running sync.WaitGroup // calls of Publish; grows only under mu and before closed
 }
 
 var _ message.Publisher = (*Publisher)(nil)
@@ -68,28 +68,22 @@ func NewPublisher(cfg PublisherConfig) (*Publisher, error) {
 // topic of one partition, are stored in the order given. The context of each message is
 // honoured; cancelled while the message is on its way, the outcome is unknown.
 func (p *Publisher) Publish(topic string, messages ...*message.Message) error {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	if p.closed {
+	if !p.enter() {
 		return fmt.Errorf("publish to topic %q: publisher: %w", topic, ErrClosed)
 	}
+	defer p.running.Done()
 	errs := make([]error, len(messages))
 	var produced sync.WaitGroup
 	for i, msg := range messages {
-		if msg == nil {
-			errs[i] = &PublishError{Topic: topic, Err: errNilMessage}
-			continue
-		}
-		rec, err := p.marshaler.Marshal(topic, msg)
+		rec, err := p.record(topic, msg)
 		if err != nil {
-			errs[i] = &PublishError{Topic: topic, UUID: msg.UUID, Err: fmt.Errorf("marshal: %w", err)}
+			errs[i] = err
 			continue
 		}
-		rec.Topic = topic
 		produced.Add(1)
 		p.client.Produce(msg.Context(), rec, func(_ *kgo.Record, err error) {
 			if err != nil {
-				errs[i] = &PublishError{Topic: topic, UUID: msg.UUID, Err: err}
+				errs[i] = &PublishError{Topic: topic, UUID: msg.UUID, Err: given(msg.Context().Err(), err)}
 			}
 			produced.Done()
 		})
@@ -98,14 +92,48 @@ func (p *Publisher) Publish(topic string, messages ...*message.Message) error {
 	return errors.Join(errs...)
 }
 
-// Close waits for the calls of Publish that are under way and closes the connection.
-// Closing twice is harmless. It never fails.
+// given says that a context ended where that is why the client gave up, for the client
+// itself tells only what it had last run into.
+func given(ended, err error) error {
+	if ended == nil || errors.Is(err, ended) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ended, err)
+}
+
+func (p *Publisher) enter() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return false
+	}
+	p.running.Add(1)
+	return true
+}
+
+func (p *Publisher) record(topic string, msg *message.Message) (*kgo.Record, error) {
+	if msg == nil {
+		return nil, &PublishError{Topic: topic, Err: errNilMessage}
+	}
+	// The client looks at the context only where it has to wait.
+	if err := msg.Context().Err(); err != nil {
+		return nil, &PublishError{Topic: topic, UUID: msg.UUID, Err: err}
+	}
+	rec, err := p.marshaler.Marshal(topic, msg)
+	if err != nil {
+		return nil, &PublishError{Topic: topic, UUID: msg.UUID, Err: fmt.Errorf("marshal: %w", err)}
+	}
+	rec.Topic = topic
+	return rec, nil
+}
+
+// Close waits for the calls of Publish that are under way, as long as Timeout if need
+// be, and closes the connection. Closing twice is harmless. It never fails.
 func (p *Publisher) Close() error {
-	p.closing.Do(func() {
-		p.mu.Lock()
-		p.closed = true
-		p.mu.Unlock()
-		p.client.Close()
-	})
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.running.Wait()
+	p.client.Close()
 	return nil
 }
