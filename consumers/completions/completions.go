@@ -1,0 +1,186 @@
+package completions
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/internal/pubsub"
+	"github.com/waybill/waybill/schemas"
+)
+
+const (
+	// EnvBrokers and EnvPrefix are the environment variables that say where the log is, if
+	// neither the Config nor a Subscriber of one's own does.
+	EnvBrokers = "WAYBILL_BROKERS"
+	EnvPrefix  = "WAYBILL_PREFIX"
+	// DefaultRemember is how many IDs a subscription recognises when they come again.
+	DefaultRemember = 64 << 10
+)
+
+// Done is what a handler returns that has seen enough.
+var Done = errors.New("enough completions") //nolint:revive,staticcheck // no error but an answer, as io.EOF is
+
+// Completion is one end of one run of an orchestration.
+type Completion struct {
+	EventID string // of the record; the same for each repeat of it
+	Name    string // schemas.OrchestrationCompleted, OrchestrationFailed or OrchestrationCancelled
+	schemas.Completion
+}
+
+// Config says which completions are wanted and where they are. Without Brokers, Kafka and
+// Subscriber the environment says it.
+type Config struct {
+	// Brokers and Prefix say where the log is.
+	Brokers []string
+	Prefix  string
+	// Kafka has the remaining settings of the connection. Its Brokers and Prefix count if
+	// those above are not set.
+	Kafka kafka.Config
+	// Group is the consumer group: its members share the completions, and each goes on where
+	// the last one stopped. Without one all are read, from Start.
+	Group string
+	// Start says where to begin; the zero Start is the earliest for a group and the newest
+	// without one.
+	Start pubsub.Start
+	// Subscriber replaces the connection to Kafka by any Watermill subscriber that keeps the
+	// metadata (ce_ headers). Whoever sets it closes it.
+	Subscriber message.Subscriber
+
+	// Types and IDs, where set, are the orchestration types and ids that are told; all others
+	// are passed over.
+	Types []string
+	IDs   []string
+	// Rejected, where set, is told of refused commands, which stand on the same topic, and
+	// answers like the handler. IDs counts for these as well, Types does not: a refused
+	// start has no type.
+	Rejected func(schemas.Rejected) error
+	// Ready, where set, is called once, when nothing that is produced from then on will be missed.
+	Ready func()
+	// Remember is how many IDs are remembered to recognise repeats; DefaultRemember unless set.
+	Remember int
+}
+
+// Subscribe tells the handler of completions until ctx ends, which is no error.
+func Subscribe(ctx context.Context, cfg Config, handler func(Completion) error) (err error) {
+	cfg, err = cfg.complete()
+	if err != nil {
+		return err
+	}
+	subscriber := cfg.Subscriber
+	if subscriber == nil {
+		s, err := pubsub.NewSubscriber(pubsub.SubscriberConfig{Kafka: cfg.Kafka, Group: cfg.Group, Start: cfg.Start})
+		if err != nil {
+			return fmt.Errorf("completions: %w", err)
+		}
+		subscriber = s
+	}
+	err = subscribe(ctx, cfg, subscriber, handler)
+	if cfg.Subscriber == nil {
+		err = errors.Join(err, subscriber.Close())
+	}
+	return err
+}
+
+func (c Config) complete() (Config, error) {
+	c.Kafka.Prefix = cmp.Or(c.Prefix, c.Kafka.Prefix, os.Getenv(EnvPrefix))
+	if c.Remember < 1 {
+		c.Remember = DefaultRemember
+	}
+	if c.Subscriber != nil {
+		return c, nil
+	}
+	if len(c.Brokers) > 0 {
+		c.Kafka.Brokers = c.Brokers
+	}
+	if env := os.Getenv(EnvBrokers); len(c.Kafka.Brokers) == 0 && env != "" {
+		c.Kafka.Brokers = strings.Split(env, ",")
+	}
+	if len(c.Kafka.Brokers) == 0 {
+		return c, fmt.Errorf("completions: no brokers: set Config.Brokers or %s", EnvBrokers)
+	}
+	return c, nil
+}
+
+func subscribe(ctx context.Context, cfg Config, subscriber message.Subscriber, handler func(Completion) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	seen, err := lru.New[string, struct{}](cfg.Remember)
+	if err != nil {
+		return err
+	}
+	topic := cfg.Kafka.Topics().Completions(schemas.AggregateOrchestration)
+	messages, err := subscriber.Subscribe(ctx, topic)
+	if err != nil {
+		return fmt.Errorf("completions: %w", err)
+	}
+	if cfg.Ready != nil {
+		cfg.Ready()
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case msg, ok := <-messages:
+			if !ok {
+				if ctx.Err() != nil {
+					return nil
+				}
+				return fmt.Errorf("completions: the subscription to %s has ended", topic)
+			}
+			if err := cfg.tell(msg, seen, handler); errors.Is(err, Done) {
+				msg.Ack()
+				return nil
+			} else if err != nil {
+				msg.Nack()
+				return fmt.Errorf("completion %s on %s: %w", msg.UUID, topic, err)
+			}
+			msg.Ack()
+		}
+	}
+}
+
+// tell hands a message to whom it concerns, unless that has been done.
+func (c Config) tell(msg *message.Message, seen *lru.Cache[string, struct{}], handler func(Completion) error) error {
+	id := msg.Metadata.Get(kafka.HeaderID)
+	if id != "" && seen.Contains(id) {
+		return nil
+	}
+	err := c.decodeAndTell(id, msg, handler)
+	if err == nil && id != "" {
+		seen.Add(id, struct{}{})
+	}
+	return err
+}
+
+func (c Config) decodeAndTell(id string, msg *message.Message, handler func(Completion) error) error {
+	wireType := msg.Metadata.Get(kafka.HeaderType)
+	if wireType == schemas.CommandRejected {
+		if c.Rejected == nil {
+			return nil
+		}
+		r, err := schemas.DecodeRejected(wireType, msg.Payload)
+		if err != nil || !wants(c.IDs, r.AggregateID) {
+			return err
+		}
+		return c.Rejected(r)
+	}
+	body, err := schemas.DecodeCompletion(wireType, msg.Payload)
+	if err != nil || !wants(c.IDs, body.ID) || !wants(c.Types, body.Type) {
+		return err
+	}
+	return handler(Completion{EventID: id, Name: wireType, Completion: body})
+}
+
+// wants says whether a filter lets a value through; an empty one lets all through.
+func wants(filter []string, value string) bool {
+	return len(filter) == 0 || slices.Contains(filter, value)
+}
