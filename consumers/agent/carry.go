@@ -25,7 +25,7 @@ const (
 )
 
 // carry sees one attempt through: claim, acknowledge, process, report.
-func (s *server) carry(ctx, workCtx context.Context, sl *slots, r *run, msg *message.Message, w machine.Work) {
+func (s *server) carry(ctx context.Context, sl *slots, r *run, msg *message.Message, w machine.Work) {
 	given := false
 	give := func() {
 		if !given {
@@ -37,7 +37,7 @@ func (s *server) carry(ctx, workCtx context.Context, sl *slots, r *run, msg *mes
 	b := &beats{server: s, work: w, began: time.Now()}
 	// The claim is on the log before the record is acknowledged: from then on the lease
 	// alone says that the work is being done.
-	if s.publishUntil(msg.Context(), b.next, s.topics.Commands(w.Aggregate)) != nil {
+	if s.publishUntil(msg.Context(), b.next, s.topics.Commands(w.Aggregate)) != nil { //nolint:contextcheck // ends when the message is no longer ours
 		s.forget(w)
 		msg.Nack()
 		return
@@ -46,13 +46,13 @@ func (s *server) carry(ctx, workCtx context.Context, sl *slots, r *run, msg *mes
 
 	result := goneResult()
 	defer func() {
-		if !s.worthless(workCtx, w, result) {
+		if !s.worthless(ctx, w, result) {
 			s.report(w, result)
 		}
 	}()
 	defer give()
-	defer b.keep(workCtx)()
-	result = s.pool.carryOut(workCtx, sl, r, w, b.now)
+	defer b.keep(ctx)()
+	result = s.pool.carryOut(ctx, sl, r, w, b.now)
 }
 
 // worthless says whether a result says less than the lease does: nobody wants it any
@@ -199,7 +199,7 @@ func (b *beats) lease() time.Duration {
 // bury moves a record that cannot be read to the dead letters, and then acknowledges it.
 func (s *server) bury(ctx context.Context, msg *message.Message, why error) {
 	s.cfg.Log.ErrorContext(ctx, "a work record cannot be read; it goes to the dead letters", "agent", s.cfg.Name, "id", msg.UUID, "error", why)
-	err := s.publishUntil(ctx, func() (*message.Message, error) { return deadLetter(msg, why), nil }, s.topics.DeadLetters())
+	err := s.publishUntil(ctx, func() (*message.Message, error) { return deadLetter(msg, why), nil }, s.topics.DeadLetters()) //nolint:contextcheck // the message's own says where it lay
 	if err != nil {
 		msg.Nack()
 		return

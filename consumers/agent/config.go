@@ -17,11 +17,12 @@ import (
 )
 
 const (
-	// EnvBrokers and EnvPrefix are the environment variables that say where the log is, if
-	// neither the Config nor a Subscriber and Publisher of one's own do: host:port, separated
-	// by commas, and the first part of the topics' names.
+	// EnvBrokers is the environment variable that says where the log is, host:port separated
+	// by commas, if the Config does not.
 	EnvBrokers = "WAYBILL_BROKERS"
-	EnvPrefix  = "WAYBILL_PREFIX"
+	// EnvPrefix is the environment variable with the first part of the topics' names, if the
+	// Config does not have it.
+	EnvPrefix = "WAYBILL_PREFIX"
 
 	// DefaultGrace is how long an agent that has to stop lets its processors go on.
 	DefaultGrace = 10 * time.Second

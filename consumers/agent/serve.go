@@ -203,7 +203,7 @@ func (s *server) accept(ctx context.Context, sl *slots, msg *message.Message, w 
 		msg.Ack()
 		return
 	}
-	if sl.take(msg.Context()) != nil {
+	if sl.take(msg.Context()) != nil { //nolint:contextcheck // ends when the message is no longer ours
 		s.forget(w)
 		msg.Nack()
 		return
@@ -221,7 +221,7 @@ func (s *server) accept(ctx context.Context, sl *slots, msg *message.Message, w 
 	s.mu.Unlock()
 	s.wg.Go(func() {
 		defer s.release(w, r)
-		s.carry(ctx, workCtx, sl, r, msg, w)
+		s.carry(workCtx, sl, r, msg, w)
 	})
 }
 

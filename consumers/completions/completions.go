@@ -18,10 +18,12 @@ import (
 )
 
 const (
-	// EnvBrokers and EnvPrefix are the environment variables that say where the log is, if
-	// neither the Config nor a Subscriber of one's own does.
+	// EnvBrokers is the environment variable that says where the log is, host:port separated
+	// by commas, if the Config does not.
 	EnvBrokers = "WAYBILL_BROKERS"
-	EnvPrefix  = "WAYBILL_PREFIX"
+	// EnvPrefix is the environment variable with the first part of the topics' names, if the
+	// Config does not have it.
+	EnvPrefix = "WAYBILL_PREFIX"
 	// DefaultRemember is how many IDs a subscription recognises when they come again.
 	DefaultRemember = 64 << 10
 )

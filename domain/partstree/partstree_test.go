@@ -14,6 +14,7 @@ import (
 func TestADocument(t *testing.T) {
 	refuses := func(body, want string) func(*testing.T) {
 		return func(t *testing.T) {
+			t.Helper()
 			_, err := partstree.Parse([]byte(body))
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Fatalf("Parse(%.60q) = %v, want an error with %q", body, err, want)
@@ -147,7 +148,9 @@ func TestAnIdentity(t *testing.T) {
 
 func TestSpawning(t *testing.T) {
 	d := partstree.Document{TransferProcesses: []partstree.Transfer{
-		{File: "b", ConnectorURL: "http://P/"}, {File: "a", ConnectorURL: "http://p"}, {File: "/b", ConnectorURL: "http://p:80"},
+		{File: "b", ConnectorURL: "http://P/"},
+		{File: "a", ConnectorURL: "http://p"},
+		{File: "/b", ConnectorURL: "http://p:80"},
 		{File: "../x", ConnectorURL: "ftp://p"},
 	}}
 	list := partstree.Spawn(d)
@@ -182,6 +185,7 @@ func TestJoining(t *testing.T) {
 	no := func(value string) partstree.Output { return partstree.Output{Value: value} }
 	joins := func(want string, documents ...partstree.Output) func(*testing.T) {
 		return func(t *testing.T) {
+			t.Helper()
 			if got := partstree.Join(documents); got != want {
 				t.Fatalf("got %q, want %q", got, want)
 			}
