@@ -2,6 +2,7 @@ package runner_test
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"strconv"
 	"sync"
@@ -13,6 +14,8 @@ import (
 	"github.com/waybill/waybill/consumers/agent"
 	"github.com/waybill/waybill/consumers/machines"
 	"github.com/waybill/waybill/consumers/runner"
+	"github.com/waybill/waybill/domain/definition"
+	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/internal/embedded/embeddedtest"
 	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/schemas"
@@ -40,9 +43,11 @@ func newEngine(b *testing.B) *engine {
 	}
 	pool := agent.NewPool(nil)
 	pool.Register("noop", quick{}, 64)
+	pool.Register("tree", tree{8}, 64)
+	types := plans{"chain": chain(b, "chain", "noop", 3), "tree": treePlan(b)}
 	r, err := runner.New(runner.Config{
 		Kafka: cfg, Member: "m1", Local: machines.Local(pool),
-		Machines: []runner.Binding{machines.Orchestration(plans{"chain": chain(b, "chain", "noop", 3)})},
+		Machines: []runner.Binding{machines.Orchestration(types)},
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -66,9 +71,25 @@ func newEngine(b *testing.B) *engine {
 	return e
 }
 
-func (e *engine) submit(b *testing.B, id string) {
+// treePlan is a tree of 6 levels of nodes, 8 children each, and a join.
+func treePlan(b *testing.B) *orchestration.Plan {
+	b.Helper()
+	p, err := orchestration.NewPlan(definition.Orchestration{Type: "tree", Activities: []definition.Activity{
+		{ID: "root", Type: "tree", With: json.RawMessage(`{"levels":6}`)},
+		{ID: "join", Type: "noop", DependsOn: definition.Names{"root"}},
+	}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return p
+}
+
+func (e *engine) submit(b *testing.B, id string) { b.Helper(); e.send(b, id, "chain") }
+
+func (e *engine) send(b *testing.B, id, typ string) {
+	b.Helper()
 	r := &kgo.Record{
-		Topic: e.cfg.Topics().Commands("orchestration"), Key: []byte(id), Value: []byte(`{"type":"chain","input":{}}`),
+		Topic: e.cfg.Topics().Commands("orchestration"), Key: []byte(id), Value: []byte(`{"type":"` + typ + `","input":{}}`),
 		Headers: kafka.CloudEvent{ID: id, Source: "bench", Type: schemas.OrchestrationStart, Subject: id}.Headers(),
 	}
 	if err := e.pub.ProduceSync(context.Background(), r).FirstErr(); err != nil {
@@ -118,4 +139,35 @@ func BenchmarkLatency(b *testing.B) {
 	slices.Sort(took)
 	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
+}
+
+// tree spawns children until its levels are used up.
+type tree struct{ children int }
+
+func (tree) Quick(agent.Activity) bool { return true }
+func (t tree) Process(_ context.Context, a agent.Activity) agent.Result {
+	var in struct{ Levels int }
+	if err := a.Input.Decode(&in); err != nil {
+		return agent.Fatal(err)
+	}
+	r := agent.Complete(map[string]string{"value": a.ActivityID})
+	if in.Levels <= 1 {
+		return r
+	}
+	spawn := make([]definition.Activity, t.children)
+	for i := range spawn {
+		spawn[i] = definition.Activity{ID: a.ActivityID + "-" + strconv.Itoa(i), Type: a.Type, With: json.RawMessage(`{"levels":` + strconv.Itoa(in.Levels-1) + `}`)}
+	}
+	return r.Spawn(spawn...)
+}
+
+// BenchmarkTree is W7: one orchestration that grows to 37,449 nodes.
+func BenchmarkTree(b *testing.B) {
+	e := newEngine(b)
+	b.ResetTimer()
+	for i := range b.N {
+		id := "tree-" + strconv.Itoa(i)
+		e.send(b, id, "tree")
+		<-e.completed
+	}
 }

@@ -459,11 +459,9 @@ func (c *store[S, C, E]) place(b *batch, e E, effects []machine.Effect) E {
 		if !ok {
 			continue
 		}
-		if b.bytes < inlineBytes {
-			if r, ok := c.sh.cfg.Local.Inline(w); ok {
-				b.inline = append(b.inline, localResult{c, w, r})
-				return c.m.Place(e, c.sh.placement())
-			}
+		if r, ok := c.sh.cfg.Local.Inline(w); ok {
+			b.inline = append(b.inline, localResult{c, w, r})
+			return c.m.Place(e, c.sh.placement())
 		}
 		if slot, ok := c.sh.cfg.Local.Reserve(w.Type); ok {
 			b.start = append(b.start, placed{c, w, slot})
@@ -476,10 +474,6 @@ func (c *store[S, C, E]) place(b *batch, e E, effects []machine.Effect) E {
 	}
 	return e
 }
-
-// inlineBytes is up to which size of a transaction work that takes no time is run within
-// it; a transaction stays small enough for the broker and for those who wait behind it.
-const inlineBytes = 4 << 20
 
 // maxWorkBytes is up to which size of its input work goes to a work topic.
 const maxWorkBytes = 2 << 20
