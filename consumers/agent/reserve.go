@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"time"
 
 	"github.com/waybill/waybill/domain/machine"
 )
@@ -18,7 +19,7 @@ type Reservation struct {
 // free.
 func (p *Pool) Reserve(typ string) (*Reservation, bool) {
 	s := p.slots(typ)
-	if s == nil || !s.tryTake() {
+	if s == nil || p.isDraining() || !s.tryTake() {
 		return nil, false
 	}
 	return &Reservation{p, s}, true
@@ -27,16 +28,26 @@ func (p *Pool) Reserve(typ string) (*Reservation, bool) {
 // Release gives the slot back unused.
 func (r *Reservation) Release() { r.slots.give() }
 
+// afterDrain is when work that met a Pool being drained is asked for again, likely of
+// another process.
+const afterDrain = time.Second
+
+func (p *Pool) isDraining() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.draining
+}
+
 // Run carries the work out on a goroutine of its own and calls done with the result,
 // once, after the slot was given back. The work's deadline and the end of ctx end the
 // processor's context; done is called all the same, when the processor has returned.
-// A Pool that is being drained begins nothing: the result then is to try again.
+// A Pool that is being drained begins nothing: the result then is to be called again.
 func (r *Reservation) Run(ctx context.Context, work machine.Work, done func(Result)) {
 	p, s := r.pool, r.slots
 	ctx, run := p.begin(ctx, work)
 	if run == nil {
 		s.give()
-		done(Retry(ErrStopped))
+		done(Schedule(afterDrain))
 		return
 	}
 	go func() {

@@ -104,7 +104,9 @@ func (c *store[S, C, E]) replay(r *kgo.Record, token string) (bool, error) {
 		if err := json.Unmarshal(r.Value, &p); err != nil {
 			return false, c.broken(r, err)
 		}
-		c.position(p)
+		if err := c.position(p); err != nil {
+			return false, c.broken(r, err)
+		}
 		return false, nil
 	}
 	e, err := c.decode(env.Type, r.Value)
@@ -129,7 +131,7 @@ func (c *store[S, C, E]) notBefore(at time.Time) {
 	}
 }
 
-func (c *store[S, C, E]) position(p schemas.Position) {
+func (c *store[S, C, E]) position(p schemas.Position) error {
 	c.txn, c.followed, c.next = p.Txn, p.Followed, max(c.next, p.Next)
 	c.notBefore(p.At)
 	for _, x := range p.Refused {
@@ -143,7 +145,9 @@ func (c *store[S, C, E]) position(p schemas.Position) {
 	}
 	n := 0
 	for n < len(c.unfollowed) && c.unfollowed[n].txn <= p.Followed {
-		c.fold(c.unfollowed[n])
+		if err := c.fold(c.unfollowed[n]); err != nil {
+			return err
+		}
 		n++
 	}
 	c.unfollowed = append(c.unfollowed[:0], c.unfollowed[n:]...)
@@ -152,16 +156,21 @@ func (c *store[S, C, E]) position(p schemas.Position) {
 		n++
 	}
 	c.unanswered = append(c.unanswered[:0], c.unanswered[n:]...)
+	return nil
 }
 
-// fold takes an event in, unless it has its sequence already.
-func (c *store[S, C, E]) fold(x replayed[E]) *entry[S] {
+// fold takes an event in, unless it has its sequence already. A gap is an error: the log
+// lost something, and going on would hide it.
+func (c *store[S, C, E]) fold(x replayed[E]) error {
 	en := c.entry(x.id)
-	if x.seq <= en.seq {
+	switch {
+	case x.seq <= en.seq:
 		return nil
+	case x.seq > en.seq+1:
+		return fmt.Errorf("%s %s has the event of sequence %d after that of %d: events are missing", c.m.Name, x.id, x.seq, en.seq)
 	}
 	en.state, en.seq = en.state.Evolve(x.at, x.event), x.seq
-	return en
+	return nil
 }
 
 func (c *store[S, C, E]) entry(id string) *entry[S] {
@@ -176,7 +185,7 @@ func (c *store[S, C, E]) entry(id string) *entry[S] {
 
 // recovered folds in the last transactions' events and derives what follows from them
 // again: readers drop what they have already, by its ID.
-func (c *store[S, C, E]) recovered(b *batch) {
+func (c *store[S, C, E]) recovered(b *batch) error {
 	for _, x := range c.unfollowed {
 		if en := c.entry(x.id); x.seq > en.seq {
 			local := c.m.Placement != nil && c.m.Placement(x.event) != ""
@@ -185,7 +194,9 @@ func (c *store[S, C, E]) recovered(b *batch) {
 					c.emit(b, en, x.at, f)
 				}
 			}
-			c.fold(x)
+			if err := c.fold(x); err != nil {
+				return err
+			}
 		}
 	}
 	for _, x := range c.unanswered {
@@ -195,6 +206,7 @@ func (c *store[S, C, E]) recovered(b *batch) {
 	for _, en := range c.entries {
 		c.schedule(en)
 	}
+	return nil
 }
 
 func (c *store[S, C, E]) schedule(en *entry[S]) {

@@ -77,7 +77,7 @@ type cell interface {
 	replay(r *kgo.Record, token string) (bool, error)
 	// recovered ends the replay: what may be missing of the last transactions' effects is
 	// put into b.
-	recovered(b *batch)
+	recovered(b *batch) error
 	// next is the offset of the first command that has not been decided.
 	nextOffset() int64
 	lastTime() time.Time

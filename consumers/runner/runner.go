@@ -33,6 +33,7 @@ type Config struct {
 	SessionTimeout time.Duration
 
 	workTopics *workTopics
+	lag        *lag
 }
 
 const (
@@ -83,6 +84,7 @@ func New(cfg Config) (*Runner, error) {
 		cfg.SessionTimeout = defaultSessionTimeout
 	}
 	cfg.workTopics = &workTopics{known: make(map[string]struct{})}
+	cfg.lag = &lag{}
 	return &Runner{cfg: cfg, owned: make(map[int32]*tenure), states: make(map[int32]string), took: make(map[int32]bool)}, nil
 }
 
@@ -124,6 +126,9 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 	r.setGroup(cl)
 	defer cl.Close()
+	var showing sync.WaitGroup
+	showing.Go(func() { r.cfg.lag.show(ctx, r.cfg.Kafka, cl) })
+	defer showing.Wait()
 	for ctx.Err() == nil {
 		for _, e := range cl.PollFetches(ctx).Errors() {
 			if ctx.Err() == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"time"
@@ -97,11 +98,22 @@ func (sh *shard) own(ctx context.Context) (err error) {
 		return fmt.Errorf("take shard %d: %w", sh.id, err)
 	}
 	sh.ready()
-	err = sh.run(ctx, work)
+	err = sh.guarded(ctx, work)
 	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("shard %d: %w", sh.id, err)
 	}
 	return nil
+}
+
+// guarded runs the shard and makes a panic of a decision an error like any other: the
+// shard is dropped, the process and its other shards go on.
+func (sh *shard) guarded(ctx, work context.Context) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("a decision panicked: %v\n%s", v, debug.Stack())
+		}
+	}()
+	return sh.run(ctx, work)
 }
 
 // take fences every earlier owner, marks the end of the log, and reads up to the mark.
@@ -194,7 +206,9 @@ func fetchError(ctx context.Context, f kgo.Fetches) error {
 func (sh *shard) run(ctx, work context.Context) error {
 	first := sh.begin()
 	for _, c := range sh.cells {
-		c.recovered(first)
+		if err := c.recovered(first); err != nil {
+			return err
+		}
 	}
 	if err := sh.commit(ctx, work, first); err != nil {
 		return err
@@ -216,30 +230,28 @@ func (sh *shard) run(ctx, work context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		var fetches kgo.Fetches
 		timer.Reset(sh.untilDue())
+		var fetches kgo.Fetches
 		select {
 		case <-ctx.Done():
-			return sh.drain(ctx, work)
+			return sh.drain(ctx)
 		case fetches = <-polled:
-			if err := fetchError(ctx, fetches); err != nil {
-				if ctx.Err() != nil {
-					return sh.drain(ctx, work)
-				}
-				return err
-			}
 		case <-sh.signal:
 		case <-timer.C:
 		}
-		for more := true; more; {
+		for more := true; more; fetches, more = sh.another(polled) {
+			if err := fetchError(ctx, fetches); err != nil {
+				if ctx.Err() != nil {
+					return sh.drain(ctx)
+				}
+				return err
+			}
 			if err := sh.step(ctx, work, fetches); err != nil {
 				return err
 			}
-			if fetches, more = sh.another(polled); !more {
-				if err := sh.flush(ctx, work); err != nil {
-					return err
-				}
-			}
+		}
+		if err := sh.flush(ctx); err != nil {
+			return err
 		}
 	}
 }
@@ -249,10 +261,7 @@ func (sh *shard) run(ctx, work context.Context) error {
 func (sh *shard) another(polled <-chan kgo.Fetches) (kgo.Fetches, bool) {
 	select {
 	case f := <-polled:
-		if len(f.Errors()) == 0 {
-			return f, true
-		}
-		return nil, true // the next poll says it again
+		return f, true
 	case <-sh.signal:
 		return nil, true
 	default:
@@ -274,8 +283,8 @@ func outlast(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // drain commits the effects that trail, so that a clean stop leaves nothing to derive.
-func (sh *shard) drain(ctx, work context.Context) error {
-	return sh.flush(ctx, work)
+func (sh *shard) drain(ctx context.Context) error {
+	return sh.flush(ctx)
 }
 
 // longest is how long a shard sleeps at most when nothing is due.
@@ -493,7 +502,7 @@ func (sh *shard) write(ctx context.Context, b *batch) error {
 }
 
 // flush writes the effects that trail.
-func (sh *shard) flush(ctx, work context.Context) error {
+func (sh *shard) flush(ctx context.Context) error {
 	if len(sh.pending) == 0 {
 		return nil
 	}
@@ -508,8 +517,9 @@ func (sh *shard) flush(ctx, work context.Context) error {
 }
 
 func (sh *shard) committed(trailing bool) {
-	for _, c := range sh.cells {
+	for name, c := range sh.byName {
 		c.committed(trailing)
+		sh.cfg.lag.set(sh.topics.Commands(name), sh.id, c.nextOffset())
 	}
 }
 

@@ -15,8 +15,8 @@ func CheckSpawned(a *Activity) error {
 	if err := CheckID(a.ID); err != nil {
 		return fmt.Errorf("a spawned activity: %w", err)
 	}
-	if a.Type == "" {
-		return fmt.Errorf("spawned activity %s has no type", a.ID)
+	if err := CheckType(a.Type); err != nil {
+		return fmt.Errorf("spawned activity %s: type: %w", a.ID, err)
 	}
 	if w := bytes.TrimSpace(a.With); len(w) > 0 && w[0] != '{' {
 		return fmt.Errorf("spawned activity %s: with is not an object", a.ID)

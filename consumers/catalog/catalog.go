@@ -1,0 +1,250 @@
+package catalog
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/waybill/waybill/domain/definition"
+	"github.com/waybill/waybill/domain/machine"
+	"github.com/waybill/waybill/domain/orchestration"
+	"github.com/waybill/waybill/internal/kafka"
+)
+
+// Catalog is the definitions in force. It is safe for concurrent use.
+type Catalog struct {
+	kafka kafka.Config
+	topic string
+
+	mu       sync.RWMutex
+	inForce  *definition.Catalog
+	startsOf map[string]*starts // compiled on demand, dropped when a definition changes
+	next     int64              // first offset of the topic not applied
+	moved    chan struct{}      // closed when next moves
+	err      error              // why reading has ended
+}
+
+// starts is what starting an orchestration type takes.
+type starts struct {
+	plan     *orchestration.Plan
+	checker  *definition.Checker
+	defaults json.RawMessage
+}
+
+// New is a catalog of what is built in; Run reads the rest.
+func New(cfg kafka.Config) *Catalog {
+	return &Catalog{
+		kafka: cfg, topic: cfg.Topics().Definitions(), inForce: definition.NewCatalog(),
+		startsOf: make(map[string]*starts), moved: make(chan struct{}),
+	}
+}
+
+// Run reads the topic until ctx ends, which returns nil. A definition that this build
+// cannot read ends it with an error: going on without would refuse what is in force.
+func (c *Catalog) Run(ctx context.Context) error {
+	cl, err := c.kafka.NewClient(
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{c.topic: {0: kgo.NewOffset().AtStart()}}),
+		kgo.KeepControlRecords(), // so that the end of the topic is seen for what it is
+	)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", c.topic, err)
+	}
+	defer cl.Close()
+	for {
+		fetches := cl.PollFetches(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err := fetches.Err(); err != nil {
+			return c.fail(fmt.Errorf("read %s: %w", c.topic, err))
+		}
+		var failed error
+		fetches.EachRecord(func(r *kgo.Record) {
+			if failed == nil {
+				failed = c.apply(r)
+			}
+		})
+		if failed != nil {
+			return c.fail(failed)
+		}
+		c.wake()
+	}
+}
+
+func (c *Catalog) fail(err error) error {
+	c.mu.Lock()
+	c.err = err
+	c.mu.Unlock()
+	c.wake()
+	return err
+}
+
+func (c *Catalog) wake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	close(c.moved)
+	c.moved = make(chan struct{})
+}
+
+func (c *Catalog) apply(r *kgo.Record) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.next = r.Offset + 1
+	if r.Attrs.IsControl() {
+		return nil
+	}
+	if err := c.inForce.Apply(string(r.Key), r.Value); err != nil {
+		return fmt.Errorf("%s, offset %d: %w", c.topic, r.Offset, err)
+	}
+	clear(c.startsOf)
+	return nil
+}
+
+// patience is how long a lookup waits for the catalog to catch up.
+const patience = 2 * time.Second
+
+// CatchUp waits until what was on the topic when it was called has been read, two seconds
+// at most.
+func (c *Catalog) CatchUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	cl, err := c.kafka.NewClient()
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	ends, err := kadm.NewClient(cl).ListCommittedOffsets(ctx, c.topic)
+	if err != nil {
+		return fmt.Errorf("find the end of %s: %w", c.topic, err)
+	}
+	end, ok := ends.Lookup(c.topic, 0)
+	if !ok || end.Err != nil {
+		return fmt.Errorf("find the end of %s: %w", c.topic, end.Err)
+	}
+	for {
+		c.mu.RLock()
+		next, moved, err := c.next, c.moved, c.err
+		c.mu.RUnlock()
+		if next >= end.Offset || err != nil {
+			return err
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return fmt.Errorf("%s has been read up to offset %d of %d: %w", c.topic, next, end.Offset, ctx.Err())
+		}
+	}
+}
+
+// Plan implements machines.Starts.
+func (c *Catalog) Plan(ctx context.Context, typ string, input json.RawMessage) (*orchestration.Plan, json.RawMessage, error) {
+	s, err := c.starts(typ)
+	if err == nil && s == nil {
+		// It may have been put a moment ago, at another shard.
+		if err := c.CatchUp(ctx); err != nil {
+			return nil, nil, err
+		}
+		s, err = c.starts(typ)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if s == nil {
+		return nil, nil, machine.Refuse(machine.UnknownType, fmt.Sprintf("there is no orchestration type %q; there are %s", typ, c.known()))
+	}
+	merged, err := definition.MergeInput(s.defaults, input)
+	if err != nil {
+		return nil, nil, machine.Refuse(machine.Schema, "the input does not fit", machine.Problem{Path: "input", Message: err.Error()})
+	}
+	if problems := s.checker.Check(merged); len(problems) > 0 {
+		for i := range problems {
+			problems[i].Path = below("input", problems[i].Path)
+		}
+		return nil, nil, machine.Refuse(machine.Schema, fmt.Sprintf("the input does not fit the schema of %s", typ), problems...)
+	}
+	return s.plan, merged, nil
+}
+
+// below puts a path under a property.
+func below(property, path string) string {
+	if path == "" || strings.HasPrefix(path, "[") {
+		return property + path
+	}
+	return property + "." + path
+}
+
+// maxNamed bounds how many types an error lists.
+const maxNamed = 20
+
+func (c *Catalog) known() string {
+	types := c.Types(definition.KindOrchestration)
+	if len(types) > maxNamed {
+		return strings.Join(types[:maxNamed], ", ") + fmt.Sprintf(" and %d more", len(types)-maxNamed)
+	}
+	return strings.Join(types, ", ")
+}
+
+// starts finds, and compiles at first use, what a type's starts take; nil: there is no such type.
+func (c *Catalog) starts(typ string) (*starts, error) {
+	c.mu.RLock()
+	s := c.startsOf[typ]
+	c.mu.RUnlock()
+	if s != nil {
+		return s, nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	o, ok := c.inForce.Orchestration(typ)
+	if !ok {
+		return nil, nil
+	}
+	plan, err := orchestration.NewPlan(o)
+	if err != nil {
+		return nil, fmt.Errorf("definition in force: %w", err)
+	}
+	checker, problems := definition.NewChecker(o.Schema)
+	if len(problems) > 0 {
+		return nil, fmt.Errorf("schema of the definition in force of %s: %s: %s", typ, problems[0].Path, problems[0].Message)
+	}
+	s = &starts{plan, checker, o.Input}
+	c.startsOf[typ] = s
+	return s, nil
+}
+
+// Known says that there is an activity type.
+func (c *Catalog) Known(activityType string) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.inForce.Known(activityType)
+}
+
+// BuiltIn says that the definition with this key is built in.
+func (c *Catalog) BuiltIn(key string) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.inForce.BuiltIn(key)
+}
+
+// UsedBy lists the types of the orchestrations that have an activity of a type.
+func (c *Catalog) UsedBy(activityType string) []string {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.inForce.UsedBy(activityType)
+}
+
+// Types lists the types of a kind that are in force, sorted.
+func (c *Catalog) Types(kind string) []string {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return slices.Clone(c.inForce.Types(kind))
+}
+
+// ActivityTypes lists the activity types in force, whose work topics are needed.
+func (c *Catalog) ActivityTypes() []string { return c.Types(definition.KindActivity) }
