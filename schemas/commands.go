@@ -1,11 +1,15 @@
 package schemas
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math"
+	"regexp"
 	"strings"
-	"unicode/utf8"
 
+	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/domain/orchestration"
 )
@@ -44,64 +48,383 @@ func orchestrationCommandType(c orchestration.Command) string {
 	case orchestration.Heartbeat:
 		return WorkHeartbeat
 	case orchestration.Wake, orchestration.TakeOver:
-		return ""
 	}
 	return ""
 }
 
-// DecodeOrchestrationCommand reads and checks a command's value. What can be read but is
-// not to be had is a *machine.Refusal; what cannot be read an *UndecodableError.
+// DecodeOrchestrationCommand reads and checks a command's value.
+//
+// What can be read but is not to be had is a *machine.Refusal: of an unknown type, larger
+// than MaxCommandBytes or nested deeper than 100, not what its JSON Schema says (with the
+// path of every mistake), or not I-JSON (RFC 7493): a name twice in an object, half a
+// surrogate pair, a number beyond float64; and U+0000. What is not JSON, or not UTF-8, is
+// an *UndecodableError. A byte order mark in front is stepped over. Optional members may
+// be null. Any other error is a fault of this build. Nothing returned refers to data.
 func DecodeOrchestrationCommand(wireType string, data []byte) (orchestration.Command, error) {
-	switch wireType {
-	case OrchestrationStart:
-		c, err := command[orchestration.Start](wireType, data)
-		if err != nil {
+	if !isOrchestrationCommand(wireType) {
+		return nil, unknownCommand(wireType, OrchestrationCommands())
+	}
+	data, err := measure(data)
+	if err != nil {
+		return nil, err
+	}
+	// What the reader takes, the schema takes (fuzzed). So the schema, which is slower by
+	// an order of magnitude, is asked only where the reader does not take something, or
+	// took something it does not check.
+	r := reader{scanner: scanner{data: data, strict: true}}
+	c := r.command(wireType)
+	r.end()
+	if r.err != nil || r.unsure {
+		if err := explain(wireType, data, r.err); err != nil {
 			return nil, err
 		}
-		c.Fingerprint = Fingerprint(data)
-		return c, nil
-	case OrchestrationCancel:
-		return commandOf[orchestration.Cancel](wireType, data)
-	case WorkComplete:
-		return commandOf[orchestration.Complete](wireType, data)
-	case WorkWait:
-		return commandOf[orchestration.Wait](wireType, data)
-	case WorkSchedule:
-		return commandOf[orchestration.Schedule](wireType, data)
-	case WorkRetry:
-		return commandOf[orchestration.Retry](wireType, data)
-	case WorkFail:
-		return commandOf[orchestration.Fail](wireType, data)
-	case WorkHeartbeat:
-		return commandOf[orchestration.Heartbeat](wireType, data)
 	}
-	return nil, unknownCommand(wireType, OrchestrationCommands())
+	if start, ok := c.(orchestration.Start); ok {
+		start.Fingerprint = Fingerprint(data)
+		return start, nil
+	}
+	return c, nil
+}
+
+func isOrchestrationCommand(wireType string) bool {
+	switch wireType {
+	case OrchestrationStart, OrchestrationCancel, WorkComplete, WorkWait, WorkSchedule, WorkRetry, WorkFail, WorkHeartbeat:
+		return true
+	}
+	return false
 }
 
 func unknownCommand(wireType string, known []string) *machine.Refusal {
 	return machine.Refuse(machine.UnknownType, fmt.Sprintf("%q is not a command this aggregate takes; it takes %s", wireType, strings.Join(known, ", ")))
 }
 
-func commandOf[C orchestration.Command](wireType string, data []byte) (orchestration.Command, error) {
-	c, err := command[C](wireType, data)
-	if err != nil {
-		return nil, err
+// byteOrderMark is what some editors put in front of a text; RFC 8259 lets readers ignore it.
+var byteOrderMark = []byte("\ufeff")
+
+// measure refuses what is too large before anything looks at it.
+func measure(data []byte) ([]byte, error) {
+	if len(data) > MaxCommandBytes {
+		return nil, machine.Refuse(machine.Limit, fmt.Sprintf("the value has %d bytes; the limit of a command is %d bytes (MaxCommandBytes)", len(data), MaxCommandBytes))
 	}
-	return c, nil
+	return bytes.TrimPrefix(data, byteOrderMark), nil
 }
 
-func command[C orchestration.Command](wireType string, data []byte) (C, error) {
-	var c C
+// explain says what is wrong with a value that a reader did not take, found being what it
+// stumbled over; nil if it is only what the reader was unsure of, and that is well.
+func explain(wireType string, data []byte, found error) error {
+	s := scanner{data: data, strict: true, lists: true}
+	s.raw()
+	s.end()
+	var syntax *syntaxError
+	if errors.As(s.err, &syntax) {
+		return undecodable(wireType, s.err)
+	}
+	reason := "the value does not fit the schema of " + wireType
+	var place *problemAt
+	if errors.As(s.err, &place) {
+		return refusal(place, reason)
+	}
+	if len(s.problems) > 0 {
+		problems := make([]machine.Problem, len(s.problems))
+		for i, p := range s.problems {
+			problems[i] = machine.Problem{Path: p.path, Message: p.message}
+		}
+		return machine.Refuse(machine.Schema, "the value is not JSON that every reader understands alike", problems...)
+	}
+	problems, err := validate(wireType, data)
 	switch {
-	case len(data) > MaxCommandBytes:
-		return c, machine.Refuse(machine.Limit, fmt.Sprintf("the value has %d bytes, the limit of a command is %d", len(data), MaxCommandBytes))
-	case !utf8.Valid(data):
-		return c, &UndecodableError{Type: wireType, Reason: "it is not UTF-8"}
-	case !json.Valid(data):
-		return c, &UndecodableError{Type: wireType, Reason: "it is not JSON"}
+	case err != nil:
+		return err
+	case len(problems) > 0:
+		return machine.Refuse(machine.Schema, reason, problems...)
+	case errors.As(found, &place):
+		return refusal(place, reason)
 	}
-	if err := json.Unmarshal(data, &c); err != nil {
-		return c, machine.Refuse(machine.Schema, "the value does not fit the schema of "+wireType, machine.Problem{Message: err.Error()})
+	return found
+}
+
+func refusal(p *problemAt, reason string) *machine.Refusal {
+	code := machine.Schema
+	if p.limit {
+		code = machine.Limit
 	}
-	return c, nil
+	return machine.Refuse(code, reason, machine.Problem{Path: p.path, Message: p.message})
+}
+
+// Patterns of the JSON Schemas that the reader of commands checks itself.
+const (
+	durationPattern = `^(P([0-9]{1,9}(\.[0-9]{1,9})?[YMWD])*(T([0-9]{1,9}(\.[0-9]{1,9})?[HMS])+)?|([0-9]{1,15}(\.[0-9]{1,9})?(ns|us|µs|ms|s|m|h))+|0)$`
+	urlPattern      = `^https?://.`
+)
+
+var (
+	isDuration = regexp.MustCompile(durationPattern)
+	isURL      = regexp.MustCompile(urlPattern)
+)
+
+// reader reads commands, as strictly as their JSON Schemas say.
+type reader struct {
+	scanner
+	given  int  // bits of the required members that were there
+	unsure bool // something was taken that only the schema checks
+}
+
+// Required members.
+const (
+	hasType = 1 << iota
+	hasWorkID
+	hasAttempt
+	hasAfter
+	hasError
+)
+
+const hasReport = hasWorkID | hasAttempt
+
+func (r *reader) command(wireType string) orchestration.Command {
+	switch wireType {
+	case OrchestrationStart:
+		return r.start()
+	case OrchestrationCancel:
+		return r.cancel()
+	case WorkComplete:
+		return r.complete()
+	case WorkWait:
+		var c orchestration.Wait
+		r.reported(&c.Report, &c.After, &c.State, nil, false)
+		return c
+	case WorkSchedule:
+		var c orchestration.Schedule
+		r.reported(&c.Report, &c.After, &c.State, nil, true)
+		return c
+	case WorkRetry:
+		var c orchestration.Retry
+		r.reported(&c.Report, &c.After, &c.State, &c.Error, false)
+		return c
+	case WorkFail:
+		var c orchestration.Fail
+		r.reported(&c.Report, nil, nil, &c.Error, false)
+		return c
+	case WorkHeartbeat:
+		return r.heartbeat()
+	}
+	return nil
+}
+
+func (r *reader) need(members int) {
+	if r.given&members != members {
+		r.mismatch("a member is missing")
+	}
+}
+
+func (r *reader) unknown(name []byte) {
+	r.raw()
+	r.mismatch(fmt.Sprintf("%q is not known here", name))
+}
+
+// required reads a string that must be there and say something.
+func (r *reader) required(member int) string {
+	if r.null() {
+		r.mismatch("got null, want string")
+	}
+	v := r.str()
+	if v == "" {
+		r.mismatch("is empty")
+	}
+	r.given |= member
+	return v
+}
+
+func (r *reader) start() orchestration.Start {
+	var c orchestration.Start
+	for o := r.object(); o.next(); {
+		switch string(o.name) {
+		case "type":
+			c.Type = r.required(hasType)
+		case "input":
+			if c.Input = r.copied(); len(c.Input) > 0 && c.Input[0] != '{' {
+				r.mismatch("want an object")
+			}
+		case "partial":
+			c.Partial = r.boolean()
+		case "deadline":
+			c.Deadline = r.duration()
+		case "labels":
+			c.Labels = r.labels()
+		case "callback":
+			c.Callback = r.url()
+		default:
+			r.unknown(o.name)
+		}
+	}
+	r.need(hasType)
+	return c
+}
+
+func (r *reader) cancel() orchestration.Cancel {
+	var c orchestration.Cancel
+	for o := r.object(); o.next(); {
+		switch string(o.name) {
+		case "reason":
+			c.Reason = r.str()
+		case "by":
+			c.By = r.str()
+		default:
+			r.unknown(o.name)
+		}
+	}
+	return c
+}
+
+// report takes the members that every report has.
+func (r *reader) report(c *orchestration.Report, name []byte) bool {
+	switch string(name) {
+	case "workId":
+		c.WorkID = r.required(hasWorkID)
+	case "attempt":
+		if r.null() {
+			r.mismatch("got null, want integer")
+		}
+		if c.Attempt = r.integer(); c.Attempt < 1 || c.Attempt > math.MaxInt32 {
+			r.mismatch("want an attempt, from 1")
+		}
+		r.given |= hasAttempt
+	default:
+		return false
+	}
+	return true
+}
+
+func (r *reader) complete() orchestration.Complete {
+	var c orchestration.Complete
+	for o := r.object(); o.next(); {
+		switch string(o.name) {
+		case "output":
+			c.Output = r.copied()
+		case "key":
+			c.Key = r.str()
+		case "spawn":
+			c.Spawn = r.spawn()
+		default:
+			if !r.report(&c.Report, o.name) {
+				r.unknown(o.name)
+			}
+		}
+	}
+	r.need(hasReport)
+	return c
+}
+
+// spawn reads activities. Their members in full are the schema's to check.
+func (r *reader) spawn() []definition.Activity {
+	if r.null() {
+		return nil
+	}
+	var l []definition.Activity
+	for a := r.array(); a.next(); {
+		r.unsure = true
+		l = append(l, r.activity())
+	}
+	return l
+}
+
+// reported reads a report with the members it may have: those that are not nil.
+func (r *reader) reported(c *orchestration.Report, after *definition.Duration, state *json.RawMessage, fault *orchestration.Fault, mustAfter bool) {
+	for o := r.object(); o.next(); {
+		name := string(o.name)
+		switch {
+		case name == "after" && after != nil:
+			if mustAfter && r.null() {
+				r.mismatch("got null, want string")
+			}
+			*after = r.duration()
+			r.given |= hasAfter
+		case name == "state" && state != nil:
+			*state = r.copied()
+		case name == "error" && fault != nil:
+			*fault = r.fault()
+			r.given |= hasError
+		case r.report(c, o.name):
+		default:
+			r.unknown(o.name)
+		}
+	}
+	r.need(hasReport)
+	if mustAfter {
+		r.need(hasAfter)
+	}
+	if fault != nil {
+		r.need(hasError)
+	}
+}
+
+func (r *reader) heartbeat() orchestration.Heartbeat {
+	var c orchestration.Heartbeat
+	for o := r.object(); o.next(); {
+		if string(o.name) == "agent" {
+			c.Agent = r.str()
+		} else if !r.report(&c.Report, o.name) {
+			r.unknown(o.name)
+		}
+	}
+	r.need(hasReport)
+	return c
+}
+
+// fault reads a string, or an object with a message.
+func (r *reader) fault() orchestration.Fault {
+	var f orchestration.Fault
+	switch r.space() {
+	case '"':
+		f.Message = r.str()
+		return f
+	case '{':
+	default:
+		r.mismatchOrSyntax("want a string or {step, message}")
+		return f
+	}
+	told := false
+	for o := r.object(); o.next(); {
+		if r.space() != '"' {
+			r.mismatchOrSyntax("want a string")
+		}
+		switch string(o.name) {
+		case "step":
+			f.Step = r.str()
+		case "message":
+			f.Message, told = r.str(), true
+		default:
+			r.unknown(o.name)
+		}
+	}
+	if !told {
+		r.mismatch("message is missing")
+	}
+	return f
+}
+
+func (r *reader) duration() definition.Duration {
+	if r.err != nil || r.null() {
+		return 0
+	}
+	text := r.str()
+	if !isDuration.MatchString(text) {
+		r.mismatch(fmt.Sprintf("%q is no duration; PT2S and 2s are", text))
+		return 0
+	}
+	d, err := definition.ParseDuration(text)
+	if err != nil {
+		r.mismatch(err.Error())
+	}
+	return definition.Duration(d)
+}
+
+func (r *reader) url() string {
+	if r.err != nil || r.null() {
+		return ""
+	}
+	text := r.str()
+	if !isURL.MatchString(text) {
+		r.mismatch(fmt.Sprintf("%q is no address of HTTP", text))
+	}
+	return text
 }

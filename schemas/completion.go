@@ -3,7 +3,6 @@ package schemas
 import (
 	"bytes"
 	"encoding/json"
-	"time"
 
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/domain/orchestration"
@@ -11,18 +10,7 @@ import (
 
 // Completion is the value of orchestration.completed.v1, .failed.v1 and .cancelled.v1: one
 // for each run of an orchestration.
-type Completion struct {
-	ID        string                  `json:"id"`
-	Type      string                  `json:"type"`
-	Run       int                     `json:"run"`
-	State     orchestration.Phase     `json:"state"` // COMPLETED, ERROR or CANCELLED
-	Output    json.RawMessage         `json:"output,omitempty"`
-	Error     *orchestration.Failure  `json:"error,omitempty"`    // why, for ERROR
-	Failures  []orchestration.Failure `json:"failures,omitempty"` // every activity that failed
-	StartedAt time.Time               `json:"startedAt"`
-	EndedAt   time.Time               `json:"endedAt"`
-	Labels    map[string]string       `json:"labels,omitempty"`
-}
+type Completion = orchestration.Completion
 
 // Rejected is the value of command.rejected.v1: a command that was refused, and why.
 type Rejected = Refused
@@ -88,9 +76,4 @@ func decodeKnown(wireType string, data []byte, v any, known []string) error {
 		}
 	}
 	return &UnknownVersionError{Type: wireType, Known: known}
-}
-
-// undecodable puts the byte, where encoding/json says it, into an UndecodableError.
-func undecodable(wireType string, err error) error {
-	return &UndecodableError{Type: wireType, Reason: err.Error()}
 }

@@ -1,0 +1,361 @@
+package schemas
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/waybill/waybill/domain/definition"
+	"github.com/waybill/waybill/domain/orchestration"
+)
+
+// EncodeOrchestrationEvent writes an event's value and names its type. Times are written in
+// UTC. It refuses an event whose raw JSON (input, output, state) is none, for nobody could
+// read that event again.
+func EncodeOrchestrationEvent(e orchestration.Event) (wireType string, data []byte, err error) {
+	w := writer{out: make([]byte, 0, 192)}
+	switch e := e.(type) {
+	case orchestration.Started:
+		wireType = OrchestrationStarted
+		w.started(&e)
+	case orchestration.Requested:
+		wireType = ActivityRequested
+		w.requested(&e)
+	case orchestration.Offered:
+		wireType = ActivityOffered
+		w.offered(&e)
+	case orchestration.Claimed:
+		wireType = ActivityClaimed
+		w.attempt(e.ActivityID, e.Attempt)
+		w.str("agent", e.Agent)
+		w.time("lease", e.Lease)
+	case orchestration.Extended:
+		wireType = ActivityExtended
+		w.attempt(e.ActivityID, e.Attempt)
+		w.time("lease", e.Lease)
+	case orchestration.Waited:
+		wireType = ActivityWaited
+		w.attempt(e.ActivityID, e.Attempt)
+		w.time("until", e.Until)
+		w.json("state", e.State)
+	case orchestration.Scheduled:
+		wireType = ActivityScheduled
+		w.attempt(e.ActivityID, e.Attempt)
+		w.time("at", e.At)
+		w.json("state", e.State)
+	case orchestration.Retrying:
+		wireType = ActivityRetrying
+		w.attempt(e.ActivityID, e.Attempt)
+		w.name("error")
+		w.failure(&e.Error)
+		w.time("at", e.At)
+		w.json("state", e.State)
+	case orchestration.Completed:
+		wireType = ActivityCompleted
+		w.completed(&e)
+	case orchestration.Failed:
+		wireType = ActivityFailed
+		w.attempt(e.ActivityID, e.Attempt)
+		w.name("error")
+		w.failure(&e.Error)
+		w.truth("continued", e.Continued)
+	case orchestration.TransfersFinished:
+		wireType = TransfersFinished
+	case orchestration.Ended:
+		wireType = OrchestrationEnded
+		w.ended(&e)
+	default:
+		return "", nil, fmt.Errorf("event %T has no wire name", e)
+	}
+	if w.err != nil {
+		return "", nil, fmt.Errorf("write %s: %w", wireType, w.err)
+	}
+	return wireType, w.end(), nil
+}
+
+// writer appends the members of one JSON object. Its first error sticks.
+type writer struct {
+	out   []byte
+	start int // of the object in out
+	err   error
+}
+
+// nested is a writer of an object that is the value of the member just begun.
+func (w *writer) nested() writer { return writer{out: w.out, start: len(w.out), err: w.err} }
+
+// close ends a nested object.
+func (w *writer) close(n *writer) { w.out, w.err = n.end(), n.err }
+
+// end closes the object, also one that has no members.
+func (w *writer) end() []byte {
+	if len(w.out) == w.start {
+		w.out = append(w.out, '{')
+	}
+	return append(w.out, '}')
+}
+
+// name begins a member; the value is the caller's to write. The names are ours: nothing in
+// them needs to be escaped.
+func (w *writer) name(name string) {
+	if len(w.out) == w.start {
+		w.out = append(w.out, '{', '"')
+	} else {
+		w.out = append(w.out, ',', '"')
+	}
+	w.out = append(w.out, name...)
+	w.out = append(w.out, '"', ':')
+}
+
+func (w *writer) str(name, v string) {
+	w.name(name)
+	w.out = appendString(w.out, v)
+}
+
+// optional leaves an empty string out.
+func (w *writer) optional(name, v string) {
+	if v != "" {
+		w.str(name, v)
+	}
+}
+
+func (w *writer) integer(name string, v int) {
+	w.name(name)
+	w.out = strconv.AppendInt(w.out, int64(v), 10)
+}
+
+// truth leaves false out.
+func (w *writer) truth(name string, v bool) {
+	if v {
+		w.name(name)
+		w.out = append(w.out, "true"...)
+	}
+}
+
+func (w *writer) time(name string, t time.Time) {
+	w.name(name)
+	t = t.UTC()
+	if y := t.Year(); y < 0 || y > 9999 {
+		w.fail(fmt.Errorf("%s: the year %d does not fit RFC 3339", name, y))
+	}
+	w.out = append(w.out, '"')
+	w.out = t.AppendFormat(w.out, time.RFC3339Nano)
+	w.out = append(w.out, '"')
+}
+
+// json leaves nothing out but what is not there.
+func (w *writer) json(name string, v []byte) {
+	if len(v) > 0 {
+		w.name(name)
+		w.raw(name, v)
+	}
+}
+
+func (w *writer) raw(name string, v []byte) {
+	s := scanner{data: v}
+	s.raw()
+	s.end()
+	if s.err != nil {
+		w.fail(fmt.Errorf("%s: %w", name, s.err))
+	}
+	w.out = append(w.out, v...)
+}
+
+func (w *writer) strings(name string, l []string) {
+	if len(l) == 0 {
+		return
+	}
+	w.name(name)
+	for i, v := range l {
+		w.out = append(w.out, separator(i))
+		w.out = appendString(w.out, v)
+	}
+	w.out = append(w.out, ']')
+}
+
+// separator is what stands before the i-th element of an array.
+func separator(i int) byte {
+	if i == 0 {
+		return '['
+	}
+	return ','
+}
+
+// other writes what is rare or has a codec of its own.
+func (w *writer) other(name string, v any) {
+	w.name(name)
+	b, err := Encode(v)
+	if err != nil {
+		w.fail(fmt.Errorf("%s: %w", name, err))
+	}
+	w.out = append(w.out, b...)
+}
+
+func (w *writer) fail(err error) {
+	if w.err == nil {
+		w.err = err
+	}
+}
+
+func (w *writer) attempt(activityID string, attempt int) {
+	w.str("activityId", activityID)
+	w.integer("attempt", attempt)
+}
+
+func (w *writer) started(e *orchestration.Started) {
+	w.str("type", e.Type)
+	w.integer("run", e.Run)
+	w.name("definition")
+	if e.Plan == nil {
+		w.fail(fmt.Errorf("definition: there is none, and nothing could go on without"))
+	} else {
+		b, err := e.Plan.MarshalJSON() // its own, so neither copied nor checked again
+		if err != nil {
+			w.fail(fmt.Errorf("definition: %w", err))
+		}
+		w.out = append(w.out, b...)
+	}
+	w.name("input")
+	if len(e.Input) == 0 {
+		w.out = append(w.out, "null"...)
+	} else {
+		w.raw("input", e.Input)
+	}
+	w.truth("partial", e.Partial)
+	w.time("deadline", e.Deadline)
+	if len(e.Labels) > 0 {
+		w.other("labels", e.Labels)
+	}
+	w.optional("callback", e.Callback)
+	w.str("fingerprint", e.Fingerprint)
+}
+
+func (w *writer) requested(e *orchestration.Requested) {
+	w.attempt(e.ActivityID, e.Attempt)
+	w.str("workId", e.WorkID)
+	w.optional("placement", e.Placement)
+	w.time("deadline", e.Deadline)
+}
+
+func (w *writer) offered(e *orchestration.Offered) {
+	w.attempt(e.ActivityID, e.Attempt)
+	w.str("workId", e.WorkID)
+	w.optional("placement", e.Placement)
+	w.integer("offer", e.Offer)
+}
+
+func (w *writer) completed(e *orchestration.Completed) {
+	w.attempt(e.ActivityID, e.Attempt)
+	w.json("output", e.Output)
+	w.optional("key", e.Key)
+	if len(e.Spawned) > 0 {
+		w.name("spawned")
+		for i := range e.Spawned {
+			w.out = append(w.out, separator(i))
+			w.activity(&e.Spawned[i])
+		}
+		w.out = append(w.out, ']')
+	}
+	w.strings("shared", e.Shared)
+	w.strings("cycles", e.Cycles)
+}
+
+// activity writes what spawned activities have in most cases; the rest is left to
+// encoding/json.
+func (w *writer) activity(a *definition.Activity) {
+	if len(a.Inputs) > 0 || a.Retry != nil || a.AttemptTimeout != 0 || a.Deadline != 0 || a.HeartbeatTimeout != 0 {
+		b, err := Encode(a)
+		if err != nil {
+			w.fail(fmt.Errorf("spawned: %w", err))
+		}
+		w.out = append(w.out, b...)
+		return
+	}
+	n := w.nested()
+	n.str("id", a.ID)
+	n.optional("name", a.Name)
+	n.str("type", a.Type)
+	n.optional("discriminator", a.Discriminator)
+	n.strings("dependsOn", a.DependsOn)
+	n.json("with", a.With)
+	n.optional("onError", a.OnError)
+	w.close(&n)
+}
+
+func (w *writer) ended(e *orchestration.Ended) {
+	w.str("state", e.State.String())
+	w.json("output", e.Output)
+	if e.Error != nil {
+		w.name("error")
+		w.failure(e.Error)
+	}
+	if len(e.Failures) > 0 {
+		w.name("failures")
+		for i := range e.Failures {
+			w.out = append(w.out, separator(i))
+			w.failure(&e.Failures[i])
+		}
+		w.out = append(w.out, ']')
+	}
+	w.optional("reason", e.Reason)
+	w.optional("by", e.By)
+}
+
+// failure writes a whole object, as a value.
+func (w *writer) failure(f *orchestration.Failure) {
+	n := w.nested()
+	n.optional("activityId", f.ActivityID)
+	n.optional("name", f.Name)
+	n.optional("step", f.Step)
+	n.str("message", f.Message)
+	if f.Attempts != 0 {
+		n.integer("attempts", f.Attempts)
+	}
+	n.time("at", f.At)
+	w.close(&n)
+}
+
+const hexDigits = "0123456789abcdef"
+
+// appendString writes a JSON string. What is not UTF-8 becomes U+FFFD, as in encoding/json.
+func appendString(b []byte, s string) []byte {
+	b = append(b, '"')
+	start := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= 0x20 && c != '"' && c != '\\' && c < utf8.RuneSelf {
+			i++
+			continue
+		}
+		if c >= utf8.RuneSelf {
+			r, n := utf8.DecodeRuneInString(s[i:])
+			if r == utf8.RuneError && n == 1 {
+				b = append(b, s[start:i]...)
+				b = utf8.AppendRune(b, utf8.RuneError)
+				start = i + 1
+			}
+			i += n
+			continue
+		}
+		b = append(b, s[start:i]...)
+		b = appendEscape(b, c)
+		i++
+		start = i
+	}
+	b = append(b, s[start:]...)
+	return append(b, '"')
+}
+
+func appendEscape(b []byte, c byte) []byte {
+	switch c {
+	case '"', '\\':
+		return append(b, '\\', c)
+	case '\n':
+		return append(b, '\\', 'n')
+	case '\r':
+		return append(b, '\\', 'r')
+	case '\t':
+		return append(b, '\\', 't')
+	}
+	return append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+}

@@ -1,0 +1,134 @@
+package schemas_test
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/waybill/waybill/domain/definition"
+	"github.com/waybill/waybill/domain/machine"
+	"github.com/waybill/waybill/domain/orchestration"
+	"github.com/waybill/waybill/schemas"
+)
+
+var noon = time.Date(2026, 1, 2, 12, 0, 0, 123456789, time.UTC)
+
+func raw(s string) json.RawMessage { return json.RawMessage(s) }
+
+func limit(n int) *int { return &n }
+
+func sampleFailure(id string) orchestration.Failure {
+	return orchestration.Failure{ActivityID: id, Name: "fetch " + id, Step: "fetch", Message: "503 from \"provider2\"", Attempts: 3, At: noon}
+}
+
+func sampleActivity(id string) definition.Activity {
+	return definition.Activity{
+		ID: id, Name: "test-document-2 at http://provider2:8181", Type: "retrieve", Discriminator: "deploy",
+		DependsOn: definition.Names{"n1", "n2"}, Inputs: []definition.Mapping{{Source: "n1.url", Target: "url"}},
+		With: raw(`{"file":"test-document-2"}`), OnError: definition.OnErrorContinue,
+		Retry:          &definition.Retry{Limit: limit(3), BaseDelay: definition.Duration(time.Second), MaxDelay: definition.Duration(time.Minute)},
+		AttemptTimeout: definition.Duration(90 * time.Second), Deadline: definition.Duration(time.Hour), HeartbeatTimeout: definition.Duration(1500 * time.Millisecond),
+	}
+}
+
+func samplePlan() *orchestration.Plan {
+	active := true
+	first, second := sampleActivity("first"), sampleActivity("second")
+	first.DependsOn, second.DependsOn = nil, definition.Names{"first"}
+	p, err := orchestration.NewPlan(definition.Orchestration{
+		Type: "parts-tree", Description: "Collects a tree.", Active: &active, Schema: raw(`{"type":"object"}`),
+		Input: raw(`{"depth":3}`), Output: []definition.Mapping{{Source: "second.path", Target: "path"}},
+		Activities: []definition.Activity{first, second},
+		Limits:     definition.Limits{Nodes: 1000, Depth: 10, OutputBytes: 4096}, Version: 7,
+	})
+	if err != nil {
+		panic(err) // the sample is wrong
+	}
+	return p
+}
+
+var refusal = machine.Refusal{
+	Code: machine.Schema, Reason: "the value does not fit",
+	Errors: []machine.Problem{{Path: "$.input.file", Message: "is missing"}},
+}
+
+// events has one event of each type, with every field set.
+func events() map[string]orchestration.Event {
+	failure := sampleFailure("n2")
+	return map[string]orchestration.Event{
+		schemas.OrchestrationStarted: orchestration.Started{
+			Type: "parts-tree", Run: 2, Plan: samplePlan(), Input: raw(`{"file":"root","connectorUrl":"http://provider1:8181"}`), Partial: true,
+			Deadline: noon, Labels: map[string]string{"team": "Größe <&> 漢字"}, Callback: "https://example.com/told?a=1&b=2", Fingerprint: "0123456789abcdef",
+		},
+		schemas.ActivityRequested: orchestration.Requested{ActivityID: "n2", Attempt: 2, WorkID: "w-1", Placement: "member-1", Deadline: noon},
+		schemas.ActivityOffered:   orchestration.Offered{ActivityID: "n2", Attempt: 2, WorkID: "w-1", Placement: "member-1", Offer: 3},
+		schemas.ActivityClaimed:   orchestration.Claimed{ActivityID: "n2", Attempt: 2, Agent: "agent-1", Lease: noon},
+		schemas.ActivityExtended:  orchestration.Extended{ActivityID: "n2", Attempt: 2, Lease: noon},
+		schemas.ActivityWaited:    orchestration.Waited{ActivityID: "n2", Attempt: 2, Until: noon, State: raw(`{"ticket":17}`)},
+		schemas.ActivityScheduled: orchestration.Scheduled{ActivityID: "n2", Attempt: 2, At: noon, State: raw(`{"ticket":17}`)},
+		schemas.ActivityRetrying:  orchestration.Retrying{ActivityID: "n2", Attempt: 2, Error: failure, At: noon, State: raw(`{"ticket":17}`)},
+		schemas.ActivityCompleted: orchestration.Completed{
+			ActivityID: "n2", Attempt: 2, Output: raw(`{"text":"The quick\nbrown fox","n":1.5}`), Key: "test-document-2",
+			Spawned: []definition.Activity{{ID: "n-1", Type: "retrieve", With: raw(`{"file":"x"}`)}, sampleActivity("n-2")},
+			Shared:  []string{"n-3"}, Cycles: []string{"n1"},
+		},
+		schemas.ActivityFailed:    orchestration.Failed{ActivityID: "n2", Attempt: 2, Error: failure, Continued: true},
+		schemas.TransfersFinished: orchestration.TransfersFinished{},
+		schemas.OrchestrationEnded: orchestration.Ended{
+			State: orchestration.OrchError, Output: raw(`[1,2]`), Error: &failure, Failures: []orchestration.Failure{failure, sampleFailure("n3")},
+			Reason: "nobody needs it", By: "ada",
+		},
+	}
+}
+
+// commands has one command of each type, with every field set that is on the wire.
+func commands() map[string]orchestration.Command {
+	report := orchestration.Report{WorkID: "w-1", Attempt: 2}
+	fault := orchestration.Fault{Step: "fetch", Message: "503"}
+	after := definition.Duration(2 * time.Second)
+	return map[string]orchestration.Command{
+		schemas.OrchestrationStart: orchestration.Start{
+			Type: "parts-tree", Input: raw(`{"file":"root"}`), Partial: true, Deadline: definition.Duration(time.Hour),
+			Labels: map[string]string{"team": "a"}, Callback: "https://example.com/told",
+		},
+		schemas.OrchestrationCancel: orchestration.Cancel{Reason: "nobody needs it", By: "ada"},
+		schemas.WorkComplete: orchestration.Complete{
+			Report: report, Output: raw(`{"text":"The quick"}`), Key: "test-document-2", Spawn: []definition.Activity{sampleActivity("n-2")},
+		},
+		schemas.WorkWait:      orchestration.Wait{Report: report, After: after, State: raw(`{"ticket":17}`)},
+		schemas.WorkSchedule:  orchestration.Schedule{Report: report, After: after, State: raw(`{"ticket":17}`)},
+		schemas.WorkRetry:     orchestration.Retry{Report: report, Error: fault, After: after, State: raw(`{"ticket":17}`)},
+		schemas.WorkFail:      orchestration.Fail{Report: report, Error: fault},
+		schemas.WorkHeartbeat: orchestration.Heartbeat{Report: report, Agent: "agent-1"},
+	}
+}
+
+// records has one value of each type that is neither an event nor a command of an orchestration.
+func records() map[string]any {
+	failure := sampleFailure("n2")
+	completion := func(state orchestration.Phase) schemas.Completion {
+		return schemas.Completion{
+			ID: "job-1", Type: "parts-tree", Run: 2, State: state, Output: raw(`{"path":"out/x"}`), Error: &failure,
+			Failures: []orchestration.Failure{failure}, Reason: "nobody needs it", StartedAt: noon, EndedAt: noon.Add(time.Second), Labels: map[string]string{"team": "a"},
+		}
+	}
+	refused := schemas.Refused{
+		CommandID: "c-1", CommandType: schemas.OrchestrationStart, AggregateID: "job-1", Hash: "0123456789abcdef", Run: 2, Refusal: refusal,
+	}
+	return map[string]any{
+		schemas.OrchestrationCompleted: completion(orchestration.OrchCompleted),
+		schemas.OrchestrationFailed:    completion(orchestration.OrchError),
+		schemas.OrchestrationCancelled: completion(orchestration.OrchCancelled),
+		schemas.CommandRejected:        refused,
+		schemas.WorkRequested: machine.Work{
+			ID: "w-1", Attempt: 2, Offer: 3, Aggregate: "orchestration", AggregateID: "job-1", Run: 2, ActivityID: "n2", Type: "retrieve",
+			Discriminator: "deploy", Input: raw(`{"file":"x"}`), State: raw(`{"ticket":17}`), RequestedAt: noon, Deadline: noon.Add(time.Hour),
+			HeartbeatTimeout: 10000, TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+		},
+		schemas.WorkCancelled: machine.CancelWork{ID: "w-1", Attempt: 2, Type: "retrieve", Reason: "the deadline has passed"},
+		schemas.ShardPosition: schemas.Position{
+			Txn: 12, Followed: 11, Next: 345, At: noon, Refused: []schemas.Refused{refused},
+			Settled: []schemas.Settled{{CommandID: "c-2", AggregateID: "job-1", Hash: "0123456789abcdef"}},
+		},
+		schemas.ShardOwned: schemas.Owned{Member: "member-1", Token: "t-1", At: noon},
+	}
+}
