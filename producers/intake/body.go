@@ -50,11 +50,38 @@ func (in *Intake) readObject(w http.ResponseWriter, r *http.Request, mayBeEmpty 
 	if err := checkJSON(body); err != nil {
 		return nil, nil, fail(http.StatusBadRequest, "the body is not JSON: %v", err)
 	}
-	var o object
-	if err := json.Unmarshal(body, &o); err != nil || o == nil {
-		return nil, nil, machine.Refuse(machine.Schema, "the body does not fit its schema", machine.Problem{Path: "$", Message: "want an object"})
+	o, err := parseObject(body)
+	return o, body, err
+}
+
+func misfit(path, message string) error {
+	return machine.Refuse(machine.Schema, "the body does not fit its schema", machine.Problem{Path: path, Message: message})
+}
+
+// parseObject takes a text that is JSON apart. A name that is there twice would mean one
+// thing here and another to somebody else, so it is refused.
+func parseObject(body []byte) (object, error) {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return nil, misfit("", "want an object")
 	}
-	return o, body, nil
+	o := object{}
+	for dec.More() {
+		t, err := dec.Token()
+		name, ok := t.(string)
+		var value json.RawMessage
+		if err == nil && ok {
+			err = dec.Decode(&value)
+		}
+		if err != nil {
+			return nil, misfit("", err.Error())
+		}
+		if _, twice := o[name]; twice {
+			return nil, misfit(name, "is there twice")
+		}
+		o[name] = value
+	}
+	return o, nil
 }
 
 func checkContentType(r *http.Request) error {
@@ -89,7 +116,7 @@ func (o object) text(name string) (string, error) {
 	delete(o, name)
 	var s *string
 	if err := json.Unmarshal(raw, &s); err != nil {
-		return "", machine.Refuse(machine.Schema, "the body does not fit its schema", machine.Problem{Path: "$." + name, Message: "want a string"})
+		return "", misfit(name, "want a string")
 	}
 	if s == nil {
 		return "", nil

@@ -134,7 +134,7 @@ func (o object) setType(typ string) error {
 		}
 		if given != typ {
 			return machine.Refuse(machine.Schema, "the body does not fit its path",
-				machine.Problem{Path: "$.type", Message: "is " + given + ", the path says " + typ})
+				machine.Problem{Path: "type", Message: "is " + given + ", the path says " + typ})
 		}
 	}
 	raw, err := json.Marshal(typ)

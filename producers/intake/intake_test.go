@@ -201,10 +201,11 @@ func TestWhatCanBeSeenAtTheEdgeIsRefusedAtOnce(t *testing.T) {
 		{"not UTF-8", "{\"type\":\"\xff\"}", "", 400, []string{"UTF-8"}},
 		{"too large", `{"type":"` + strings.Repeat("x", 1000) + `"}`, "", 413, []string{"1000 bytes"}},
 		{"another type", `{"type":"t"}`, "Content-Type: text/plain", 415, []string{"text/plain", "application/json"}},
-		{"not an object", `[1]`, "", 422, []string{"$", "object"}},
-		{"null", `null`, "", 422, []string{"$", "object"}},
-		{"an id that fits no URL", `{"id":"a/b","type":"t"}`, "", 422, []string{"$.id"}},
-		{"an id that is a number", `{"id":1,"type":"t"}`, "", 422, []string{"$.id", "string"}},
+		{"not an object", `[1]`, "", 422, []string{"object"}},
+		{"a name twice", `{"type":"t","type":"u"}`, "", 422, []string{`"$.type"`, "twice"}},
+		{"null", `null`, "", 422, []string{"object"}},
+		{"an id that fits no URL", `{"id":"a/b","type":"t"}`, "", 422, []string{`"path":"$.id"`}},
+		{"an id that is a number", `{"id":1,"type":"t"}`, "", 422, []string{`"path":"$.id"`, "string"}},
 		{"a deadline that is none", `{"type":"t","deadline":"soon"}`, "", 422, []string{"schema"}},
 		{"a wait that is none", `{"type":"t"}`, "Prefer: wait=soon", 400, []string{"wait=N"}},
 		{"an endless key", `{"type":"t"}`, "Idempotency-Key: " + strings.Repeat("k", 1025), 400, []string{"1024"}},
@@ -226,7 +227,7 @@ func TestWhatCanBeSeenAtTheEdgeIsRefusedAtOnce(t *testing.T) {
 
 func TestWhoPrefersToWaitIsToldTheDecision(t *testing.T) {
 	refused := func(code machine.Code) *intake.Decision {
-		return &intake.Decision{Refusal: machine.Refuse(code, "because", machine.Problem{Path: "$.input.name", Message: "is missing"})}
+		return &intake.Decision{Refusal: machine.Refuse(code, "because", machine.Problem{Path: "input.name", Message: "is missing"})}
 	}
 	for name, c := range map[string]struct {
 		decision *intake.Decision
@@ -312,11 +313,11 @@ func TestADefinitionIsAnsweredOnceItIsDecided(t *testing.T) {
 	w, _ = f.do("PUT", "/v1/definitions/orchestrations/greet", `{"type":"greet","activities":[]}`)
 	f.wants(w, http.StatusOK, `"unchanged"`)
 	f.reads.decision = &intake.Decision{Refusal: machine.Refuse(machine.Schema, "the definition has mistakes",
-		machine.Problem{Path: "$.activities[0].dependsOn", Message: "there is no b"}, machine.Problem{Path: "$.activities[1].id", Message: "is empty"})}
+		machine.Problem{Path: "activities[0].dependsOn", Message: "there is no b"}, machine.Problem{Path: "activities[1].id", Message: "is empty"})}
 	w, _ = f.do("PUT", "/v1/definitions/activities/greet", `{}`)
 	f.wants(w, http.StatusUnprocessableEntity, "$.activities[0].dependsOn", "$.activities[1].id")
 	w, _ = f.do("PUT", "/v1/definitions/activities/greet", `{"type":"other"}`)
-	f.wants(w, http.StatusUnprocessableEntity, "$.type", "other")
+	f.wants(w, http.StatusUnprocessableEntity, `"path":"$.type"`, "other")
 }
 
 func TestADefinitionIsDeletedOnlyWhenNobodyUsesIt(t *testing.T) {
@@ -360,9 +361,9 @@ func TestAReportGoesToTheAttemptThatWaitsForIt(t *testing.T) {
 	w, _ = f.do("POST", "/v1/work/w/complete", `{"attempt":1}`)
 	f.wants(w, http.StatusConflict, "attempt 2", "WAITING")
 	w, _ = f.do("POST", "/v1/work/w/fail", `{}`)
-	f.wants(w, http.StatusUnprocessableEntity, "$.error")
+	f.wants(w, http.StatusUnprocessableEntity, `"path":"$.error"`)
 	w, _ = f.do("POST", "/v1/work/w/fail", `{"attempt":"two"}`)
-	f.wants(w, http.StatusUnprocessableEntity, "$.attempt")
+	f.wants(w, http.StatusUnprocessableEntity, `"path":"$.attempt"`)
 }
 
 func TestADeadLetterIsReplayedToItsTopic(t *testing.T) {

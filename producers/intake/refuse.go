@@ -48,7 +48,7 @@ func asProblem(err error) problem.Problem {
 	case errors.As(err, &invalid):
 		return problem.Problem{
 			Status: http.StatusUnprocessableEntity, Code: string(machine.Schema), Detail: "the body does not fit its schema",
-			Errors: []problem.Error{{Path: "$." + invalid.Path, Message: invalid.Message}},
+			Errors: []problem.Error{{Path: jsonPath(invalid.Path), Message: invalid.Message}},
 		}
 	case errors.As(err, &tooLarge):
 		return problem.Problem{Status: http.StatusRequestEntityTooLarge, Detail: tooLarge.Error()}
@@ -85,7 +85,20 @@ func statusOf(c machine.Code) int {
 func ofRefusal(r *machine.Refusal) problem.Problem {
 	p := problem.Problem{Status: statusOf(r.Code), Code: string(r.Code), Detail: r.Reason}
 	for _, e := range r.Errors {
-		p.Errors = append(p.Errors, problem.Error{Path: e.Path, Message: e.Message})
+		p.Errors = append(p.Errors, problem.Error{Path: jsonPath(e.Path), Message: e.Message})
 	}
 	return p
+}
+
+// jsonPath writes a path from the root, $.activities[0].id, whoever found the mistake.
+func jsonPath(p string) string {
+	switch {
+	case p == "":
+		return "$"
+	case p[0] == '$':
+		return p
+	case p[0] == '[':
+		return "$" + p
+	}
+	return "$." + p
 }

@@ -38,8 +38,7 @@ func (in *Intake) failWork(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if body.Error == nil || body.Error.Message == "" {
-		return machine.Refuse(machine.Schema, "the body does not fit its schema",
-			machine.Problem{Path: "$.error", Message: "want what went wrong: a string, or {step, message}"})
+		return misfit("error", "want what went wrong: a string, or {step, message}")
 	}
 	return in.report(w, r, func(ctx context.Context) (producers.Accepted, error) {
 		return in.cfg.Publisher.FailWork(ctx, work, *body.Error)
@@ -99,12 +98,12 @@ func conflict(format string, args ...any) error {
 
 // mistake turns what encoding/json could not read into its path.
 func mistake(err error) error {
-	path := "$"
+	path := ""
 	var typed *json.UnmarshalTypeError
-	if errors.As(err, &typed) && typed.Field != "" {
-		path += "." + typed.Field
+	if errors.As(err, &typed) {
+		path = typed.Field
 	}
-	return machine.Refuse(machine.Schema, "the body does not fit its schema", machine.Problem{Path: path, Message: err.Error()})
+	return misfit(path, err.Error())
 }
 
 func (in *Intake) report(w http.ResponseWriter, r *http.Request, publish func(context.Context) (producers.Accepted, error)) error {
