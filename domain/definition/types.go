@@ -150,25 +150,52 @@ func (n *Names) UnmarshalJSON(b []byte) error {
 // form or in Go's ("2s").
 type Duration time.Duration
 
-// ParseDuration reads "PT2S" or "2s"; it refuses negative ones.
+// maxDuration is the longest duration that is taken. Whoever wants to wait longer has made
+// a mistake, and a sum of such times with a date would run over.
+const maxDuration = 100 * 365 * 24 * time.Hour
+
+// ParseDuration reads "PT2S" or "2s"; it refuses negative ones and those over 100 years. A
+// month of ISO 8601 has the twelfth part of 365 days.
 func ParseDuration(s string) (time.Duration, error) {
 	var d time.Duration
-	if strings.HasPrefix(s, "P") {
-		iso, err := duration.Parse(s)
-		if err != nil {
-			return 0, fmt.Errorf("duration %q: want ISO 8601 (PT2S) or 2s", s)
-		}
-		d = iso.ToTimeDuration()
+	iso, isISO, err := parseISO(s)
+	if isISO {
+		d = iso
 	} else {
-		var err error
-		if d, err = time.ParseDuration(s); err != nil {
-			return 0, fmt.Errorf("duration %q: want ISO 8601 (PT2S) or 2s", s)
-		}
+		d, err = time.ParseDuration(s)
 	}
-	if d < 0 {
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("duration %q: want ISO 8601 (PT2S) or 2s", s)
+	case d < 0:
 		return 0, fmt.Errorf("duration %q is negative", s)
+	case d > maxDuration:
+		return 0, fmt.Errorf("duration %q is over the limit of 100 years", s)
 	}
 	return d, nil
+}
+
+// parseISO reads PT2S and -PT2S. What would not fit is maxDuration and a bit.
+func parseISO(s string) (d time.Duration, isISO bool, err error) {
+	if !strings.HasPrefix(s, "P") && !strings.HasPrefix(s, "-P") {
+		return 0, false, nil
+	}
+	iso, err := duration.Parse(s)
+	if err != nil {
+		return 0, true, err
+	}
+	if c := s[len(s)-1]; c == 'P' || c == 'T' {
+		return 0, true, fmt.Errorf("it names no length") // the library reads it as nothing at all
+	}
+	days := iso.Years*365 + iso.Months*365/12 + iso.Weeks*7 + iso.Days
+	hours := days*24 + iso.Hours + iso.Minutes/60 + iso.Seconds/3600
+	if !iso.Negative && hours > maxDuration.Hours() {
+		return maxDuration + 1, true, nil
+	}
+	if iso.Negative && hours > 0 {
+		return -1, true, nil
+	}
+	return iso.ToTimeDuration(), true, nil
 }
 
 // MarshalJSON writes seconds, "PT1.5S".

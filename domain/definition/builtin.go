@@ -1,0 +1,97 @@
+package definition
+
+import "encoding/json"
+
+// PartsTree is the type of the built-in orchestration that retrieves a tree of documents and joins
+// their values.
+const PartsTree = "parts-tree"
+
+// The built-in activity types.
+const (
+	Noop      = "noop"
+	Retrieve  = "retrieve"
+	Aggregate = "aggregate"
+)
+
+// BuiltIns returns what is there without anybody putting it: it cannot be changed or
+// deleted, and nothing else may have its types. The caller may keep and change what it gets.
+func BuiltIns() ([]Orchestration, []ActivityType) {
+	return []Orchestration{partsTree()}, []ActivityType{noop(), retrieve(), aggregate()}
+}
+
+// documentProperties say which document of which provider.
+const documentProperties = `
+	"file": {"type": "string", "minLength": 1, "description": "name of the document at its provider"},
+	"connectorUrl": {"type": "string", "format": "uri", "pattern": "^https?://[^/]", "description": "address of the provider's connector"}`
+
+// destinationProperty is a relative name: segments without a backslash or NUL, none of them
+// empty, "." or "..".
+const destinationProperty = `
+	"destination": {"type": "string", "maxLength": 512, "description": "name of the result's file, relative to the results",
+		"pattern": "^(\\.?[^./\\\\\\x00][^/\\\\\\x00]*|\\.\\.[^/\\\\\\x00]+)(/(\\.?[^./\\\\\\x00][^/\\\\\\x00]*|\\.\\.[^/\\\\\\x00]+))*$"}`
+
+func partsTree() Orchestration {
+	return Orchestration{
+		Type:        PartsTree,
+		Description: "Retrieves a document and all that it refers to, from any number of providers, and joins their values.",
+		Schema: compact(`{"type": "object", "additionalProperties": false, "required": ["file", "connectorUrl"],
+			"properties": {` + documentProperties + `,` + destinationProperty + `}}`),
+		Output: []Mapping{
+			{Source: "aggregate.value", Target: "value"},
+			{Source: "aggregate.path", Target: "path"},
+			{Source: "aggregate.size", Target: "size"},
+		},
+		Activities: []Activity{
+			{
+				ID: "root", Type: Retrieve, OnError: OnErrorPartial,
+				Inputs: []Mapping{{Source: "file", Target: "file"}, {Source: "connectorUrl", Target: "connectorUrl"}},
+			},
+			{
+				ID: "aggregate", Type: Aggregate, DependsOn: Names{"root"},
+				// Without a destination the agent makes a name from the job's id.
+				Inputs: []Mapping{{Source: "root.**", Target: "documents"}, {Source: "destination", Target: "destination"}},
+			},
+		},
+		Version: 1,
+	}
+}
+
+func noop() ActivityType {
+	return ActivityType{Type: Noop, Description: "Does nothing and hands on its input.", Version: 1}
+}
+
+func retrieve() ActivityType {
+	return ActivityType{
+		Type:        Retrieve,
+		Description: "Retrieves a document from its provider and spawns one activity for each document it refers to.",
+		InputSchema: Schema{OpenAPIV3Schema: compact(`{"type": "object", "required": ["file", "connectorUrl"],
+			"properties": {` + documentProperties + `}}`)},
+		OutputSchema: Schema{OpenAPIV3Schema: compact(`{"type": "object"}`)},
+		Version:      1,
+	}
+}
+
+func aggregate() ActivityType {
+	return ActivityType{
+		Type:        Aggregate,
+		Description: "Joins the values of retrieved documents into a file.",
+		InputSchema: Schema{OpenAPIV3Schema: compact(`{"type": "object", "required": ["documents"],
+			"properties": {"documents": {"type": "array", "items": {"type": "object"}},` + destinationProperty + `}}`)},
+		OutputSchema: Schema{OpenAPIV3Schema: compact(`{"type": "object",
+			"properties": {"value": {"type": "string"}, "path": {"type": "string"}, "size": {"type": "integer", "minimum": 0}}}`)},
+		Version: 1,
+	}
+}
+
+// compact takes the spaces out of a literal. One that is not JSON stays as it is, and a test finds it.
+func compact(literal string) json.RawMessage {
+	var v any
+	if json.Unmarshal([]byte(literal), &v) != nil {
+		return json.RawMessage(literal)
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return json.RawMessage(literal)
+	}
+	return b
+}
