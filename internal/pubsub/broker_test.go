@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/waybill/waybill/internal/embedded/embeddedtest"
 	"github.com/waybill/waybill/internal/kafka"
@@ -36,9 +38,18 @@ type broker struct {
 
 func newBroker(t *testing.T, partitions int32) *broker {
 	t.Helper()
-	b := &broker{t: t}
-	b.cluster, b.fake = embeddedtest.Virtual(t)
-	dial := b.cluster.Dial
+	cluster, fake := embeddedtest.Virtual(t)
+	b := behind(t, cluster, fake)
+	if partitions > 0 {
+		b.create(topic, partitions)
+	}
+	return b
+}
+
+// behind is another way to the same broker, which can be cut by itself.
+func behind(t *testing.T, cluster kafka.Config, fake *kfake.Cluster) *broker {
+	b := &broker{t: t, cluster: cluster, fake: fake}
+	dial := cluster.Dial
 	b.cluster.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -50,9 +61,6 @@ func newBroker(t *testing.T, partitions int32) *broker {
 			b.conns = append(b.conns, conn)
 		}
 		return conn, err
-	}
-	if partitions > 0 {
-		b.create(topic, partitions)
 	}
 	return b
 }
@@ -138,6 +146,36 @@ func (b *broker) publish(p *pubsub.Publisher, prefix string, n int) []string {
 	return names
 }
 
+// fill writes n messages to one partition.
+func (b *broker) fill(partition int32, n int) {
+	b.t.Helper()
+	client, err := b.cluster.NewClient(kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer client.Close()
+	recs := make([]*kgo.Record, n)
+	for i := range recs {
+		recs[i] = &kgo.Record{Topic: topic, Partition: partition, Value: []byte("x")}
+	}
+	if err := client.ProduceSync(b.t.Context(), recs...).FirstErr(); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// grow gives the topic more partitions.
+func (b *broker) grow(partitions int) {
+	b.t.Helper()
+	client, err := b.cluster.NewClient()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := kadm.NewClient(client).UpdatePartitions(b.t.Context(), partitions, topic); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 func (b *broker) committed(group string) int64 {
 	sum := int64(0)
 	if info := b.fake.GroupInfo(group); info != nil {
@@ -207,6 +245,32 @@ func closed(t *testing.T, messages <-chan *message.Message) {
 	case <-time.After(patience):
 		t.Fatal("the channel stays open")
 	}
+}
+
+// collector keeps what OnError is told.
+type collector struct {
+	mu   sync.Mutex
+	errs []*pubsub.SubscriptionError
+}
+
+func (c *collector) add(err *pubsub.SubscriptionError) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.errs = append(c.errs, err)
+}
+
+func (c *collector) first() *pubsub.SubscriptionError {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.errs) == 0 {
+		return &pubsub.SubscriptionError{Doing: "nothing was reported"}
+	}
+	return c.errs[0]
+}
+
+func failsOnError(t *testing.T) func(*pubsub.SubscriptionError) {
+	t.Helper()
+	return func(err *pubsub.SubscriptionError) { t.Error(err) }
 }
 
 // tally counts who got what, for readers that run side by side.

@@ -25,8 +25,8 @@
 // # What is promised
 //
 //   - At least once. With a group, the offset of a message is committed only after its
-//     Ack; a crash repeats what was acknowledged in the last second or so. Handlers
-//     have to cope with a message that comes twice.
+//     Ack; a crash, or a broker that goes away, repeats what was acked in the last
+//     SubscriberConfig.CommitInterval. Handlers have to cope with a message that comes twice.
 //   - Order per partition. The next message of a partition is delivered only after the
 //     Ack of the one before, and a Nack delivers the same one again. Partitions run
 //     side by side, so to use them all, handle messages concurrently.

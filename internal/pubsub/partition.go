@@ -37,17 +37,21 @@ type partition struct {
 	messages context.Context
 	cancel   context.CancelFunc
 
-	queueMu sync.Mutex
-	queue   []*kgo.Record
-	bytes   int
-	paused  bool
-	wake    chan struct{}
+	wake chan struct{} // says that the queue is no longer empty
+
+	mu       sync.Mutex
+	queue    []*kgo.Record
+	bytes    int
+	paused   bool
+	position position
+	had      *had // what was acked when this member had the partition before
 }
 
-func newPartition(s *subscription, id int32) *partition {
+func newPartition(s *subscription, id int32, had *had) *partition {
 	p := &partition{
 		sub:       s,
 		id:        id,
+		had:       had,
 		abandoned: make(chan struct{}),
 		done:      make(chan struct{}),
 		wake:      make(chan struct{}, 1),
@@ -89,7 +93,7 @@ func awaitAll(ps []*partition, timeout <-chan time.Time) {
 
 // push queues records. It is called by the poller alone and never waits.
 func (p *partition) push(recs []*kgo.Record) {
-	p.queueMu.Lock()
+	p.mu.Lock()
 	p.queue = append(p.queue, recs...)
 	for _, r := range recs {
 		p.bytes += size(r)
@@ -98,7 +102,7 @@ func (p *partition) push(recs []*kgo.Record) {
 		p.paused = true
 		p.sub.client.PauseFetchPartitions(map[string][]int32{p.sub.topic: {p.id}})
 	}
-	p.queueMu.Unlock()
+	p.mu.Unlock()
 	select {
 	case p.wake <- struct{}{}:
 	default: // it is awake, or about to be
@@ -122,8 +126,8 @@ func (p *partition) next() *kgo.Record {
 }
 
 func (p *partition) pop() *kgo.Record {
-	p.queueMu.Lock()
-	defer p.queueMu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if len(p.queue) == 0 {
 		return nil
 	}
@@ -146,11 +150,45 @@ func (p *partition) run() {
 	defer p.quit()
 	for {
 		rec := p.next()
-		if rec == nil || !p.handle(rec) {
+		if rec == nil {
 			return
 		}
-		p.sub.client.MarkCommitRecords(rec)
+		if !p.repeated(rec) && !p.handle(rec) {
+			return
+		}
+		p.advance(rec)
 	}
+}
+
+func (p *partition) advance(rec *kgo.Record) {
+	p.mu.Lock()
+	p.position.advance(rec)
+	p.mu.Unlock()
+	p.sub.acked()
+}
+
+// repeated tells whether a record was acked already, before the partition was lost.
+func (p *partition) repeated(rec *kgo.Record) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.had != nil && !p.had.again(rec) {
+		p.had = nil
+	}
+	return p.had != nil
+}
+
+// uncommitted is what a successor of this partition need not deliver again.
+func (p *partition) uncommitted() *had {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := p.position.uncommitted()
+	if p.had != nil && h != nil {
+		h.next = max(h.next, p.had.next) // it was lost again in the middle of the repetition
+	}
+	if h == nil && p.had != nil && !p.had.recognised {
+		return p.had
+	}
+	return h
 }
 
 // handle delivers a record until it is acked; false if the partition ended before.

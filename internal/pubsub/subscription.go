@@ -8,15 +8,16 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 const (
 	sessionTimeout    = 6 * time.Second // how long a dead member's partitions stay unread
 	heartbeatInterval = time.Second     // how late a member notices that the group rebalances
 	rebalanceTimeout  = 10 * time.Second
+	// fetchWait bounds how long a fetch waits for the first record. A partition that is
+	// assigned or resumed while a fetch waits for others has to wait as well.
+	fetchWait = 500 * time.Millisecond
 	// farewell bounds the last commit and leaving the group, for the broker may be away.
 	farewell = 2 * time.Second
 	// impatience is how often to ask again for something that is not there yet.
@@ -40,9 +41,14 @@ type subscription struct {
 
 	assignment *assignment // nil with a group
 
-	mu         sync.Mutex
-	partitions map[int32]*partition
-	workers    sync.WaitGroup
+	mu          sync.Mutex
+	partitions  map[int32]*partition
+	had         map[int32]*had // of partitions that were lost before what was acked could be committed
+	rebalancing bool           // between two generations of the group; true before the first
+	workers     sync.WaitGroup
+
+	acks       chan struct{} // says that there is something to commit
+	committing chan struct{} // held while committing, so that no older commit overtakes a newer one
 
 	err  error         // what went wrong at the end
 	done chan struct{} // closed when everything, out included, is over
@@ -50,15 +56,20 @@ type subscription struct {
 
 func newSubscription(ctx context.Context, cfg SubscriberConfig, topic string) (*subscription, error) {
 	s := &subscription{
-		cfg:        cfg,
-		topic:      topic,
-		out:        make(chan *message.Message),
-		ctx:        ctx,
-		partitions: make(map[int32]*partition),
-		done:       make(chan struct{}),
+		cfg:         cfg,
+		topic:       topic,
+		out:         make(chan *message.Message),
+		ctx:         ctx,
+		partitions:  make(map[int32]*partition),
+		had:         make(map[int32]*had),
+		rebalancing: true,
+		acks:        make(chan struct{}, 1),
+		committing:  make(chan struct{}, 1),
+		done:        make(chan struct{}),
 	}
 	opts := []kgo.Opt{
 		kgo.MetadataMaxAge(cfg.Refresh),
+		kgo.FetchMaxWait(fetchWait),
 		// A topic that does not exist yet is asked for at this rate.
 		kgo.MetadataMinAge(impatience),
 		// Whatever happened to the log: to repeat is allowed, to leave out is not.
@@ -91,12 +102,13 @@ func (s *subscription) groupOptions() []kgo.Opt {
 		kgo.SessionTimeout(sessionTimeout),
 		kgo.HeartbeatInterval(heartbeatInterval),
 		kgo.RebalanceTimeout(rebalanceTimeout),
-		kgo.AutoCommitMarks(),
-		kgo.AutoCommitInterval(s.cfg.CommitInterval),
-		kgo.AutoCommitCallback(s.committed),
+		// The client's own commits in the background collide with its rebalances, and it
+		// then stands still; ours step aside, see commits.
+		kgo.DisableAutoCommit(),
 		// Between a poll and the handing over of its records no partition may be taken
 		// away, or records would be delivered here after another member got them.
 		kgo.BlockRebalanceOnPoll(),
+		kgo.OnPartitionsAssigned(s.assigned),
 		kgo.OnPartitionsRevoked(s.revoked),
 		kgo.OnPartitionsLost(s.lost),
 	}
@@ -127,12 +139,14 @@ func (s *subscription) assign(found map[int32]kgo.Offset) {
 
 // run reads until it is stopped and then ends the subscription in order.
 func (s *subscription) run() {
-	var discovery sync.WaitGroup
+	var background sync.WaitGroup
 	if s.assignment != nil {
-		discovery.Go(s.discover)
+		background.Go(s.discover)
+	} else {
+		background.Go(s.commits)
 	}
 	s.poll()
-	discovery.Wait()
+	background.Wait()
 	s.err = s.end()
 	close(s.out)
 }
@@ -186,36 +200,69 @@ func (s *subscription) partition(id int32) *partition {
 	defer s.mu.Unlock()
 	p, ok := s.partitions[id]
 	if !ok {
-		p = newPartition(s, id)
+		p = newPartition(s, id, s.had[id])
+		delete(s.had, id)
 		s.partitions[id] = p
 		s.workers.Go(p.run)
 	}
 	return p
 }
 
-// revoked runs while the group waits: what was delivered may still be acked, then the
-// positions are committed, so that the next owner repeats nothing.
+// assigned begins a generation of the group.
+func (s *subscription) assigned(context.Context, *kgo.Client, map[string][]int32) {
+	s.setRebalancing(false)
+	s.acked()
+}
+
+// revoked ends a generation, even if all partitions stay. The group waits meanwhile: what
+// was delivered from a partition that moves may still be acked, then the positions are
+// committed, so that the next owner repeats nothing.
 func (s *subscription) revoked(ctx context.Context, _ *kgo.Client, gone map[string][]int32) {
-	if len(gone[s.topic]) == 0 {
-		return
-	}
-	s.release(gone, s.cfg.Drain)
+	s.setRebalancing(true)
+	released := s.release(gone, s.cfg.Drain)
 	ctx, cancel := context.WithTimeout(ctx, farewell)
 	defer cancel()
-	if err := s.client.CommitMarkedOffsets(ctx); err != nil {
-		s.report("commit before giving partitions up", -1, -1, err)
+	if err := s.commit(ctx, append(released, s.all()...)); err != nil {
+		s.report("commit before a rebalance", -1, -1, err)
 	}
+	s.remember(released)
 }
 
 // lost runs when another member may have the partitions already: every Ack from now on
-// comes too late.
+// comes too late. A commit that is under way is waited for, or it would meet the next generation.
 func (s *subscription) lost(_ context.Context, _ *kgo.Client, gone map[string][]int32) {
-	s.release(gone, 0)
+	s.setRebalancing(true)
+	released := s.release(gone, 0)
+	s.committing <- struct{}{}
+	<-s.committing
+	s.remember(released)
+}
+
+func (s *subscription) remember(released []*partition) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range released {
+		if h := p.uncommitted(); h != nil {
+			s.had[p.id] = h
+		}
+	}
+}
+
+func (s *subscription) setRebalancing(is bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rebalancing = is
+}
+
+func (s *subscription) isRebalancing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rebalancing
 }
 
 // release ends the delivery of partitions. They may come back later, so the client must
 // not go on believing that they are paused.
-func (s *subscription) release(gone map[string][]int32, drain time.Duration) {
+func (s *subscription) release(gone map[string][]int32, drain time.Duration) []*partition {
 	var ps []*partition
 	s.mu.Lock()
 	for _, id := range gone[s.topic] {
@@ -227,16 +274,24 @@ func (s *subscription) release(gone map[string][]int32, drain time.Duration) {
 	s.mu.Unlock()
 	finish(ps, drain)
 	s.client.ResumeFetchPartitions(gone)
+	return ps
+}
+
+func (s *subscription) all() []*partition {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ps := make([]*partition, 0, len(s.partitions))
+	for _, p := range s.partitions {
+		ps = append(ps, p)
+	}
+	return ps
 }
 
 // end drains all partitions, commits and leaves the group.
 func (s *subscription) end() error {
 	s.stop()
+	ps := s.all()
 	s.mu.Lock()
-	ps := make([]*partition, 0, len(s.partitions))
-	for _, p := range s.partitions {
-		ps = append(ps, p)
-	}
 	clear(s.partitions)
 	s.mu.Unlock()
 	drain := s.cfg.Drain
@@ -244,12 +299,13 @@ func (s *subscription) end() error {
 		drain = 0 // nothing is committed, so an Ack would change nothing
 	}
 	finish(ps, drain)
-	err := s.leave()
+	err := s.leave(ps)
 	s.workers.Wait()
 	return err
 }
 
-func (s *subscription) leave() error {
+// leave commits for the last time, leaves the group and closes the client.
+func (s *subscription) leave(ps []*partition) error {
 	defer s.client.CloseAllowingRebalance()
 	if s.assignment != nil {
 		return nil
@@ -258,7 +314,7 @@ func (s *subscription) leave() error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), farewell)
 	defer cancel()
 	var errs []error
-	if err := s.client.CommitMarkedOffsets(ctx); err != nil {
+	if err := s.commit(ctx, ps); err != nil {
 		errs = append(errs, fmt.Errorf("commit the last positions in topic %q of group %q: %w", s.topic, s.cfg.Group, err))
 	}
 	// Closing the client leaves the group as well, but waits for an absent broker.
@@ -266,24 +322,6 @@ func (s *subscription) leave() error {
 		errs = append(errs, fmt.Errorf("leave group %q, which was reading topic %q: %w", s.cfg.Group, s.topic, err))
 	}
 	return errors.Join(errs...)
-}
-
-// committed is told the outcome of each commit in the background. One that failed is
-// made up for by the next.
-func (s *subscription) committed(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
-	if err != nil {
-		if s.reading.Err() == nil {
-			s.report("commit", -1, -1, err)
-		}
-		return
-	}
-	for _, t := range resp.Topics {
-		for _, p := range t.Partitions {
-			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-				s.report("commit", p.Partition, -1, err)
-			}
-		}
-	}
 }
 
 func (s *subscription) report(doing string, partition int32, offset int64, err error) {

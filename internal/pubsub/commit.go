@@ -1,0 +1,99 @@
+package pubsub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// acked wakes commits.
+func (s *subscription) acked() {
+	select {
+	case s.acks <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+// commits commits in the background what has been acked, at most once per interval and
+// only while there is something. It leaves rebalances alone: they commit themselves, and
+// a commit between two generations would fail.
+func (s *subscription) commits() {
+	for {
+		select {
+		case <-s.acks:
+		case <-s.reading.Done():
+			return
+		}
+		if !pause(s.reading, s.cfg.CommitInterval) {
+			return
+		}
+		if s.isRebalancing() {
+			continue // assigned wakes us again
+		}
+		ctx, cancel := context.WithTimeout(s.reading, farewell)
+		err := s.commit(ctx, s.all())
+		cancel()
+		if err != nil && s.reading.Err() == nil {
+			s.report("commit", -1, -1, err)
+			s.acked()
+		}
+	}
+}
+
+// commit commits the positions of partitions, those that have moved since the last time.
+func (s *subscription) commit(ctx context.Context, ps []*partition) error {
+	select {
+	case s.committing <- struct{}{}:
+		defer func() { <-s.committing }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	moved := make(map[int32]*partition)
+	offsets := make(map[int32]kgo.EpochOffset)
+	for _, p := range ps {
+		p.mu.Lock()
+		at, some := p.position.begin()
+		p.mu.Unlock()
+		if some {
+			moved[p.id] = p
+			offsets[p.id] = at
+		}
+	}
+	if len(offsets) == 0 {
+		return nil
+	}
+	var errs []error
+	s.client.CommitOffsetsSync(ctx, map[string]map[int32]kgo.EpochOffset{s.topic: offsets},
+		func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
+			if err != nil {
+				errs = append(errs, err)
+				return
+			}
+			errs = append(errs, outcomes(resp, func(id int32) {
+				p := moved[id]
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				p.position.succeeded(offsets[id])
+			})...)
+		})
+	return errors.Join(errs...)
+}
+
+// outcomes tells which partitions' commits succeeded, and returns why the others' failed.
+func outcomes(resp *kmsg.OffsetCommitResponse, succeeded func(partition int32)) []error {
+	var errs []error
+	for _, t := range resp.Topics {
+		for _, p := range t.Partitions {
+			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+				errs = append(errs, fmt.Errorf("partition %d: %w", p.Partition, err))
+				continue
+			}
+			succeeded(p.Partition)
+		}
+	}
+	return errs
+}
