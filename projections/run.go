@@ -1,0 +1,306 @@
+package projections
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"sort"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/schemas"
+)
+
+// aggregates whose events are folded.
+var aggregates = []string{schemas.AggregateOrchestration, schemas.AggregateDefinition}
+
+// ErrRunning is what a second Run answers: a file has one writer.
+var ErrRunning = errors.New("projections: already running")
+
+// Run folds the log into the file until ctx ends, and returns why it ended. Whatever it
+// has not committed then is folded again by the next Run. A record that cannot be
+// folded does not end it: its partition stops, Health says so, and the others go on.
+//
+// It wakes when records arrive; what arrives while it writes is folded in one
+// transaction.
+func (d *DB) Run(ctx context.Context) error {
+	if !d.running.CompareAndSwap(false, true) {
+		return ErrRunning
+	}
+	defer d.running.Store(false)
+	cl, err := d.cfg.Kafka.NewClient(
+		// The markers of transactions are seen, so that a partition read to its end has
+		// the position of its end.
+		kgo.KeepControlRecords(),
+	)
+	if err != nil {
+		return fmt.Errorf("projections: %w", err)
+	}
+	defer cl.Close()
+	f := &follower{d: d, w: d.writer, cl: cl}
+	if err := f.begin(ctx); err != nil {
+		return fmt.Errorf("projections: %w", err)
+	}
+	defer d.setStatus(func(h *Health) { h.Running = false })
+	for {
+		if err := f.step(ctx); err != nil {
+			return fmt.Errorf("projections: %w", err)
+		}
+	}
+}
+
+// follower reads the log for one Run.
+type follower struct {
+	d     *DB
+	w     *writer
+	cl    *kgo.Client
+	parts map[string]map[int32]*partition
+}
+
+// begin finds the partitions and goes on where the file says.
+func (f *follower) begin(ctx context.Context) error {
+	parts, err := f.find(ctx)
+	if err != nil {
+		return err
+	}
+	if err := f.w.positions(ctx, parts); err != nil {
+		return err
+	}
+	f.parts = make(map[string]map[int32]*partition)
+	from := make(map[string]map[int32]kgo.Offset)
+	for _, p := range parts {
+		if f.parts[p.topic] == nil {
+			f.parts[p.topic], from[p.topic] = make(map[int32]*partition), make(map[int32]kgo.Offset)
+		}
+		f.parts[p.topic][p.number] = p
+		if p.fault == nil {
+			from[p.topic][p.number] = kgo.NewOffset().At(p.next)
+			if p.stored < 0 {
+				from[p.topic][p.number] = kgo.NewOffset().AtStart()
+			}
+		}
+	}
+	f.d.follow(parts)
+	f.cl.AddConsumePartitions(from)
+	return nil
+}
+
+// find lists the partitions of the topics that are folded.
+func (f *follower) find(ctx context.Context) ([]*partition, error) {
+	topics := f.d.cfg.Kafka.Topics()
+	of := map[string]string{topics.DeadLetters(): ""}
+	names := []string{topics.DeadLetters()}
+	for _, a := range aggregates {
+		of[topics.Events(a)] = a
+		names = append(names, topics.Events(a))
+	}
+	details, err := kadm.NewClient(f.cl).ListTopics(ctx, names...)
+	if err != nil {
+		return nil, fmt.Errorf("list topics: %w", err)
+	}
+	var parts []*partition
+	for _, name := range names {
+		t, ok := details[name]
+		if !ok || errors.Is(t.Err, kerr.UnknownTopicOrPartition) {
+			return nil, fmt.Errorf("topic %s is not there: create the topics first", name)
+		}
+		if t.Err != nil {
+			return nil, fmt.Errorf("topic %s: %w", name, t.Err)
+		}
+		for _, n := range t.Partitions.Numbers() {
+			parts = append(parts, &partition{topic: name, topicID: t.ID.String(), aggregate: of[name], number: n, stored: -1})
+		}
+	}
+	return parts, nil
+}
+
+// positions puts each partition where the file says.
+func (w *writer) positions(ctx context.Context, parts []*partition) error {
+	for _, p := range parts {
+		err := w.c.query(ctx, `SELECT topic_id, next_offset, next_command, decided_at FROM log_position WHERE topic = ? AND "partition" = ?`, func(row []driver.Value) error {
+			p.next, p.command, p.decidedAt = integer(row[1]), integer(row[2]), integer(row[3])
+			p.stored = p.next
+			if id := text(row[0]); id != p.topicID {
+				_ = p.stop(p.next, "", errRecreated)
+			}
+			return nil
+		}, p.topic, int64(p.number))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var (
+	errRecreated = errors.New("the topic is another one of the same name: it was deleted and created again; rebuild the projection (waybill projections rebuild)")
+	errTrimmed   = errors.New("the log does not hold this offset: it was trimmed, or it is another log; rebuild the projection (waybill projections rebuild)")
+)
+
+// step folds in what one poll brings, and tells whoever waits for it.
+func (f *follower) step(ctx context.Context) error {
+	fetches := f.cl.PollRecords(ctx, f.d.cfg.MaxBatch)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	var err error
+	fetches.EachPartition(func(fp kgo.FetchTopicPartition) {
+		p := f.parts[fp.Topic][fp.Partition]
+		if err != nil || (p != nil && p.fault != nil) {
+			return
+		}
+		if p == nil || fp.Err != nil {
+			err = f.broken(p, fp)
+		}
+		for i := 0; err == nil && i < len(fp.Records); i++ {
+			err = f.w.apply(ctx, p, fp.Records[i])
+		}
+		if isFault(err) {
+			f.cl.PauseFetchPartitions(map[string][]int32{p.topic: {p.number}})
+			err = nil
+		}
+	})
+	if err != nil {
+		return f.w.abandon(err)
+	}
+	changed, err := f.w.flush()
+	if err != nil {
+		return f.w.abandon(err)
+	}
+	f.d.committed(changed)
+	return nil
+}
+
+// broken decides what an error of a fetch means: a *Fault where the log is not what it
+// was, and the end of Run otherwise.
+func (f *follower) broken(p *partition, fp kgo.FetchTopicPartition) error {
+	var lost *kgo.ErrDataLoss
+	switch {
+	case p == nil:
+		return fmt.Errorf("read the log: %w", fp.Err)
+	case errors.Is(fp.Err, kerr.OffsetOutOfRange), errors.As(fp.Err, &lost):
+		return p.stop(p.next, "", errTrimmed)
+	case errors.Is(fp.Err, kerr.UnknownTopicID), errors.Is(fp.Err, kerr.UnknownTopicOrPartition):
+		return p.stop(p.next, "", errRecreated)
+	default:
+		return fmt.Errorf("read %s/%d at offset %d: %w", p.topic, p.number, p.next, fp.Err)
+	}
+}
+
+// Health says how the projection is.
+type Health struct {
+	// Running says that Run follows the log.
+	Running bool
+	// Faults are the partitions that have stopped, by topic and number.
+	Faults []*Fault
+}
+
+// Err is nil for a projection that follows all of the log. Readiness is made of it.
+func (h Health) Err() error {
+	if !h.Running {
+		return errors.New("projections: not running")
+	}
+	errs := make([]error, len(h.Faults))
+	for i, f := range h.Faults {
+		errs[i] = f
+	}
+	return errors.Join(errs...)
+}
+
+// Health says whether Run follows the log, and which partitions have stopped.
+func (d *DB) Health() Health {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	h := d.status
+	h.Faults = append([]*Fault(nil), h.Faults...)
+	return h
+}
+
+// Err is Health().Err().
+func (d *DB) Err() error { return d.Health().Err() }
+
+func (d *DB) setStatus(set func(*Health)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	set(&d.status)
+}
+
+// follow publishes the partitions of a Run that begins.
+func (d *DB) follow(parts []*partition) {
+	d.mu.Lock()
+	d.parts = parts
+	d.seen = make([]int64, len(parts))
+	d.mu.Unlock()
+	d.committed(nil)
+	d.setStatus(func(h *Health) { h.Running = true })
+}
+
+// committed tells everybody what has been committed: first the cache, so that nobody who
+// is woken reads an old document.
+func (d *DB) committed(changed []string) {
+	d.docs.forget(changed)
+	d.mu.Lock()
+	d.status.Faults = nil
+	for i, p := range d.parts {
+		d.seen[i] = p.next
+		if p.fault != nil {
+			d.status.Faults = append(d.status.Faults, p.fault)
+		}
+	}
+	d.mu.Unlock()
+	d.waiting.wake(d.parts, changed)
+}
+
+// Lag is how far the projection is behind the end of a partition.
+type Lag struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Next      int64  `json:"next"` // offset of the next record to fold in
+	End       int64  `json:"end"`  // what is committed lies before it
+}
+
+// Records is how many offsets are still to be folded in, markers of transactions included.
+func (l Lag) Records() int64 { return max(0, l.End-l.Next) }
+
+// Lag asks the broker for the ends of the partitions, by topic and number. It fails while
+// Run does not follow the log.
+func (d *DB) Lag(ctx context.Context) ([]Lag, error) {
+	if !d.Health().Running {
+		return nil, errors.New("projections: not running")
+	}
+	cl, err := d.cfg.Kafka.NewClient()
+	if err != nil {
+		return nil, fmt.Errorf("projections: %w", err)
+	}
+	defer cl.Close()
+	topics := d.cfg.Kafka.Topics()
+	names := []string{topics.DeadLetters()}
+	for _, a := range aggregates {
+		names = append(names, topics.Events(a))
+	}
+	ends, err := kadm.NewClient(cl).ListCommittedOffsets(ctx, names...)
+	if err != nil {
+		return nil, fmt.Errorf("projections: ends of the log: %w", err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	lags := make([]Lag, 0, len(d.parts))
+	for i, p := range d.parts {
+		end, ok := ends.Lookup(p.topic, p.number)
+		if !ok || end.Err != nil {
+			return nil, fmt.Errorf("projections: end of %s/%d: %w", p.topic, p.number, errors.Join(end.Err))
+		}
+		lags = append(lags, Lag{Topic: p.topic, Partition: p.number, Next: d.seen[i], End: end.Offset})
+	}
+	sort.Slice(lags, func(i, j int) bool {
+		a, b := lags[i], lags[j]
+		return a.Topic < b.Topic || a.Topic == b.Topic && a.Partition < b.Partition
+	})
+	return lags, nil
+}
+
+var _ = kafka.Position{}

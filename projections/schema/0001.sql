@@ -1,0 +1,212 @@
+-- The first schema. The tables are ours to change; the views are the documented way in.
+--
+-- Keys are packed integers, so that what belongs together lies together and new rows
+-- are appended: a job has a key, its node number n has job * 2^32 + n, the piece of its
+-- history that begins with event s has job * 2^32 + s. Times are nanoseconds since 1970.
+
+-- Where each partition of the log has been read to. topic_id tells a topic from another
+-- one that took its name.
+CREATE TABLE log_position (
+  topic        TEXT    NOT NULL,
+  "partition"  INTEGER NOT NULL,
+  topic_id     TEXT    NOT NULL,
+  next_offset  INTEGER NOT NULL,
+  next_command INTEGER NOT NULL, -- on the aggregate's commands topic: what lies before has been decided
+  decided_at   INTEGER NOT NULL,
+  PRIMARY KEY (topic, "partition")
+) WITHOUT ROWID, STRICT;
+
+-- doc is the job as the HTTP interface shows it, without input, output, nodes and edges.
+CREATE TABLE job (
+  key     INTEGER PRIMARY KEY,
+  id      TEXT    NOT NULL,
+  seq     INTEGER NOT NULL, -- of the last event folded in
+  code    INTEGER NOT NULL, -- of the state
+  type    TEXT    NOT NULL,
+  created INTEGER NOT NULL,
+  doc     TEXT    NOT NULL,
+  input   TEXT,             -- a small one; a large one, which must not be written again with each change, is in job_input
+  output  TEXT
+) STRICT;
+CREATE UNIQUE INDEX job_id ON job (id);
+CREATE INDEX job_created ON job (created, id);
+CREATE INDEX job_type ON job (type, created, id);
+-- Nearly all jobs end well; an index over them would cost more than it finds.
+CREATE INDEX job_code ON job (code, created, id) WHERE code <> 800;
+
+CREATE TABLE job_input (
+  job   INTEGER PRIMARY KEY,
+  input TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE job_label (
+  name    TEXT    NOT NULL,
+  value   TEXT    NOT NULL,
+  created INTEGER NOT NULL,
+  job_id  TEXT    NOT NULL,
+  job     INTEGER NOT NULL,
+  PRIMARY KEY (name, value, created, job_id)
+) WITHOUT ROWID, STRICT;
+
+-- doc is the node as the HTTP interface shows it.
+CREATE TABLE node (
+  key    INTEGER PRIMARY KEY,
+  id     TEXT    NOT NULL,
+  seq    INTEGER NOT NULL, -- of the last event that changed it
+  state  INTEGER NOT NULL, -- PENDING is 0, up to SKIPPED 9
+  waited INTEGER NOT NULL, -- somebody outside was told the work's id
+  work   TEXT,             -- the work's id, while somebody may still ask for it
+  doc    TEXT    NOT NULL
+) STRICT;
+-- Work that was done where nobody outside ever knew its id is not looked for.
+CREATE INDEX node_work ON node (work) WHERE work IS NOT NULL;
+
+-- Edges that follow from no node: links to nodes that were there already. The others
+-- are the parent and the dependsOn of a node.
+CREATE TABLE edge (
+  key      INTEGER PRIMARY KEY,
+  "from"   TEXT NOT NULL,
+  "to"     TEXT NOT NULL,
+  kind     TEXT NOT NULL
+) STRICT;
+
+-- Pieces of history, packed (history.go). How a history is cut into pieces depends on
+-- how the log was read, what it says does not.
+CREATE TABLE history (
+  key    INTEGER PRIMARY KEY,
+  events BLOB NOT NULL
+) STRICT;
+
+-- Definitions as they stand in started events, cut out of the history: each once.
+CREATE TABLE plan (
+  key  INTEGER PRIMARY KEY,
+  body TEXT NOT NULL UNIQUE
+) STRICT;
+
+-- Accepted commands by day, so that old ones go in one piece. id is 16 bytes where it is
+-- a UUID.
+CREATE TABLE command (
+  day          INTEGER NOT NULL,
+  id           BLOB    NOT NULL,
+  aggregate    TEXT    NOT NULL,
+  aggregate_id TEXT    NOT NULL,
+  first_seq    INTEGER NOT NULL, -- of the events it made happen; 0 for none
+  last_seq     INTEGER NOT NULL,
+  at           INTEGER NOT NULL,
+  PRIMARY KEY (day, id)
+) WITHOUT ROWID, STRICT;
+
+CREATE TABLE rejection (
+  key          INTEGER PRIMARY KEY,
+  command_id   TEXT    NOT NULL,
+  hash         TEXT    NOT NULL,
+  command_type TEXT    NOT NULL,
+  aggregate    TEXT    NOT NULL,
+  aggregate_id TEXT    NOT NULL,
+  code         TEXT    NOT NULL,
+  reason       TEXT    NOT NULL,
+  errors       TEXT    NOT NULL,
+  at           INTEGER NOT NULL,
+  UNIQUE (command_id, hash)
+) STRICT;
+CREATE INDEX rejection_at ON rejection (at, command_id, hash);
+
+CREATE TABLE deadletter (
+  id          TEXT PRIMARY KEY,
+  topic       TEXT    NOT NULL, -- of the original, as the offset
+  "partition" INTEGER NOT NULL,
+  "offset"    INTEGER NOT NULL,
+  key         BLOB,
+  value       BLOB,
+  headers     TEXT    NOT NULL, -- [[name, base64], …] of the original
+  error       TEXT    NOT NULL,
+  at          INTEGER NOT NULL
+) WITHOUT ROWID, STRICT;
+CREATE INDEX deadletter_at ON deadletter (at, id);
+
+-- Every version of every definition; the newest that is not deleted is in force.
+CREATE TABLE definition (
+  id       TEXT    NOT NULL, -- orchestration/<type> or activity/<type>
+  seq      INTEGER NOT NULL,
+  kind     TEXT    NOT NULL,
+  type     TEXT    NOT NULL,
+  version  INTEGER NOT NULL,
+  deleted  INTEGER NOT NULL,
+  at       INTEGER NOT NULL,
+  body     TEXT,
+  PRIMARY KEY (id, seq)
+) WITHOUT ROWID, STRICT;
+
+-- Times in views and documents are 2026-01-02T03:04:05.123456Z: always with the same number
+-- of digits, so that text sorts as time.
+CREATE VIEW jobs AS SELECT
+  j.id,
+  json_extract(doc, '$.name') AS name,
+  j.type,
+  json_extract(doc, '$.definitionVersion') AS definition_version,
+  json_extract(doc, '$.run') AS run,
+  json_extract(doc, '$.state') AS state,
+  j.code,
+  json_extract(doc, '$.createdAt') AS created_at,
+  json_extract(doc, '$.startedAt') AS started_at,
+  json_extract(doc, '$.endedAt') AS ended_at,
+  json_extract(doc, '$.deadline') AS deadline,
+  json_extract(doc, '$.labels') AS labels,
+  json_extract(doc, '$.partial') AS partial,
+  coalesce(j.input, (SELECT i.input FROM job_input i WHERE i.job = j.key)) AS input,
+  j.output,
+  json_extract(doc, '$.result.path') AS result_path,
+  json_extract(doc, '$.result.size') AS result_size,
+  json_extract(doc, '$.error') AS error,
+  json_extract(doc, '$.failures') AS failures,
+  json_extract(doc, '$.progress.total') AS total,
+  json_extract(doc, '$.progress.pending') AS pending,
+  json_extract(doc, '$.progress.running') AS running,
+  json_extract(doc, '$.progress.waiting') AS waiting,
+  json_extract(doc, '$.progress.completed') AS completed,
+  json_extract(doc, '$.progress.failed') AS failed,
+  json_extract(doc, '$.progress.cancelled') AS cancelled,
+  json_extract(doc, '$.progress.skipped') AS skipped,
+  j.seq AS sequence,
+  json_extract(doc, '$.position') AS position
+FROM job j;
+
+-- number counts the nodes of a job from 0, as they were registered.
+CREATE VIEW nodes AS SELECT
+  j.id AS job_id,
+  n.key & 0xffffffff AS number,
+  n.id,
+  json_extract(n.doc, '$.name') AS name,
+  json_extract(n.doc, '$.type') AS type,
+  json_extract(n.doc, '$.discriminator') AS discriminator,
+  json_extract(n.doc, '$.parent') AS parent,
+  json_extract(n.doc, '$.dependsOn') AS depends_on,
+  json_extract(n.doc, '$.state') AS state,
+  json_extract(n.doc, '$.attempt') AS attempt,
+  json_extract(n.doc, '$.workId') AS work_id,
+  json_extract(n.doc, '$.agent') AS agent,
+  json_extract(n.doc, '$.since') AS since,
+  json_extract(n.doc, '$.deadline') AS deadline,
+  json_extract(n.doc, '$.nextAttemptAt') AS next_attempt_at,
+  json_extract(n.doc, '$.waitingOn') AS waiting_on,
+  nullif(n.doc -> '$.output', 'null') AS output,
+  json_extract(n.doc, '$.error') AS error,
+  json_extract(n.doc, '$.startedAt') AS started_at,
+  json_extract(n.doc, '$.endedAt') AS ended_at,
+  n.seq AS sequence
+FROM job j JOIN node n ON n.key BETWEEN j.key << 32 AND (j.key << 32) + 0xffffffff;
+
+CREATE VIEW rejections AS SELECT
+  command_id, command_type, aggregate, aggregate_id, code, reason, errors,
+  strftime('%Y-%m-%dT%H:%M:%S', at / 1000000000, 'unixepoch') || printf('.%06dZ', at / 1000 % 1000000) AS at
+FROM rejection;
+
+CREATE VIEW deadletters AS SELECT
+  id, topic, "partition", "offset", key, value, headers, error,
+  strftime('%Y-%m-%dT%H:%M:%S', at / 1000000000, 'unixepoch') || printf('.%06dZ', at / 1000 % 1000000) AS at
+FROM deadletter;
+
+CREATE VIEW positions AS SELECT
+  topic, "partition", next_offset, next_command,
+  strftime('%Y-%m-%dT%H:%M:%S', decided_at / 1000000000, 'unixepoch') || printf('.%06dZ', decided_at / 1000 % 1000000) AS decided_at
+FROM log_position;
