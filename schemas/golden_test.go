@@ -118,6 +118,10 @@ func TestGoldenRecords(t *testing.T) {
 
 func decodeRecord(wireType string, data []byte) (any, error) {
 	switch wireType {
+	case schemas.DefinitionPut, schemas.DefinitionDelete:
+		return schemas.DecodeDefinitionCommand(wireType, data)
+	case schemas.DefinitionChanged, schemas.DefinitionDeleted:
+		return schemas.DecodeDefinitionEvent(wireType, data)
 	case schemas.CommandRejected:
 		return schemas.DecodeRejected(wireType, data)
 	case schemas.WorkRequested:

@@ -114,7 +114,12 @@ func records() map[string]any {
 	refused := schemas.Refused{
 		CommandID: "c-1", CommandType: schemas.OrchestrationStart, AggregateID: "job-1", Hash: "0123456789abcdef", Run: 2, Refusal: refusal,
 	}
+	put := raw(`{"type":"parts-tree","activities":[{"id":"a","type":"noop"}],"version":7}`)
 	return map[string]any{
+		schemas.DefinitionPut:          definition.Put{Kind: definition.KindOrchestration, Definition: put},
+		schemas.DefinitionDelete:       definition.Delete{},
+		schemas.DefinitionChanged:      definition.Changed{Kind: definition.KindOrchestration, Type: "parts-tree", Version: 7, Definition: put},
+		schemas.DefinitionDeleted:      definition.Deleted{},
 		schemas.OrchestrationCompleted: completion(orchestration.OrchCompleted),
 		schemas.OrchestrationFailed:    completion(orchestration.OrchError),
 		schemas.OrchestrationCancelled: completion(orchestration.OrchCancelled),
@@ -130,5 +135,20 @@ func records() map[string]any {
 			Settled: []schemas.Settled{{CommandID: "c-2", AggregateID: "job-1", Hash: "0123456789abcdef"}},
 		},
 		schemas.ShardOwned: schemas.Owned{Member: "member-1", Token: "t-1", At: noon},
+	}
+}
+
+// sharedTypes has the Go type of each of the shared schemas that describes a struct.
+func sharedTypes() map[string]any {
+	return map[string]any{
+		"mapping":                 definition.Mapping{},
+		"retry":                   definition.Retry{},
+		"fault":                   orchestration.Fault{},
+		"failure":                 orchestration.Failure{},
+		"problem":                 machine.Problem{},
+		"activity":                definition.Activity{},
+		"orchestrationDefinition": definition.Orchestration{},
+		"activityDefinition":      definition.ActivityType{},
+		"openAPISchema":           definition.Schema{},
 	}
 }
