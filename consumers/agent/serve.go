@@ -169,7 +169,7 @@ func (s *server) receive(ctx context.Context, typ string, sl *slots, msg *messag
 			s.bury(ctx, msg, err)
 			return
 		}
-		s.accept(ctx, sl, msg, w)
+		s.accept(sl, msg, w) //nolint:contextcheck // the message's context ends when it is no longer ours
 	case schemas.WorkCancelled:
 		c, err := schemas.DecodeCancelWork(wireType, msg.Payload)
 		if err != nil {
@@ -198,12 +198,12 @@ func decodeWork(typ string, msg *message.Message) (machine.Work, error) {
 }
 
 // accept begins the work on a slot, unless it is a repeat or nobody wants it any more.
-func (s *server) accept(ctx context.Context, sl *slots, msg *message.Message, w machine.Work) {
+func (s *server) accept(sl *slots, msg *message.Message, w machine.Work) {
 	if !s.wanted(w) {
 		msg.Ack()
 		return
 	}
-	if sl.take(msg.Context()) != nil { //nolint:contextcheck // ends when the message is no longer ours
+	if sl.take(msg.Context()) != nil {
 		s.forget(w)
 		msg.Nack()
 		return
@@ -212,8 +212,8 @@ func (s *server) accept(ctx context.Context, sl *slots, msg *message.Message, w 
 	if r == nil {
 		sl.give()
 		s.forget(w)
+		<-msg.Context().Done() // the Pool is being drained: nothing will be taken any more
 		msg.Nack()
-		<-ctx.Done() // the Pool is being drained: nothing will be taken any more
 		return
 	}
 	s.mu.Lock()

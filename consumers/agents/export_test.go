@@ -1,0 +1,7 @@
+package agents
+
+// Forbidden is shown to tests.
+var Forbidden = forbidden
+
+// RetryAfter is shown to tests.
+var RetryAfter = retryAfter
