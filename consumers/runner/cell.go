@@ -46,6 +46,7 @@ type store[S Aggregate[S, C, E], C, E any] struct {
 	unfollowed []replayed[E]
 	unanswered []unanswered
 	closed     bool // the transaction being made has a position of this cell
+	unsaid     bool // the last position on the log leaves open whether all has followed
 }
 
 // unanswered is a refusal, read back, whose answer may be missing.
@@ -535,6 +536,7 @@ func (c *store[S, C, E]) close(b *batch) error {
 	if c.sh.cfg.Kafka.Embedded {
 		p.Followed = c.followed
 	}
+	c.unsaid = c.followed < c.txn
 	c.refused, c.settled, c.moved, c.events = nil, nil, false, 0
 	c.closed = true
 	c.txn++
@@ -551,8 +553,18 @@ func (c *store[S, C, E]) committed(trailing bool) {
 	c.followed = c.txn
 	if c.closed && trailing {
 		c.followed--
+		c.unsaid = true
 	}
 	c.closed = false
+}
+
+// say makes the next transaction write a position if the log does not say yet that
+// everything has followed: a new owner then derives nothing again.
+func (c *store[S, C, E]) say() bool {
+	if c.unsaid && c.followed == c.txn {
+		c.moved = true
+	}
+	return c.unsaid
 }
 
 // mustJSON encodes a value of ours, whose raw JSON was checked when it came in.

@@ -72,7 +72,9 @@ func (f *fleet) join(name string, register func(*agent.Pool)) *member {
 	cfg := f.cfg
 	if dial := cfg.Dial; dial != nil {
 		cfg.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
-			m.gate.pass()
+			if err := m.gate.pass(); err != nil {
+				return nil, err
+			}
 			c, err := dial(ctx, network, address)
 			return &gated{c, m.gate}, err
 		}
@@ -107,6 +109,15 @@ func (f *fleet) join(name string, register func(*agent.Pool)) *member {
 type gate struct {
 	mu   sync.Mutex
 	shut chan struct{}
+	dead bool
+}
+
+// kill lets nothing pass any more.
+func (g *gate) kill() {
+	g.mu.Lock()
+	g.dead = true
+	g.mu.Unlock()
+	g.open()
 }
 
 func (g *gate) close() {
@@ -126,13 +137,19 @@ func (g *gate) open() {
 	}
 }
 
-func (g *gate) pass() {
+func (g *gate) pass() error {
 	g.mu.Lock()
 	shut := g.shut
 	g.mu.Unlock()
 	if shut != nil {
 		<-shut
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.dead {
+		return net.ErrClosed
+	}
+	return nil
 }
 
 // gated is a connection behind a gate.
@@ -143,12 +160,16 @@ type gated struct {
 
 func (c *gated) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	c.gate.pass()
+	if err := c.gate.pass(); err != nil {
+		return 0, err
+	}
 	return n, err
 }
 
 func (c *gated) Write(b []byte) (int, error) {
-	c.gate.pass()
+	if err := c.gate.pass(); err != nil {
+		return 0, err
+	}
 	return c.Conn.Write(b)
 }
 

@@ -91,6 +91,9 @@ type cell interface {
 	close(b *batch) error
 	// committed says that the transaction is on the log; trailing: but for its effects.
 	committed(trailing bool)
+	// say makes the next transaction say that everything has followed, if the log leaves
+	// that open; true while it does.
+	say() bool
 	live() int
 }
 

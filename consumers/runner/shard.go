@@ -238,6 +238,7 @@ func (sh *shard) run(ctx, work context.Context) error {
 		case fetches = <-polled:
 		case <-sh.signal:
 		case <-timer.C:
+			sh.say()
 		}
 		for more := true; more; fetches, more = sh.another(polled) {
 			if err := fetchError(ctx, fetches); err != nil {
@@ -284,13 +285,32 @@ func outlast(ctx context.Context) (context.Context, context.CancelFunc) {
 
 // drain commits the effects that trail, so that a clean stop leaves nothing to derive.
 func (sh *shard) drain(ctx context.Context) error {
-	return sh.flush(ctx)
+	if err := sh.flush(ctx); err != nil || !sh.say() {
+		return err
+	}
+	return sh.commit(ctx, ctx, sh.begin())
+}
+
+// quiet is how long nothing happens before a shard writes down that all has followed.
+const quiet = time.Second
+
+// say lets the cells write down that all has followed; true if one has not yet.
+func (sh *shard) say() bool {
+	unsaid := false
+	for _, c := range sh.cells {
+		unsaid = c.say() || unsaid
+	}
+	return unsaid
 }
 
 // longest is how long a shard sleeps at most when nothing is due.
 const longest = time.Hour
 
 func (sh *shard) untilDue() time.Duration {
+	longest := longest
+	if sh.say() {
+		longest = quiet
+	}
 	if !sh.caughtUp() {
 		return longest
 	}

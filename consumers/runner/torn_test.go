@@ -64,6 +64,7 @@ func TestATornLastTransactionIsMadeWhole(t *testing.T) {
 						m := f.join("a", register)
 						f.owns(m, 1)
 						act(f)
+						m.gate.kill() // what it would still write down on a clean stop is lost
 						m.stop()
 						f.cl.Close()
 						stop()
