@@ -38,6 +38,13 @@ func flatten(at string, doc any, err *jsonschema.ValidationError) []machine.Prob
 		return each(path, k.Missing, "is missing; it belongs to "+quote(k.Prop))
 	case *kind.AdditionalProperties:
 		return each(path, k.Properties, "is not known to the schema")
+	case *kind.PropertyNames:
+		// The validator reuses this error's location for what it looks at next; where that can be
+		// seen, the name is said without a place rather than with a wrong one.
+		if m, ok := value.(map[string]any); !ok || !hasName(m, k.Property) {
+			path = at
+		}
+		return []machine.Problem{{Path: path, Message: "has a property whose name does not fit, " + quote(k.Property)}}
 	case *kind.AnyOf, *kind.OneOf, *kind.Contains, *kind.MinContains:
 		return alternatives(at, doc, err, path)
 	}
@@ -49,6 +56,11 @@ func flatten(at string, doc any, err *jsonschema.ValidationError) []machine.Prob
 		l = append(l, flatten(at, doc, cause)...)
 	}
 	return l
+}
+
+func hasName(m map[string]any, name string) bool {
+	_, ok := m[name]
+	return ok
 }
 
 func each(path string, names []string, message string) []machine.Problem {
@@ -108,8 +120,6 @@ func complaint(e jsonschema.ErrorKind, v any) string {
 		return "is what the schema excludes, " + found(v)
 	case *kind.FalseSchema:
 		return "is not allowed, found " + found(v)
-	case *kind.PropertyNames:
-		return "has a property whose name does not fit, " + quote(k.Property)
 	case *kind.UniqueItems:
 		return fmt.Sprintf("want distinct elements; [%d] and [%d] are equal", k.Duplicates[0], k.Duplicates[1])
 	case *kind.RefCycle:

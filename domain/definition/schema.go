@@ -56,7 +56,8 @@ func schemaProblems(at string, doc any, err error) []machine.Problem {
 	)
 	switch {
 	case errors.As(err, &invalid) && errors.As(invalid.Err, &fit):
-		misfits(&f, at, doc, fit)
+		where := tokens(invalid.URL) // empty, unless a reference led to something that is no schema
+		misfits(&f, pathOf(at, doc, where), lookUp(doc, where), fit)
 	case errors.As(err, &loading):
 		refs(doc, at, func(at, ref string) {
 			if outsider(ref) {

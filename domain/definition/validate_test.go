@@ -195,6 +195,7 @@ func TestSchemasOfDefinitions(t *testing.T) {
 		"another dialect":          {`{"$schema": "https://example.com/dialect"}`, "schema.$schema: \"https://example.com/dialect\" is outside of the definition; nothing is loaded from files or other hosts\n"},
 		"a pointer to nowhere":     {`{"properties": {"a": {"$ref": "#/$defs/n"}}}`, "schema.properties.a.$ref: \"#/$defs/n\" leads nowhere\n"},
 		"an anchor to nowhere":     {`{"$ref": "#n"}`, "schema.$ref: \"#n\" leads nowhere\n"},
+		"a pointer to no schema":   {`{"$ref": "#/default/0", "default": [{"multipleOf": 0}]}`, "schema.default[0].multipleOf: want more than 0, found number 0\n"},
 		"properties are no object": {`{"properties": []}`, "schema.properties: want object, found an array\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
