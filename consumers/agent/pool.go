@@ -116,6 +116,13 @@ func (p *Pool) TryRun(ctx context.Context, work machine.Work, done func(Result))
 		s.give()
 		return false
 	}
+	p.launch(ctx, s, r, work, done)
+	return true
+}
+
+// launch carries the work out on a goroutine, on a slot that the caller has taken, and
+// gives the slot back before it tells of the result.
+func (p *Pool) launch(ctx context.Context, s *slots, r *run, work machine.Work, done func(Result)) {
 	go func() {
 		result := goneResult()
 		defer p.end(r)
@@ -125,7 +132,6 @@ func (p *Pool) TryRun(ctx context.Context, work machine.Work, done func(Result))
 		}()
 		result = p.carryOut(ctx, s, r, work, nil)
 	}()
-	return true
 }
 
 // goneResult stands until the processor has returned: one that ends its goroutine

@@ -258,3 +258,36 @@ func BenchmarkInline(b *testing.B) {
 		pool.Inline(w)
 	}
 }
+
+func TestAReservedSlot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		close(release)
+		pool := poolOf("greet", wait(release), 1)
+		if _, ok := pool.Reserve("unknown"); ok {
+			t.Fatal("there is no agent for this type")
+		}
+		reserved, ok := pool.Reserve("greet")
+		if !ok || pool.TryRun(t.Context(), work("w"), func(agent.Result) {}) {
+			t.Fatal("it is not kept")
+		}
+		reserved.Release()
+		if reserved, ok = pool.Reserve("greet"); !ok {
+			t.Fatal("it was not given back")
+		}
+		var got agent.Result
+		reserved.Run(t.Context(), work("w"), func(r agent.Result) { got = r })
+		synctest.Wait()
+		if got.Kind() != agent.Completed {
+			t.Fatalf("got %q", got.Kind())
+		}
+		reserved, ok = pool.Reserve("greet")
+		if err := pool.Drain(t.Context()); err != nil || !ok {
+			t.Fatal("a slot on which nothing runs is waited for, or lost:", err)
+		}
+		reserved.Run(t.Context(), work("w"), func(r agent.Result) { got = r })
+		if got.Kind() != agent.Scheduled { // no fault, so it does not count as one
+			t.Fatalf("a pool that is drained answers %q", got.Kind())
+		}
+	})
+}

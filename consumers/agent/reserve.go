@@ -50,13 +50,5 @@ func (r *Reservation) Run(ctx context.Context, work machine.Work, done func(Resu
 		done(Schedule(afterDrain))
 		return
 	}
-	go func() {
-		result := goneResult()
-		defer p.end(run)
-		defer func() {
-			s.give()
-			done(result)
-		}()
-		result = p.carryOut(ctx, s, run, work, nil)
-	}()
+	p.launch(ctx, s, run, work, done)
 }
