@@ -1,0 +1,166 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/waybill/waybill/internal/embedded"
+	"github.com/waybill/waybill/internal/kafka"
+)
+
+// The roles a process can have.
+const (
+	RoleMachines    = "machines"    // decide commands
+	RoleAgents      = "agents"      // carry out work of the built-in activity types
+	RoleProjections = "projections" // fold events into SQLite
+	RoleAPI         = "api"         // answer HTTP
+)
+
+// Defaults of a Config, in this one place.
+const (
+	DefaultData   = "waybill-data"
+	DefaultListen = "127.0.0.1:7470"
+)
+
+// Roles lists all roles.
+func Roles() []string { return []string{RoleMachines, RoleAgents, RoleProjections, RoleAPI} }
+
+// Config says what Main runs. Zero values take the defaults.
+type Config struct {
+	Data        string   // directory for all this process keeps
+	Listen      string   // HTTP, host:port
+	KafkaListen string   // of the embedded broker, host:port
+	Brokers     []string // of Kafka; empty means the embedded broker
+	Roles       []string // empty means all
+	Fsync       bool     // the embedded broker syncs before it acknowledges
+	Prefix      string   // of topic names
+	Shards      int32    // partitions of the sharded topics
+	Allow       []string // HOST[:PORT] that agents may call, * for any port
+	Insecure    bool     // listen beyond loopback without token and TLS
+	Token       string   // bearer token that HTTP requests must have
+	TLSCert     string   // files, PEM
+	TLSKey      string
+	Version     string // shown by /metrics and the page
+	Logger      *slog.Logger
+}
+
+// UsageError is a mistake in how the program was called; its text says what to change.
+type UsageError struct{ Err error }
+
+// Error implements error.
+func (e *UsageError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the cause.
+func (e *UsageError) Unwrap() error { return e.Err }
+
+func usage(format string, args ...any) error { return &UsageError{fmt.Errorf(format, args...)} }
+
+// complete fills the defaults in and says what cannot be.
+func (c Config) complete() (Config, error) {
+	if c.Data == "" {
+		c.Data = DefaultData
+	}
+	if c.Listen == "" {
+		c.Listen = DefaultListen
+	}
+	if c.KafkaListen == "" {
+		c.KafkaListen = embedded.DefaultListen
+	}
+	if c.Prefix == "" {
+		c.Prefix = kafka.DefaultPrefix
+	}
+	if c.Shards == 0 {
+		c.Shards = kafka.DefaultShards
+	}
+	if len(c.Roles) == 0 {
+		c.Roles = Roles()
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c, errors.Join(c.checkRoles(), c.checkListen(), c.checkTopics())
+}
+
+func (c *Config) has(role string) bool { return slices.Contains(c.Roles, role) }
+
+func (c *Config) checkRoles() error {
+	for _, r := range c.Roles {
+		if !slices.Contains(Roles(), r) {
+			return usage("--roles: there is no role %q, only %s", r, strings.Join(Roles(), ", "))
+		}
+	}
+	if c.has(RoleAPI) && !c.has(RoleProjections) {
+		return usage("--roles: %s answers from the projections of its own process: add %s", RoleAPI, RoleProjections)
+	}
+	return nil
+}
+
+func (c *Config) checkTopics() error {
+	if c.Shards < 1 || c.Shards > 1000 {
+		return usage("--shards %d: want 1 to 1000", c.Shards)
+	}
+	for _, r := range c.Prefix {
+		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", r) {
+			return usage("--prefix %q: Kafka takes letters, digits and . _ - in the names of topics", c.Prefix)
+		}
+	}
+	return nil
+}
+
+// checkListen refuses to open the doors wide by accident.
+func (c *Config) checkListen() error {
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return usage("--tls-cert and --tls-key belong together: give both")
+	}
+	if err := checkAddress("--listen", c.Listen); err != nil {
+		return err
+	}
+	if !c.Insecure && !loopback(c.Listen) && (c.Token == "" || c.TLSCert == "") {
+		return usage("--listen %s can be reached from outside: it needs a token (--token-file) and TLS (--tls-cert, --tls-key), or --insecure said aloud", c.Listen)
+	}
+	if len(c.Brokers) > 0 {
+		return nil
+	}
+	if err := checkAddress("--kafka-listen", c.KafkaListen); err != nil {
+		return err
+	}
+	if !c.Insecure && !loopback(c.KafkaListen) {
+		return usage("--kafka-listen %s can be reached from outside, and the embedded broker asks nobody who they are: it needs --insecure said aloud", c.KafkaListen)
+	}
+	return nil
+}
+
+func checkAddress(flag, address string) error {
+	if _, _, err := net.SplitHostPort(address); err != nil {
+		return usage("%s %s: want host:port, like 127.0.0.1:7470", flag, address)
+	}
+	return nil
+}
+
+// loopback says whether only this machine can reach an address.
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// ReadToken reads a token from a file: its first line that is not empty.
+func ReadToken(path string) (string, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", usage("--token-file: %w", err)
+	}
+	token := strings.TrimSpace(string(b))
+	if token == "" || strings.ContainsAny(token, " \t\r\n") {
+		return "", usage("--token-file %s: want one token, a line without spaces", path)
+	}
+	return token, nil
+}

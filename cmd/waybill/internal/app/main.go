@@ -1,0 +1,218 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/waybill/waybill/consumers/agent"
+	"github.com/waybill/waybill/internal/embedded"
+	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/projections"
+)
+
+const (
+	// stopTimeout is how long everything together may take to stop.
+	stopTimeout = 5 * time.Second
+	// reachTimeout is how long Kafka may take to answer for the first time.
+	reachTimeout = 15 * time.Second
+)
+
+// Main is the program in one process. Make it with New, start it with Start, end it with
+// Close; Run does both. Its other methods are safe for concurrent use between them.
+type Main struct {
+	cfg    Config
+	data   *data
+	broker *embedded.Broker
+	kafka  kafka.Config
+	member string
+
+	db      *projections.DB
+	pool    *agent.Pool
+	metrics *metrics
+	checks  []check // what readiness consists of
+
+	listener net.Listener
+	web      *web
+	parts    []*part        // in the order they were started
+	closers  []func() error // likewise
+	failed   chan error
+
+	close sync.Once
+	ended error
+}
+
+// New makes a Main; nothing is started or opened.
+func New(cfg Config) *Main {
+	return &Main{cfg: cfg, failed: make(chan error, 1), metrics: newMetrics(cfg.Version)}
+}
+
+// UnreachableError says that Kafka did not answer.
+type UnreachableError struct {
+	Brokers []string
+	Err     error
+}
+
+// Error implements error.
+func (e *UnreachableError) Error() string {
+	return fmt.Sprintf("no answer from Kafka at %s: %v: is it running, and is --brokers right?", strings.Join(e.Brokers, ","), e.Err)
+}
+
+// Unwrap gives the cause.
+func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// Run starts everything, runs until ctx ends or a part fails, and stops everything.
+func (m *Main) Run(ctx context.Context) error {
+	if err := m.Start(ctx); err != nil {
+		return err
+	}
+	return errors.Join(m.Wait(ctx), m.Close())
+}
+
+// Wait waits until ctx ends, which is no error, or a part fails.
+func (m *Main) Wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-m.failed:
+		return err
+	}
+}
+
+// Start starts every part and returns when requests are answered. ctx bounds the start
+// only. Where it fails, what was started has been stopped again.
+func (m *Main) Start(ctx context.Context) error {
+	var err error
+	if m.cfg, err = m.cfg.complete(); err != nil {
+		return err
+	}
+	for _, step := range []func(context.Context) error{
+		m.openData, m.listen, m.startBroker, m.prepareTopics,
+		m.startProjections, m.makeAgents, m.startMachines, m.startAgents, m.serve,
+	} {
+		if err = step(ctx); err == nil {
+			select {
+			case err = <-m.failed:
+			default:
+			}
+		}
+		if err != nil {
+			return errors.Join(err, m.Close())
+		}
+	}
+	m.cfg.Logger.Info("waybill is up", "api", m.URL(), "kafka", strings.Join(m.kafka.Brokers, ","),
+		"data", m.data.dir, "roles", strings.Join(m.cfg.Roles, ","), "member", m.member)
+	return nil
+}
+
+// Close stops everything that was started, last first, within five seconds, and says
+// what did not stop. Calling it again returns the same.
+func (m *Main) Close() error {
+	m.close.Do(func() {
+		deadline := time.After(stopTimeout)
+		var errs []error
+		for i := len(m.parts) - 1; i >= 0; i-- {
+			errs = append(errs, m.parts[i].end(deadline))
+		}
+		for i := len(m.closers) - 1; i >= 0; i-- {
+			errs = append(errs, m.closers[i]())
+		}
+		m.ended = errors.Join(errs...)
+	})
+	return m.ended
+}
+
+// URL is where the HTTP interface is reached.
+func (m *Main) URL() string {
+	scheme := "http"
+	if m.cfg.TLSCert != "" {
+		scheme = "https"
+	}
+	return scheme + "://" + reachable(m.listener.Addr())
+}
+
+// reachable names a host where the listener takes every address of this machine.
+func reachable(a net.Addr) string {
+	tcp, ok := a.(*net.TCPAddr)
+	if ok && tcp.IP.IsUnspecified() {
+		return fmt.Sprintf("127.0.0.1:%d", tcp.Port)
+	}
+	return a.String()
+}
+
+// Kafka says how to reach the log.
+func (m *Main) Kafka() kafka.Config { return m.kafka }
+
+// Data is the directory this process keeps its data in.
+func (m *Main) Data() string { return m.data.dir }
+
+func (m *Main) openData(context.Context) error {
+	d, err := openData(m.cfg.Data)
+	if err != nil {
+		return err
+	}
+	m.data = d
+	m.closers = append(m.closers, d.close)
+	m.member, err = d.member()
+	return err
+}
+
+// startBroker starts the embedded broker unless there is another, and finds out which
+// kind the other is: an embedded one in another process tears transactions all the same.
+func (m *Main) startBroker(ctx context.Context) error {
+	m.kafka = kafka.Config{Brokers: m.cfg.Brokers, Prefix: m.cfg.Prefix, ClientID: "waybill-" + m.member}
+	if len(m.cfg.Brokers) == 0 {
+		b, err := embedded.Start(ctx, embedded.Config{
+			Dir: m.data.brokerDir(), Listen: m.cfg.KafkaListen, Fsync: m.cfg.Fsync, Logger: m.cfg.Logger,
+		})
+		if err != nil {
+			return &UsageError{err}
+		}
+		m.broker = b
+		m.closers = append(m.closers, b.Close)
+		if h := b.Healed(); h.Unclean {
+			m.cfg.Logger.Info("the last stop was not clean; the broker's data is whole again", "aborted", h.Aborted, "took", h.Took)
+		}
+		m.kafka.Brokers, m.kafka.Embedded = []string{b.Addr()}, true
+		return nil
+	}
+	id, err := clusterID(ctx, m.kafka)
+	m.kafka.Embedded = id == embeddedCluster
+	return err
+}
+
+func clusterID(ctx context.Context, cfg kafka.Config) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
+	defer cancel()
+	cl, err := cfg.NewClient()
+	if err != nil {
+		return "", usage("--brokers: %w", err)
+	}
+	defer cl.Close()
+	brokers, err := kadm.NewClient(cl).BrokerMetadata(ctx)
+	if err != nil {
+		return "", &UnreachableError{cfg.Brokers, err}
+	}
+	return brokers.Cluster, nil
+}
+
+func (m *Main) prepareTopics(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
+	defer cancel()
+	cl, err := m.kafka.NewClient()
+	if err != nil {
+		return fmt.Errorf("make a client for Kafka: %w", err)
+	}
+	defer cl.Close()
+	err = kafka.EnsureTopics(ctx, cl, m.kafka.Topics().Specs(m.cfg.Shards, aggregates(), builtIn()))
+	if errors.Is(err, context.DeadlineExceeded) {
+		return &UnreachableError{m.kafka.Brokers, err}
+	}
+	return err
+}

@@ -1,0 +1,96 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/waybill/waybill/domain/machine"
+	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/producers"
+	"github.com/waybill/waybill/producers/intake"
+	"github.com/waybill/waybill/projections"
+	"github.com/waybill/waybill/schemas"
+)
+
+// reads lets the intake ask the projections.
+type reads struct{ db *projections.DB }
+
+var _ intake.Reads = reads{}
+
+// known turns the projections' word for what is not there into the intake's.
+func known(err error) error {
+	var missing *projections.NotFoundError
+	if errors.As(err, &missing) {
+		return fmt.Errorf("%w: %w", intake.ErrUnknown, err)
+	}
+	return err
+}
+
+// Decision implements intake.Reads.
+func (r reads) Decision(ctx context.Context, commandID string, pos kafka.Position) (intake.Decision, error) {
+	if err := r.db.WaitFor(ctx, pos); err != nil {
+		return intake.Decision{}, err
+	}
+	c, err := r.db.Command(ctx, commandID)
+	switch {
+	case errors.Is(known(err), intake.ErrUnknown): // decided, and nothing came of it
+		return intake.Decision{}, nil
+	case err != nil:
+		return intake.Decision{}, err
+	case c.State == projections.CommandRejected:
+		return intake.Decision{Refusal: machine.Refuse(c.Code, c.Reason, c.Errors...)}, nil
+	}
+	return intake.Decision{Changed: len(c.Events) > 0}, nil
+}
+
+// Work implements intake.Reads.
+func (r reads) Work(ctx context.Context, workID string) (intake.Work, error) {
+	o, err := r.db.WorkOwner(ctx, workID)
+	if err != nil {
+		return intake.Work{}, known(err)
+	}
+	return intake.Work{
+		Aggregate: schemas.AggregateOrchestration, AggregateID: o.JobID, Attempt: o.Attempt, State: o.State,
+	}, nil
+}
+
+// DeadLetter implements intake.Reads.
+func (r reads) DeadLetter(ctx context.Context, id string) (producers.Record, error) {
+	l, err := r.db.DeadLetter(ctx, id)
+	if err != nil {
+		return producers.Record{}, known(err)
+	}
+	rec := producers.Record{Topic: l.Topic, Key: l.Key, Value: l.Value}
+	for _, h := range l.Headers {
+		rec.Headers = append(rec.Headers, producers.Header{Key: h.Key, Value: h.Value})
+	}
+	return rec, nil
+}
+
+// Definition implements intake.Reads.
+func (r reads) Definition(ctx context.Context, kind, typ string) (int, error) {
+	d, err := r.db.Definition(ctx, kind, typ, 0)
+	if err != nil {
+		return 0, known(err)
+	}
+	return int(d.Version), nil
+}
+
+// InUse implements intake.Reads. An activity type is used by nobody who would miss its
+// definition: what runs has the policies it began with.
+func (r reads) InUse(ctx context.Context, kind, typ string) (string, error) {
+	if kind != "orchestration" {
+		return "", nil
+	}
+	n, err := r.db.RunningJobs(ctx, typ)
+	switch {
+	case err != nil:
+		return "", err
+	case n == 0:
+		return "", nil
+	case n == 1:
+		return "1 job that has not ended", nil
+	}
+	return fmt.Sprintf("%d jobs that have not ended", n), nil
+}

@@ -1,0 +1,169 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"time"
+
+	"github.com/waybill/waybill/consumers/agent"
+	"github.com/waybill/waybill/consumers/agents"
+	"github.com/waybill/waybill/consumers/catalog"
+	"github.com/waybill/waybill/consumers/machines"
+	"github.com/waybill/waybill/consumers/runner"
+	"github.com/waybill/waybill/producers"
+	"github.com/waybill/waybill/producers/intake"
+	"github.com/waybill/waybill/projections"
+	"github.com/waybill/waybill/schemas"
+)
+
+// aggregates lists the aggregate types whose topics are needed.
+func aggregates() []string {
+	return []string{schemas.AggregateOrchestration, schemas.AggregateDefinition}
+}
+
+// builtIn lists the activity types that agents of ours carry out.
+func builtIn() []string {
+	return []string{agents.NoopType, agents.RetrieveType, agents.AggregateType}
+}
+
+func (m *Main) startProjections(ctx context.Context) error {
+	if !m.cfg.has(RoleProjections) {
+		return nil
+	}
+	db, err := projections.Open(ctx, projections.Config{Path: m.data.database(), Kafka: m.kafka})
+	if err != nil {
+		return err
+	}
+	m.db = db
+	m.closers = append(m.closers, db.Close)
+	m.checks = append(m.checks, check{name: "projections", err: db.Err, more: m.lag})
+	m.metrics.gauge("waybill_projection_lag_records", "Offsets of the log that are not yet in the projection; NaN where that is unknown.", m.lagRecords)
+	m.begin(ctx, "projections", db.Run)
+	return nil
+}
+
+// lagTimeout is how long the ends of the log may take to be told.
+const lagTimeout = 2 * time.Second
+
+func (m *Main) lagNow() ([]projections.Lag, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), lagTimeout)
+	defer cancel()
+	return m.db.Lag(ctx)
+}
+
+// lag is what readiness shows of the projection.
+func (m *Main) lag() map[string]any {
+	lags, err := m.lagNow()
+	if err != nil {
+		return map[string]any{"lag": nil, "lagError": err.Error()}
+	}
+	var behind []projections.Lag
+	total := int64(0)
+	for _, l := range lags {
+		if n := l.Records(); n > 0 {
+			total += n
+			behind = append(behind, l)
+		}
+	}
+	return map[string]any{"lag": total, "behind": behind}
+}
+
+func (m *Main) lagRecords() float64 {
+	lags, err := m.lagNow()
+	if err != nil {
+		return math.NaN()
+	}
+	total := int64(0)
+	for _, l := range lags {
+		total += l.Records()
+	}
+	return float64(total)
+}
+
+// makeAgents makes the agents of this process. They take work from the topics (startAgents)
+// and from the machines of this process (startMachines).
+func (m *Main) makeAgents(context.Context) error {
+	if !m.cfg.has(RoleAgents) {
+		return nil
+	}
+	m.pool = agent.NewPool(m.cfg.Logger)
+	if err := agents.Register(m.pool, agents.Config{Results: m.data.resultsDir(), Allow: m.cfg.Allow}); err != nil {
+		return usage("--allow: %w", err)
+	}
+	return nil
+}
+
+func (m *Main) startMachines(ctx context.Context) error {
+	if !m.cfg.has(RoleMachines) {
+		return nil
+	}
+	definitions := catalog.New(m.kafka)
+	cfg := runner.Config{
+		Kafka: m.kafka, Shards: m.cfg.Shards, Member: m.member, Logger: m.cfg.Logger,
+		Machines: []runner.Binding{machines.Orchestration(definitions), machines.Definition(definitions)},
+	}
+	if m.pool != nil {
+		cfg.Local = machines.Local(m.pool)
+	}
+	r, err := runner.New(cfg)
+	if err != nil {
+		return err
+	}
+	m.checks = append(m.checks, check{name: RoleMachines, err: r.Ready, more: func() map[string]any {
+		return map[string]any{"shards": r.Owned()}
+	}})
+	m.metrics.gauge("waybill_shards_owned", "Shards that this process decides.", func() float64 { return float64(len(r.Owned())) })
+	m.begin(ctx, "definitions", definitions.Run)
+	m.begin(ctx, RoleMachines, r.Run)
+	return nil
+}
+
+// agentGrace leaves the parts that stop after the agents enough of the time to stop.
+const agentGrace = 1500 * time.Millisecond
+
+func (m *Main) startAgents(ctx context.Context) error {
+	if m.pool == nil {
+		return nil
+	}
+	m.begin(ctx, RoleAgents, func(ctx context.Context) error {
+		err := m.pool.Serve(ctx, agent.Config{Name: m.member, Kafka: m.kafka, Grace: agentGrace, Log: m.cfg.Logger})
+		var unfinished *agent.UnfinishedError
+		if ctx.Err() != nil && errors.As(err, &unfinished) {
+			m.cfg.Logger.Info("agents stopped with work under way; it is tried again", "work", unfinished.Error())
+			return nil
+		}
+		return err
+	})
+	return nil
+}
+
+// serve lets requests in.
+func (m *Main) serve(context.Context) error {
+	mux := http.NewServeMux()
+	m.commonRoutes(mux)
+	if m.cfg.has(RoleAPI) {
+		if err := m.apiRoutes(mux); err != nil {
+			return err
+		}
+	}
+	m.web.answer(m.metrics.measure(mux))
+	return nil
+}
+
+func (m *Main) apiRoutes(mux *http.ServeMux) error {
+	publisher, err := producers.New(m.kafka)
+	if err != nil {
+		return err
+	}
+	m.closers = append(m.closers, func() error { publisher.Close(); return nil })
+	in, err := intake.New(intake.Config{Publisher: publisher, Reads: reads{m.db}, Logger: m.cfg.Logger})
+	if err != nil {
+		return fmt.Errorf("intake: %w", err)
+	}
+	in.Routes(mux)
+	m.pageRoutes(mux)
+	return nil
+}

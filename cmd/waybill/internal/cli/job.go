@@ -1,0 +1,139 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// job is what tables show of a job.
+type job struct {
+	ID                string            `json:"id"`
+	Type              string            `json:"type"`
+	DefinitionVersion int               `json:"definitionVersion"`
+	Run               int               `json:"run"`
+	State             string            `json:"state"`
+	Code              int               `json:"code"`
+	CreatedAt         *time.Time        `json:"createdAt"`
+	StartedAt         *time.Time        `json:"startedAt"`
+	EndedAt           *time.Time        `json:"endedAt"`
+	Deadline          *time.Time        `json:"deadline"`
+	Labels            map[string]string `json:"labels"`
+	Partial           bool              `json:"partial"`
+	Output            json.RawMessage   `json:"output"`
+	Result            *resultFile       `json:"result"`
+	Error             *fault            `json:"error"`
+	Failures          []fault           `json:"failures"`
+	Progress          progress          `json:"progress"`
+	Nodes             []node            `json:"nodes"`
+	NodesTruncated    bool              `json:"nodesTruncated"`
+	Position          string            `json:"position"`
+}
+
+type resultFile struct {
+	Path string `json:"path"`
+	Size int64  `json:"size"`
+}
+
+type fault struct {
+	NodeID   string `json:"nodeId"`
+	Name     string `json:"name"`
+	Step     string `json:"step"`
+	Message  string `json:"message"`
+	Attempts int    `json:"attempts"`
+}
+
+func (f *fault) String() string {
+	if f == nil {
+		return ""
+	}
+	var b strings.Builder
+	if name := f.Name; name != "" || f.NodeID != "" {
+		if name == "" {
+			name = f.NodeID
+		}
+		b.WriteString(name + ": ")
+	}
+	if f.Step != "" {
+		b.WriteString(f.Step + ": ")
+	}
+	b.WriteString(f.Message)
+	if f.Attempts > 1 {
+		fmt.Fprintf(&b, " (after %d attempts)", f.Attempts)
+	}
+	return b.String()
+}
+
+type progress struct {
+	Total     int `json:"total"`
+	Pending   int `json:"pending"`
+	Running   int `json:"running"`
+	Waiting   int `json:"waiting"`
+	Completed int `json:"completed"`
+	Failed    int `json:"failed"`
+	Cancelled int `json:"cancelled"`
+	Skipped   int `json:"skipped"`
+}
+
+func (p progress) String() string {
+	s := count(p.Total, "node", "nodes")
+	for _, part := range []struct {
+		n    int
+		what string
+	}{
+		{p.Completed, "completed"},
+		{p.Running, "running"},
+		{p.Waiting, "waiting"},
+		{p.Pending, "pending"},
+		{p.Failed, "failed"},
+		{p.Cancelled, "cancelled"},
+		{p.Skipped, "skipped"},
+	} {
+		if part.n > 0 {
+			s += fmt.Sprintf(", %d %s", part.n, part.what)
+		}
+	}
+	return s
+}
+
+type node struct {
+	ID            string          `json:"id"`
+	Name          string          `json:"name"`
+	Type          string          `json:"type"`
+	Parent        string          `json:"parent"`
+	DependsOn     []string        `json:"dependsOn"`
+	State         string          `json:"state"`
+	Attempt       int             `json:"attempt"`
+	WorkID        string          `json:"workId"`
+	Agent         string          `json:"agent"`
+	Since         *time.Time      `json:"since"`
+	Deadline      *time.Time      `json:"deadline"`
+	NextAttemptAt *time.Time      `json:"nextAttemptAt"`
+	WaitingOn     json.RawMessage `json:"waitingOn"`
+	Error         *fault          `json:"error"`
+}
+
+// label is the node's name and, where that is another, its id.
+func (n *node) label() string {
+	if n.Name == "" || n.Name == n.ID {
+		return n.ID
+	}
+	return n.ID + " " + n.Name
+}
+
+// ended says that nothing moves on from the job's state.
+func (j *job) ended() bool {
+	return j.State == "COMPLETED" || j.State == "ERROR" || j.State == "CANCELLED"
+}
+
+// verdict is an error unless the job has completed.
+func (j *job) verdict() error {
+	switch {
+	case j.State == "COMPLETED":
+		return nil
+	case j.Error != nil:
+		return &exitError{exitFailed, fmt.Errorf("job %s ended %s: %s", j.ID, j.State, j.Error)}
+	}
+	return &exitError{exitFailed, fmt.Errorf("job %s ended %s", j.ID, j.State)}
+}

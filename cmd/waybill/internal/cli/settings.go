@@ -1,0 +1,187 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"sigs.k8s.io/yaml"
+
+	"github.com/waybill/waybill/domain/definition"
+)
+
+const (
+	envPrefix   = "WAYBILL_"
+	defaultFile = "waybill.yaml"
+	configFlag  = "config"
+)
+
+// fileSettings are the flags that may stand in the configuration file, in camelCase, one
+// file for every command.
+func fileSettings() []string {
+	return []string{
+		"data", "listen", "kafka-listen", "brokers", "roles", "fsync", "prefix", "shards", "allow", "insecure",
+		"token-file", "tls-cert", "tls-key", "log-format", "log-level", "server",
+	}
+}
+
+// envName is the environment variable of a flag: WAYBILL_KAFKA_LISTEN for kafka-listen.
+func envName(flag string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// fileKey is the name of a flag in the file: kafkaListen for kafka-listen.
+func fileKey(flag string) string {
+	parts := strings.Split(flag, "-")
+	for i := 1; i < len(parts); i++ {
+		parts[i] = strings.ToUpper(parts[i][:1]) + parts[i][1:]
+	}
+	return strings.Join(parts, "")
+}
+
+// settle completes the flags that were not given from the environment, then from the
+// file. The list of allowed hosts is the one that adds up instead.
+func settle(fs *pflag.FlagSet, getenv func(string) (string, bool)) error {
+	path, file, err := readFile(fs, getenv)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	fs.VisitAll(func(f *pflag.Flag) {
+		if f.Name == "help" || f.Name == configFlag {
+			return
+		}
+		values, inFile := file[fileKey(f.Name)]
+		env, inEnv := getenv(envName(f.Name))
+		switch {
+		case f.Changed:
+		case inEnv && env != "":
+			errs = append(errs, setFrom(f, envName(f.Name), split(f, env)))
+		case inFile:
+			errs = append(errs, setFrom(f, path, values))
+			return
+		}
+		if f.Name == "allow" && inFile {
+			errs = append(errs, setFrom(f, path, append(values, listOf(f)...)))
+		}
+	})
+	return errors.Join(errs...)
+}
+
+func listOf(f *pflag.Flag) []string {
+	if l, ok := f.Value.(pflag.SliceValue); ok {
+		return l.GetSlice()
+	}
+	return nil
+}
+
+// split takes an environment variable's list apart.
+func split(f *pflag.Flag, s string) []string {
+	if _, ok := f.Value.(pflag.SliceValue); !ok {
+		return []string{s}
+	}
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
+}
+
+func setFrom(f *pflag.Flag, where string, values []string) error {
+	var err error
+	if l, ok := f.Value.(pflag.SliceValue); ok {
+		err = l.Replace(values)
+	} else if len(values) != 1 {
+		err = errors.New("want one value, not a list")
+	} else {
+		err = f.Value.Set(values[0])
+	}
+	if err != nil {
+		return usagef("%s: %s: %w", where, f.Name, err)
+	}
+	return nil
+}
+
+// readFile reads the configuration file: the one that is named, else waybill.yaml where
+// there is one.
+func readFile(fs *pflag.FlagSet, getenv func(string) (string, bool)) (path string, settings map[string][]string, err error) {
+	f := fs.Lookup(configFlag)
+	if f == nil {
+		return "", nil, nil
+	}
+	named := true
+	path = f.Value.String()
+	if path == "" {
+		path, _ = getenv(envName(configFlag))
+	}
+	if path == "" {
+		path, named = defaultFile, false
+	}
+	b, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist) && !named:
+		return path, nil, nil
+	case err != nil:
+		return path, nil, usagef("--config: %w", err)
+	}
+	settings, err = parseFile(b)
+	if err != nil {
+		return path, nil, usagef("%s: %w", path, err)
+	}
+	return path, settings, nil
+}
+
+func parseFile(b []byte) (map[string][]string, error) {
+	var raw map[string]any
+	if err := yaml.UnmarshalStrict(b, &raw); err != nil {
+		return nil, err
+	}
+	var known []string
+	for _, f := range fileSettings() {
+		known = append(known, fileKey(f))
+	}
+	settings := make(map[string][]string, len(raw))
+	for k, v := range raw {
+		if !slices.Contains(known, k) {
+			return nil, fmt.Errorf("there is no setting %q, only %s", k, strings.Join(known, ", "))
+		}
+		if v == nil {
+			continue
+		}
+		l, isList := v.([]any)
+		if !isList {
+			l = []any{v}
+		}
+		values := make([]string, len(l))
+		for i, item := range l {
+			switch item.(type) {
+			case map[string]any, []any, nil:
+				return nil, fmt.Errorf("%s: want a value or a list of values", k)
+			}
+			values[i] = fmt.Sprint(item)
+		}
+		settings[k] = values
+	}
+	return settings, nil
+}
+
+// duration is a flag in either form, 2s or PT2S.
+type duration time.Duration
+
+// Set implements pflag.Value.
+func (d *duration) Set(s string) error {
+	v, err := definition.ParseDuration(s)
+	*d = duration(v)
+	return err
+}
+
+// String implements pflag.Value.
+func (d *duration) String() string {
+	if *d == 0 {
+		return ""
+	}
+	return time.Duration(*d).String()
+}
+
+// Type implements pflag.Value.
+func (d *duration) Type() string { return "duration" }

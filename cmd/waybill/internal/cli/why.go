@@ -1,0 +1,126 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/waybill/waybill/cmd/waybill/internal/client"
+)
+
+func newWhy(env *Env) *cobra.Command {
+	return asking(env, cobra.Command{
+		Use: "why ID", Short: "Show what a job waits for",
+	}, cobra.ExactArgs(1), func(ctx context.Context, r *remote, c *client.Client, args []string) error {
+		var j job
+		path := "/v1/jobs/" + segment(args[0])
+		if _, err := get(ctx, c, path, nil, &j); err != nil {
+			return err
+		}
+		items, _, err := pages(ctx, c, path+"/nodes", nil, 0)
+		if err != nil {
+			return err
+		}
+		var open []json.RawMessage
+		var nodes []*node
+		for _, raw := range items {
+			n := &node{}
+			if err := decode(c, path+"/nodes", raw, n); err != nil {
+				return err
+			}
+			if !n.ended() {
+				open, nodes = append(open, raw), append(nodes, n)
+			}
+		}
+		if r.asJSON() {
+			return r.printItems(open)
+		}
+		return r.printWhy(&j, nodes)
+	})
+}
+
+// ended says that nothing moves the node any more.
+func (n *node) ended() bool {
+	switch n.State {
+	case "COMPLETED", "FAILED", "CANCELLED", "SKIPPED":
+		return true
+	}
+	return false
+}
+
+func (r *remote) printWhy(j *job, nodes []*node) error {
+	if j.ended() {
+		fmt.Fprintf(r.env.Out, "%s waits for nothing: it ended %s\n", j.ID, j.State)
+		if j.Error != nil {
+			fmt.Fprintln(r.env.Out, oneLine(j.Error.String()))
+		}
+		return nil
+	}
+	fmt.Fprintf(r.env.Out, "%s is %s and waits for %d of %s\n\n", j.ID, j.State, len(nodes), count(j.Progress.Total, "node", "nodes"))
+	unfinished := make(map[string]bool, len(nodes))
+	for _, n := range nodes {
+		unfinished[n.ID] = true
+	}
+	t := newTable(r.env.Out, "NODE", "STATE", "ATTEMPT", "SINCE", "NEXT TRY", "WAITS FOR", "LAST ERROR")
+	pending := 0
+	for _, n := range nodes {
+		if n.State == "PENDING" && len(n.DependsOn) == 0 {
+			pending++ // there may be thousands of them, and they say nothing
+			continue
+		}
+		t.row(n.label(), n.State, attempt(n.Attempt), when(n.Since), when(n.NextAttemptAt), n.waitsFor(unfinished), n.Error.String())
+	}
+	if err := t.end(); err != nil {
+		return err
+	}
+	if pending > 0 {
+		fmt.Fprintf(r.env.Out, "… and %d pending\n", pending)
+	}
+	return nil
+}
+
+// waitsFor says in words on whom or what a node waits.
+func (n *node) waitsFor(unfinished map[string]bool) string {
+	deadline := ""
+	if n.Deadline != nil {
+		deadline = ", until " + when(n.Deadline)
+	}
+	switch n.State {
+	case "PENDING":
+		var open []string
+		for _, d := range n.DependsOn {
+			if unfinished[d] {
+				open = append(open, d)
+			}
+		}
+		if len(open) == 0 {
+			open = n.DependsOn // what they have spawned is not done yet
+		}
+		return strings.Join(open, ", ")
+	case "READY":
+		return "an agent of type " + n.Type + deadline
+	case "RUNNING":
+		if n.Agent != "" {
+			return "agent " + n.Agent + deadline
+		}
+		return "its agent" + deadline
+	case "WAITING":
+		return n.waitingOn() + deadline
+	case "SCHEDULED":
+		return "its next look"
+	case "RETRYING":
+		return "its next try"
+	}
+	return ""
+}
+
+func (n *node) waitingOn() string {
+	var on struct{ Kind, ID string }
+	if json.Unmarshal(n.WaitingOn, &on) == nil && on.Kind != "" {
+		return strings.TrimSpace(on.Kind + " " + on.ID)
+	}
+	return "a report about work " + n.WorkID
+}
