@@ -321,7 +321,7 @@ func TestTheFingerprintStays(t *testing.T) {
 	}
 }
 
-// printf '{"input":{"name":"Ada"},"type":"greet"}' | sha256sum
+// It is what printf '{"input":{"name":"Ada"},"type":"greet"}' | sha256sum begins with.
 const fingerprintOfGreet = "bea9d5fb6b4a5048"
 
 func TestCommandsThatAreNotOnTheWireAreNotWritten(t *testing.T) {

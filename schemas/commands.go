@@ -314,17 +314,85 @@ func (r *reader) complete() orchestration.Complete {
 	return c
 }
 
-// spawn reads activities. Their members in full are the schema's to check.
 func (r *reader) spawn() []definition.Activity {
-	if r.null() {
+	if r.err != nil || r.null() {
 		return nil
 	}
 	var l []definition.Activity
 	for a := r.array(); a.next(); {
-		r.unsure = true
-		l = append(l, r.activity())
+		l = append(l, r.spawned())
 	}
 	return l
+}
+
+// spawned reads an activity. Its rarer members are the schema's to check.
+func (r *reader) spawned() definition.Activity {
+	var a definition.Activity
+	hasID, hasType := false, false
+	for o := r.object(); o.next(); {
+		switch string(o.name) {
+		case "id":
+			a.ID, hasID = r.words(), true
+		case "name":
+			a.Name = r.words()
+		case "type":
+			a.Type, hasType = r.words(), true
+		case "discriminator":
+			a.Discriminator = r.words()
+		case "dependsOn":
+			r.unsure = true
+			r.other(&a.DependsOn)
+		case "inputs":
+			r.unsure = true
+			r.other(&a.Inputs)
+		case "with":
+			if a.With = r.copied(); len(a.With) == 0 || a.With[0] != '{' {
+				r.mismatch("want an object")
+			}
+		case "onError":
+			a.OnError = r.onError()
+		case "retry":
+			r.unsure = true
+			r.other(&a.Retry)
+		case "attemptTimeout":
+			r.unsure = true
+			r.other(&a.AttemptTimeout)
+		case "deadline":
+			r.unsure = true
+			r.other(&a.Deadline)
+		case "heartbeatTimeout":
+			r.unsure = true
+			r.other(&a.HeartbeatTimeout)
+		default:
+			r.unknown(o.name)
+		}
+	}
+	if !hasID || !hasType {
+		r.mismatch("id or type is missing")
+	}
+	return a
+}
+
+// words reads a string, which must not be null.
+func (r *reader) words() string {
+	if r.err != nil {
+		return ""
+	}
+	if r.space() != '"' {
+		r.mismatchOrSyntax("want a string")
+		return ""
+	}
+	return r.str()
+}
+
+func (r *reader) onError() string {
+	v := r.words()
+	switch v {
+	case "", definition.OnErrorFail, definition.OnErrorContinue, definition.OnErrorPartial:
+	default:
+		r.mismatch(fmt.Sprintf("%q is none of fail, continue, partial", v))
+	}
+	return v
 }
 
 // reported reads a report with the members it may have: those that are not nil.
@@ -384,14 +452,11 @@ func (r *reader) fault() orchestration.Fault {
 	}
 	told := false
 	for o := r.object(); o.next(); {
-		if r.space() != '"' {
-			r.mismatchOrSyntax("want a string")
-		}
 		switch string(o.name) {
 		case "step":
-			f.Step = r.str()
+			f.Step = r.words()
 		case "message":
-			f.Message, told = r.str(), true
+			f.Message, told = r.words(), true
 		default:
 			r.unknown(o.name)
 		}

@@ -318,7 +318,7 @@ func (w *writer) failure(f *orchestration.Failure) {
 const hexDigits = "0123456789abcdef"
 
 // appendString writes a JSON string. What is not UTF-8 becomes U+FFFD, as in encoding/json.
-func appendString(b []byte, s string) []byte {
+func appendString[T string | []byte](b []byte, s T) []byte {
 	b = append(b, '"')
 	start := 0
 	for i := 0; i < len(s); {
@@ -328,7 +328,7 @@ func appendString(b []byte, s string) []byte {
 			continue
 		}
 		if c >= utf8.RuneSelf {
-			r, n := utf8.DecodeRuneInString(s[i:])
+			r, n := utf8.DecodeRuneInString(string(s[i:min(len(s), i+utf8.UTFMax)]))
 			if r == utf8.RuneError && n == 1 {
 				b = append(b, s[start:i]...)
 				b = utf8.AppendRune(b, utf8.RuneError)

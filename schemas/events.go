@@ -22,6 +22,7 @@ type Decoder struct {
 	seed  maphash.Seed
 	plans map[uint64]*list.Element // of *planEntry, by hash of the text
 	used  *list.List               // the last used one in front
+	scan  scanner                  // of the value at hand; here, it is no memory of its own
 }
 
 type planEntry struct {
@@ -39,8 +40,10 @@ func NewDecoder() *Decoder {
 // type this build does not know, and an *UndecodableError for a value that does not fit.
 // Members this build does not know are left out: the same version may gain some.
 func (d *Decoder) DecodeOrchestrationEvent(wireType string, data []byte) (orchestration.Event, error) {
-	s := scanner{data: data}
-	e := d.event(&s, wireType)
+	s := &d.scan
+	*s = scanner{data: data}
+	defer func() { s.data = nil }() // a fetch is not kept alive
+	e := d.event(s, wireType)
 	if e == nil && s.err == nil {
 		return nil, &UnknownVersionError{Type: wireType, Known: OrchestrationEvents()}
 	}
@@ -119,6 +122,12 @@ func (d *Decoder) started(s *scanner) orchestration.Started {
 // plan returns the plan of the definition that stands here: the one of an equal text, if
 // one was seen lately.
 func (d *Decoder) plan(s *scanner) *orchestration.Plan {
+	if s.err != nil {
+		return nil
+	}
+	if p := d.again(s); p != nil {
+		return p
+	}
 	text := s.raw()
 	if s.err != nil {
 		return nil
@@ -137,6 +146,21 @@ func (d *Decoder) plan(s *scanner) *orchestration.Plan {
 	}
 	d.remember(&planEntry{hash: h, text: bytes.Clone(text), plan: plan})
 	return plan
+}
+
+// again steps over a definition that is the same as the last one. That is an object, so a
+// text that begins with it has it as its next value: there is no need to scan it again.
+func (d *Decoder) again(s *scanner) *orchestration.Plan {
+	front := d.used.Front()
+	if front == nil || s.space() != '{' {
+		return nil
+	}
+	e, ok := front.Value.(*planEntry)
+	if !ok || !bytes.HasPrefix(s.data[s.pos:], e.text) {
+		return nil
+	}
+	s.pos += len(e.text)
+	return e.plan
 }
 
 func (d *Decoder) remember(e *planEntry) {

@@ -57,7 +57,7 @@ func (c *canon) value() {
 
 func (c *canon) quote(raw []byte, escaped bool) {
 	if escaped {
-		c.out = appendString(c.out, string(unescape(raw)))
+		c.out = appendString(c.out, unescape(raw))
 		return
 	}
 	c.out = append(c.out, '"')
@@ -93,7 +93,7 @@ func (c *canon) members() {
 			ordered = ordered && bytes.Compare(all[n-1].name, o.name) <= 0
 		}
 		m := member{name: o.name, from: len(c.out)}
-		c.out = appendString(c.out, string(o.name))
+		c.out = appendString(c.out, o.name)
 		c.out = append(c.out, ':')
 		c.value()
 		m.to = len(c.out)

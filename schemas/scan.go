@@ -44,7 +44,9 @@ type scanner struct {
 	lists  bool
 	err    error
 	names  [][]byte // of the objects that are open, where strict
-	path   []step
+	path   []step   // to where the scanner is
+	// shallow is where path stands while it is short, so that most texts need no more memory.
+	shallow [6]step
 	// problems are what a listing scanner found.
 	problems []problemAt
 }
@@ -242,8 +244,15 @@ func (s *scanner) object() object {
 		return object{}
 	}
 	s.pos++
-	s.path = append(s.path, step{})
+	s.enter(step{})
 	return object{s: s, open: true, first: len(s.names)}
+}
+
+func (s *scanner) enter(first step) {
+	if s.path == nil {
+		s.path = s.shallow[:0]
+	}
+	s.path = append(s.path, first)
 }
 
 // mismatchOrSyntax is a mismatch if what stands here is a value at all.
@@ -355,7 +364,7 @@ func (s *scanner) array() array {
 		return array{}
 	}
 	s.pos++
-	s.path = append(s.path, step{index: -1})
+	s.enter(step{index: -1})
 	return array{s: s, open: true}
 }
 

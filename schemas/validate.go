@@ -62,9 +62,6 @@ func (m mistakes) of(e *jsonschema.ValidationError) []machine.Problem {
 	if _, ok := e.ErrorKind.(*kind.AnyOf); ok {
 		return m.anyOf(e)
 	}
-	if k, ok := e.ErrorKind.(*kind.PropertyNames); ok {
-		return m.below(e.InstanceLocation, []string{k.Property}, "is not known here")
-	}
 	if len(e.Causes) == 0 {
 		return m.leaf(e)
 	}
