@@ -48,6 +48,7 @@ func newBroker(t *testing.T, partitions int32) *broker {
 
 // behind is another way to the same broker, which can be cut by itself.
 func behind(t *testing.T, cluster kafka.Config, fake *kfake.Cluster) *broker {
+	t.Helper()
 	b := &broker{t: t, cluster: cluster, fake: fake}
 	dial := cluster.Dial
 	b.cluster.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {

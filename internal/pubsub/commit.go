@@ -10,8 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// acked wakes commits.
-func (s *subscription) acked() {
+// wakeCommits says that something was acked.
+func (s *subscription) wakeCommits() {
 	select {
 	case s.acks <- struct{}{}:
 	default: // it will look anyway
@@ -39,7 +39,7 @@ func (s *subscription) commits() {
 		cancel()
 		if err != nil && s.reading.Err() == nil {
 			s.report("commit", -1, -1, err)
-			s.acked()
+			s.wakeCommits()
 		}
 	}
 }

@@ -164,7 +164,7 @@ func (p *partition) advance(rec *kgo.Record) {
 	p.mu.Lock()
 	p.position.advance(rec)
 	p.mu.Unlock()
-	p.sub.acked()
+	p.sub.wakeCommits()
 }
 
 // repeated tells whether a record was acked already, before the partition was lost.

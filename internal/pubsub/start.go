@@ -31,7 +31,9 @@ const (
 func Earliest() Start { return Start{kind: startEarliest} }
 
 // Newest begins with what is committed after Subscribe has returned. Partitions
-// created later are read from their beginning.
+// created later are read from their beginning. In a group it means the end of every
+// partition for which nothing is committed yet, so a member that joins before the group
+// has committed anything skips what was published while there was none.
 func Newest() Start { return Start{kind: startNewest} }
 
 // From begins at the given offsets: topic, partition, next offset to read. Partitions

@@ -25,6 +25,9 @@ const (
 	// defaultRefresh bounds how late a new partition or topic is noticed.
 	defaultRefresh = 10 * time.Second
 
+	// initializeTimeout outlasts the restart of a broker.
+	initializeTimeout = 30 * time.Second
+
 	firstBackoff = 10 * time.Millisecond
 	lastBackoff  = time.Second
 )
@@ -77,10 +80,7 @@ type Subscriber struct {
 	mu            sync.Mutex
 	closed        bool
 	subscriptions map[*subscription]bool
-	// closing ends the calls of Subscribe that are still looking for their beginning.
-	closing context.Context
-	close   context.CancelFunc
-	err     error
+	err           error // of the subscriptions that Close has ended
 }
 
 var (
@@ -96,13 +96,7 @@ func NewSubscriber(cfg SubscriberConfig) (*Subscriber, error) {
 	if cfg.Group == "" && cfg.InstanceID != "" {
 		return nil, fmt.Errorf("instance ID %q: only a member of a group has one", cfg.InstanceID)
 	}
-	closing, cancel := context.WithCancel(context.Background())
-	return &Subscriber{
-		cfg:           cfg.withDefaults(),
-		subscriptions: make(map[*subscription]bool),
-		closing:       closing,
-		close:         cancel,
-	}, nil
+	return &Subscriber{cfg: cfg.withDefaults(), subscriptions: make(map[*subscription]bool)}, nil
 }
 
 func (c SubscriberConfig) withDefaults() SubscriberConfig {
@@ -158,44 +152,40 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to topic %q: %w", topic, err)
 	}
-	if err := s.begin(sub); err != nil {
-		sub.stop()
-		return nil, fmt.Errorf("subscribe to topic %q: %w", topic, errors.Join(err, sub.leave(nil)))
+	// From here on Close knows it and can stop it, even while it looks for its beginning.
+	if !s.remember(sub) {
+		err = ErrClosed
+	} else if err = sub.locate(); err == nil {
+		go func() {
+			sub.run(ctx)
+			s.forget(sub)
+		}()
+		return sub.out, nil
 	}
-	return sub.out, nil
+	sub.stop()
+	err = errors.Join(err, sub.leave(ctx, nil))
+	s.forget(sub)
+	return nil, fmt.Errorf("subscribe to topic %q: %w", topic, err)
 }
 
-func (s *Subscriber) begin(sub *subscription) error {
-	// Close ends the search for the beginning.
-	stop := context.AfterFunc(s.closing, sub.stop)
-	defer stop()
-	if err := sub.locate(); err != nil {
-		if s.closing.Err() != nil {
-			return fmt.Errorf("subscriber: %w", ErrClosed)
-		}
-		return err
-	}
+func (s *Subscriber) remember(sub *subscription) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
-		return fmt.Errorf("subscriber: %w", ErrClosed)
+	if !s.closed {
+		s.subscriptions[sub] = true
 	}
-	s.subscriptions[sub] = true
-	go func() {
-		sub.run()
-		s.forget(sub)
-	}()
-	return nil
+	return !s.closed
 }
 
-// forget lets go of a subscription whose ctx has ended, and reports what Close would have returned.
+// forget lets go of a subscription that has ended. What went wrong at its end is the
+// answer of Close, or reported where its ctx was what ended it.
 func (s *Subscriber) forget(sub *subscription) {
 	s.mu.Lock()
 	delete(s.subscriptions, sub)
-	if s.closed {
+	closed := s.closed
+	if closed {
 		s.err = errors.Join(s.err, sub.err)
 	}
-	closed := s.closed
 	s.mu.Unlock()
 	if !closed && sub.err != nil {
 		sub.report("end the subscription", -1, -1, sub.err)
@@ -204,9 +194,9 @@ func (s *Subscriber) forget(sub *subscription) {
 }
 
 // SubscribeInitialize creates the topic, with SubscriberConfig.Partitions and the
-// broker's defaults, unless it exists.
+// broker's defaults, unless it exists. It gives up after 30 s.
 func (s *Subscriber) SubscribeInitialize(topic string) error {
-	ctx, cancel := context.WithTimeout(s.closing, defaultPublishTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), initializeTimeout)
 	defer cancel()
 	client, err := s.cfg.Kafka.NewClient()
 	if err != nil {
@@ -232,7 +222,6 @@ func (s *Subscriber) Close() error {
 		open = append(open, sub)
 	}
 	s.mu.Unlock()
-	s.close()
 	for _, sub := range open {
 		sub.stop()
 	}

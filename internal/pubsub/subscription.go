@@ -138,7 +138,7 @@ func (s *subscription) assign(found map[int32]kgo.Offset) {
 }
 
 // run reads until it is stopped and then ends the subscription in order.
-func (s *subscription) run() {
+func (s *subscription) run(ctx context.Context) {
 	var background sync.WaitGroup
 	if s.assignment != nil {
 		background.Go(s.discover)
@@ -147,7 +147,7 @@ func (s *subscription) run() {
 	}
 	s.poll()
 	background.Wait()
-	s.err = s.end()
+	s.err = s.end(ctx)
 	close(s.out)
 }
 
@@ -160,8 +160,11 @@ func (s *subscription) poll() {
 			return
 		}
 		failed := false
-		fetches.EachError(func(_ string, p int32, err error) {
+		fetches.EachError(func(topic string, p int32, err error) {
 			failed = true
+			if topic == "" {
+				p = -1 // it is the group's, or the client's
+			}
 			s.report("read", p, -1, err)
 		})
 		fetches.EachPartition(func(f kgo.FetchTopicPartition) {
@@ -211,7 +214,7 @@ func (s *subscription) partition(id int32) *partition {
 // assigned begins a generation of the group.
 func (s *subscription) assigned(context.Context, *kgo.Client, map[string][]int32) {
 	s.setRebalancing(false)
-	s.acked()
+	s.wakeCommits()
 }
 
 // revoked ends a generation, even if all partitions stay. The group waits meanwhile: what
@@ -288,7 +291,7 @@ func (s *subscription) all() []*partition {
 }
 
 // end drains all partitions, commits and leaves the group.
-func (s *subscription) end() error {
+func (s *subscription) end(ctx context.Context) error {
 	s.stop()
 	ps := s.all()
 	s.mu.Lock()
@@ -299,19 +302,19 @@ func (s *subscription) end() error {
 		drain = 0 // nothing is committed, so an Ack would change nothing
 	}
 	finish(ps, drain)
-	err := s.leave(ps)
+	err := s.leave(ctx, ps)
 	s.workers.Wait()
 	return err
 }
 
 // leave commits for the last time, leaves the group and closes the client.
-func (s *subscription) leave(ps []*partition) error {
+func (s *subscription) leave(ctx context.Context, ps []*partition) error {
 	defer s.client.CloseAllowingRebalance()
 	if s.assignment != nil {
 		return nil
 	}
 	// The context may have ended long ago: that is often why we are here.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), farewell)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 	defer cancel()
 	var errs []error
 	if err := s.commit(ctx, ps); err != nil {

@@ -38,7 +38,10 @@ type suite struct {
 }
 
 func (s suite) constructor(group string) tests.PubSubConstructor {
-	return func(t *testing.T) (message.Publisher, message.Subscriber) { return s.new(t, group) }
+	return func(t *testing.T) (message.Publisher, message.Subscriber) {
+		t.Helper()
+		return s.new(t, group)
+	}
 }
 
 func (s suite) new(t *testing.T, group string) (message.Publisher, message.Subscriber) {
@@ -58,6 +61,10 @@ func (s suite) new(t *testing.T, group string) (message.Publisher, message.Subsc
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { // the suite leaves some open
+		closes(t, publisher)
+		closes(t, subscriber)
+	})
 	return publisher, subscriber
 }
 
