@@ -2,6 +2,7 @@ package agents_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -191,5 +192,23 @@ func TestTheBuiltInAgentsAreRegistered(t *testing.T) {
 	}
 	if err := agents.Register(pool, agents.Config{Allow: []string{"a b"}}); err == nil {
 		t.Fatal("a broken allow list is taken")
+	}
+}
+
+// The largest tree of the reference has 37,449 documents.
+func BenchmarkAggregate(b *testing.B) {
+	documents := []byte(`{"documents":[`)
+	for i := range 37_449 {
+		if i > 0 {
+			documents = append(documents, ',')
+		}
+		documents = fmt.Appendf(documents, `{"id":"n-%016x","name":"document-%d at http://provider2:8181","state":"COMPLETED","output":{"value":"word","order":%d}}`, i, i, i)
+	}
+	documents = append(documents, "]}"...)
+	g := agents.NewAggregate(b.TempDir())
+	for b.Loop() {
+		if r := g.Process(b.Context(), activity(string(documents))); r.Err() != nil {
+			b.Fatal(r.Err())
+		}
 	}
 }
