@@ -1,7 +1,6 @@
 package orchestration
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"time"
@@ -20,17 +19,17 @@ func (s State) Decide(at time.Time, c Command) ([]Event, error) {
 	case Start:
 		return s.decideStart(at, c)
 	case Cancel:
-		return s.decideCancel(c)
+		return s.decideCancel(at, c)
 	case Complete:
-		return s.report(c.Report, func(i int32) ([]Event, error) { return s.complete(at, i, c) })
+		return s.decideComplete(at, c)
 	case Wait:
-		return s.report(c.Report, func(i int32) ([]Event, error) { return s.wait(at, i, c) })
+		return s.decideWait(at, c)
 	case Schedule:
-		return s.report(c.Report, func(i int32) ([]Event, error) { return s.schedule(at, i, c) })
+		return s.decideSchedule(at, c)
 	case Retry:
-		return s.report(c.Report, func(i int32) ([]Event, error) { return s.retry(at, i, c) })
+		return s.decideRetry(at, c)
 	case Fail:
-		return s.report(c.Report, func(i int32) ([]Event, error) { return s.reportFailure(at, i, c) })
+		return s.decideFail(at, c)
 	case Heartbeat:
 		return s.heartbeat(at, c), nil
 	case Wake:
@@ -42,7 +41,7 @@ func (s State) Decide(at time.Time, c Command) ([]Event, error) {
 }
 
 func (s State) decideStart(at time.Time, c Start) ([]Event, error) {
-	if s.phase != Initial {
+	if s.phase != PhaseInitial {
 		if c.Fingerprint == s.fingerprint {
 			return nil, nil
 		}
@@ -54,7 +53,8 @@ func (s State) decideStart(at time.Time, c Start) ([]Event, error) {
 	if !c.Plan.def.IsActive() {
 		return nil, machine.Refuse(machine.Inactive, fmt.Sprintf("orchestration type %q is not active", c.Type))
 	}
-	if n, most := len(c.Plan.def.Activities), c.Plan.maxNodes(); n > most {
+	n := len(c.Plan.def.Activities)
+	if most := c.Plan.maxNodes(); n > most {
 		return nil, machine.Refuse(machine.Limit, fmt.Sprintf("orchestration type %q has %d activities, over its limit of %d nodes", c.Type, n, most))
 	}
 	started := Started{
@@ -62,36 +62,49 @@ func (s State) decideStart(at time.Time, c Start) ([]Event, error) {
 		Deadline: at.Add(orElse(time.Duration(c.Deadline), DefaultDeadline)), Fingerprint: c.Fingerprint,
 	}
 	events := []Event{started}
+	if n == 0 {
+		return append(events, State{g: newGraph(at, started)}.completed(at, view{last: -1})), nil
+	}
+	if c.Plan.aggregates && !contains(c.Plan.late, false) {
+		events = append(events, TransfersFinished{})
+	}
 	for i := range c.Plan.def.Activities {
 		if c.Plan.waits[i] == 0 {
-			events = s.request(events, at, &c.Plan.def.Activities[i], 1, c.Plan.aggregates, time.Time{}, started.Run)
+			a := &c.Plan.def.Activities[i]
+			events = append(events, s.request(at, a, a.Deadline, started.Run))
 		}
 	}
 	return events, nil
 }
 
-// request appends what asks for an attempt at an activity.
-func (s State) request(events []Event, at time.Time, a *definition.Activity, attempt int, aggregates bool, deadline time.Time, run int) []Event {
-	if aggregates && a.Type == AggregateType && attempt == 1 && (s.g == nil || !s.g.finished) {
-		events = append(events, TransfersFinished{})
+func contains(l []bool, v bool) bool {
+	for _, x := range l {
+		if x == v {
+			return true
+		}
 	}
-	if deadline.IsZero() {
-		deadline = at.Add(activityDeadline(a))
-	}
-	s.run = run
-	return append(events, Requested{ActivityID: a.ID, Attempt: attempt, WorkID: s.workIDOf(a.ID), Deadline: deadline})
+	return false
 }
 
-func (s State) decideCancel(c Cancel) ([]Event, error) {
+// request asks for the first attempt at an activity.
+func (s State) request(at time.Time, a *definition.Activity, deadline definition.Duration, run int) Event {
+	total := orElse(time.Duration(deadline), DefaultActivityDeadline)
+	return Requested{
+		ActivityID: a.ID, Attempt: 1, WorkID: s.workIDOf(run, a.ID),
+		Deadline: fromMillis(millis(at.Add(total))), // as the state keeps it, so that every attempt has the same
+	}
+}
+
+func (s State) decideCancel(at time.Time, c Cancel) ([]Event, error) {
 	switch {
-	case s.phase == Initial:
+	case s.phase == PhaseInitial:
 		return nil, s.unknown()
-	case s.phase == OrchCancelled:
+	case s.phase == PhaseCancelled:
 		return nil, nil
 	case s.Ended():
 		return nil, s.over()
 	}
-	return []Event{Ended{State: OrchCancelled, Reason: c.Reason, By: c.By, Failures: s.g.failures}}, nil
+	return []Event{Ended{State: PhaseCancelled, Reason: c.Reason, By: c.By, Failures: s.g.allFailures(at, nil)}}, nil
 }
 
 func (s State) unknown() error {
@@ -102,159 +115,68 @@ func (s State) over() error {
 	return machine.Refuse(machine.BadState, fmt.Sprintf("orchestration %s is %s since %s", s.id, s.phase, s.endedAt.UTC().Format(time.RFC3339)))
 }
 
-// report finds the activity a report is about. Reports are recognised by work ID and
-// attempt: an older attempt's is refused.
-func (s State) report(r Report, decide func(i int32) ([]Event, error)) ([]Event, error) {
-	if s.phase == Initial {
-		return nil, s.unknown()
+// repeated is the index of an activity that there is nothing to decide about: the report has had its
+// way already.
+const repeated int32 = -1
+
+// reported finds the activity that a report is about. Reports are recognised by work ID
+// and attempt: a repeat is accepted and changes nothing, an older attempt's is refused, and so is
+// one that the activity is past.
+func (s State) reported(r Report, as reports, to ActivityPhase) (int32, error) {
+	if s.phase == PhaseInitial {
+		return 0, s.unknown()
 	}
 	if s.Ended() {
-		return nil, s.over()
+		if l := s.last; l.workID == r.WorkID && int(l.attempt) == r.Attempt && l.said&as != 0 {
+			return repeated, nil
+		}
+		return 0, s.over()
 	}
 	i, ok := s.g.findWork(r.WorkID)
-	if !ok || r.WorkID == "" {
-		return nil, machine.Refuse(machine.NotFound, fmt.Sprintf("orchestration %s has asked for no work %q", s.id, r.WorkID))
+	if !ok {
+		return 0, machine.Refuse(machine.NotFound, fmt.Sprintf("orchestration %s has asked for no work %q", s.id, r.WorkID))
 	}
-	if n := &s.g.nodes[i]; r.Attempt != int(n.attempt) {
-		return nil, machine.Refuse(machine.BadState, fmt.Sprintf("activity %s is %s in attempt %d; attempt %d is not under way", n.id(), n.phase, n.attempt, r.Attempt))
-	}
-	return decide(i)
-}
-
-// late refuses a report that the activity is past.
-func (n *node) late() error {
-	return machine.Refuse(machine.BadState, fmt.Sprintf("activity %s is %s in attempt %d", n.id(), n.phase, n.attempt))
-}
-
-func (s State) complete(at time.Time, i int32, c Complete) ([]Event, error) {
 	n := &s.g.nodes[i]
-	switch {
-	case n.phase == ActivityCompleted:
-		return nil, nil
-	case !n.phase.CanMove(ActivityCompleted):
-		return nil, n.late()
+	if r.Attempt != int(n.attempt) {
+		return 0, machine.Refuse(machine.BadState, fmt.Sprintf("activity %s is %s in attempt %d; attempt %d is not under way", n.id(), n.phase, n.attempt, r.Attempt))
 	}
-	if most := s.g.plan.maxOutput(); len(c.Output) > most {
-		return s.fail(at, i, Fault{"output", fmt.Sprintf("the output has %d bytes, over the limit outputBytes of %d", len(c.Output), most)}), nil
+	if n.said&as != 0 {
+		return repeated, nil
+	}
+	if !n.phase.offered() || !n.phase.CanMove(to) {
+		return 0, machine.Refuse(machine.BadState, fmt.Sprintf("activity %s, attempt %d: %s", n.id(), n.attempt, &MoveError{n.phase, to}))
+	}
+	return i, nil
+}
+
+func (s State) decideComplete(at time.Time, c Complete) ([]Event, error) {
+	i, err := s.reported(c.Report, saidComplete, ActivityCompleted)
+	if i == repeated || err != nil {
+		return nil, err
+	}
+	g := s.g
+	n := &g.nodes[i]
+	if most := g.plan.maxOutput(); len(c.Output) > most {
+		return s.fail(at, i, Fault{stepOutput, fmt.Sprintf("the output has %d bytes, over the limit outputBytes of %d", len(c.Output), most)}), nil
 	}
 	e := Completed{ActivityID: n.id(), Attempt: c.Attempt, Output: c.Output, Key: c.Key}
-	if fault := s.g.grow(i, c, &e); fault != nil {
+	if fault := g.grow(i, c, &e); fault != nil {
 		return s.fail(at, i, *fault), nil
 	}
-	events := []Event{e}
+	events := append(make([]Event, 0, 2+len(e.Spawned)), e)
+	events = s.finishTransfers(events, n, len(e.Spawned))
 	for k := range e.Spawned {
-		if s.g.satisfied(&e.Spawned[k]) {
-			events = s.request(events, at, inherit(&e.Spawned[k], n.def), 1, false, time.Time{}, s.run)
+		if a := &e.Spawned[k]; g.satisfied(a) {
+			events = append(events, s.request(at, a, inheritedDeadline(a, n.def), s.run))
 		}
 	}
-	if len(e.Spawned) == 0 && !s.g.waitsForShared(e) {
+	if len(e.Spawned) == 0 && !g.waitsForShared(e.Shared) {
 		events = s.proceed(events, at, i)
 	}
-	if s.g.open-1+len(e.Spawned) == 0 {
-		events = append(events, s.completed(i, c.Output))
+	if g.open-1+len(e.Spawned) == 0 {
+		events = append(events, s.completed(at, view{last: i, phase: ActivityCompleted, output: c.Output, shared: e.Shared}))
 	}
 	return events, nil
-}
-
-// grow sorts what a completed activity wants spawned into new nodes, shared ones and
-// cycles, or says why it cannot be.
-func (g *graph) grow(i int32, c Complete, e *Completed) *Fault {
-	if len(c.Spawn) == 0 {
-		return nil
-	}
-	n := &g.nodes[i]
-	seen := make(map[string]struct{}, len(c.Spawn))
-	for k := range c.Spawn {
-		a := &c.Spawn[k]
-		if _, ok := seen[a.ID]; ok {
-			continue
-		}
-		seen[a.ID] = struct{}{}
-		if j, ok := g.find(a.ID); ok || a.ID == c.Key {
-			if !ok || g.entangled(j, i) {
-				e.Cycles = append(e.Cycles, orElse(g.idOf(j, ok), n.id()))
-			} else {
-				e.Shared = append(e.Shared, g.nodes[j].id())
-			}
-			continue
-		}
-		if err := definition.CheckSpawned(a); err != nil {
-			return &Fault{"spawn", err.Error()}
-		}
-		e.Spawned = append(e.Spawned, *a)
-	}
-	return g.checkGrowth(n, e)
-}
-
-func (g *graph) idOf(j int32, ok bool) string {
-	if !ok {
-		return ""
-	}
-	return g.nodes[j].id()
-}
-
-func (g *graph) checkGrowth(n *node, e *Completed) *Fault {
-	if most := g.plan.maxNodes(); len(g.nodes)+len(e.Spawned) > most {
-		return &Fault{"spawn", fmt.Sprintf("%d more activities would make %d, over the limit of %d nodes", len(e.Spawned), len(g.nodes)+len(e.Spawned), most)}
-	}
-	if most := g.plan.maxDepth(); len(e.Spawned) > 0 && int(n.depth)+1 > most {
-		return &Fault{"spawn", fmt.Sprintf("a child would be %d generations down, over the limit of %d depth", n.depth+1, most)}
-	}
-	siblings := make(map[string]*definition.Activity, len(e.Spawned))
-	deps := false
-	for k := range e.Spawned {
-		siblings[e.Spawned[k].ID] = &e.Spawned[k]
-		deps = deps || len(e.Spawned[k].DependsOn) > 0
-	}
-	if !deps {
-		return nil
-	}
-	return g.checkDependencies(n, e.Spawned, siblings)
-}
-
-// checkDependencies refuses dependencies of new children that are unknown, go in a
-// circle, or wait for what waits for them.
-func (g *graph) checkDependencies(n *node, spawned []definition.Activity, siblings map[string]*definition.Activity) *Fault {
-	parent, _ := g.find(n.id())
-	for k := range spawned {
-		for _, d := range spawned[k].DependsOn {
-			if _, ok := siblings[d]; ok {
-				continue
-			}
-			j, ok := g.find(d)
-			if !ok {
-				return &Fault{"spawn", fmt.Sprintf("spawned activity %s depends on %q, which is not there", spawned[k].ID, d)}
-			}
-			if g.entangled(j, parent) {
-				return &Fault{"spawn", fmt.Sprintf("spawned activity %s depends on %q, which waits for it", spawned[k].ID, d)}
-			}
-		}
-	}
-	state := make(map[string]int, len(siblings)) // 1: on the way, 2: done
-	var circle func(id string) bool
-	circle = func(id string) bool {
-		a, ok := siblings[id]
-		if !ok || state[id] == 2 {
-			return false
-		}
-		if state[id] == 1 {
-			return true
-		}
-		state[id] = 1
-		for _, d := range a.DependsOn {
-			if circle(d) {
-				return true
-			}
-		}
-		state[id] = 2
-		return false
-	}
-	for k := range spawned {
-		if circle(spawned[k].ID) {
-			return &Fault{"spawn", fmt.Sprintf("the dependencies of spawned activity %s go in a circle", spawned[k].ID)}
-		}
-	}
-	return nil
 }
 
 // satisfied says whether a new child has nothing to wait for.
@@ -267,8 +189,8 @@ func (g *graph) satisfied(a *definition.Activity) bool {
 	return true
 }
 
-func (g *graph) waitsForShared(e Completed) bool {
-	for _, id := range e.Shared {
+func (g *graph) waitsForShared(shared []string) bool {
+	for _, id := range shared {
 		if j, ok := g.find(id); ok && !g.nodes[j].settled() {
 			return true
 		}
@@ -276,125 +198,137 @@ func (g *graph) waitsForShared(e Completed) bool {
 	return false
 }
 
+// finishTransfers appends that all retrieval is done when node n is the last of it to end
+// and aggregation is still to come.
+func (s State) finishTransfers(events []Event, n *node, spawned int) []Event {
+	g := s.g
+	if g.plan.aggregates && !n.late && spawned == 0 && g.retrieving == 1 && g.open > 1 {
+		events = append(events, TransfersFinished{})
+	}
+	return events
+}
+
 // proceed appends what becomes ready when node i settles. It counts on the side what
 // Evolve will count down, so the work is in proportion to what changes.
 func (s State) proceed(events []Event, at time.Time, i int32) []Event {
 	g := s.g
-	var waits, unsettled map[int32]int32
-	for queue := []int32{i}; len(queue) > 0; {
-		x := queue[len(queue)-1]
-		queue = queue[:len(queue)-1]
+	var few [16]int32
+	list := g.settling(few[:0], i)
+	var counted map[int32]int32 // needed where one activity waits for several of the list
+	for _, x := range list {
 		for _, d := range g.dependents(x) {
-			n := &g.nodes[d]
-			if n.waits > 1 {
-				if waits == nil {
-					waits = make(map[int32]int32)
+			left := g.nodes[d].waits
+			if left > 1 && len(list) > 1 {
+				if counted == nil {
+					counted = make(map[int32]int32)
 				}
-				waits[d]++
+				counted[d]++
+				left -= counted[d] - 1
 			}
-			if n.phase == Pending && (n.waits == 1 || n.waits == waits[d]) {
-				events = s.request(events, at, n.def, 1, g.plan.aggregates, time.Time{}, s.run)
-			}
-		}
-		for _, p := range g.nodes[x].spawners {
-			if unsettled == nil {
-				unsettled = make(map[int32]int32)
-			}
-			unsettled[p]++
-			if n := &g.nodes[p]; n.phase.Final() && n.unsettled == unsettled[p] {
-				queue = append(queue, p)
+			if left == 1 {
+				a := g.nodes[d].def
+				events = append(events, s.request(at, a, a.Deadline, s.run))
 			}
 		}
 	}
 	return events
 }
 
-// completed is the good end; output is that of the last activity, not yet folded in.
-func (s State) completed(last int32, output json.RawMessage) Event {
-	v := view{g: s.g, last: last, output: output}
-	return Ended{State: OrchCompleted, Output: v.mapped(s.g.plan.def.Output), Failures: s.g.failures}
+// completed is the good end, unless its output is too large for a record.
+func (s State) completed(at time.Time, v view) Event {
+	v.g = s.g
+	output := v.mapped(s.g.plan.def.Output)
+	if len(output) <= MaxOutputBytes {
+		return Ended{State: PhaseCompleted, Output: output, Failures: s.g.allFailures(at, v.failure)}
+	}
+	why := Failure{Step: stepOutput, Message: fmt.Sprintf("the output of the orchestration has %d bytes, over the limit of %d", len(output), MaxOutputBytes), At: at}
+	return Ended{State: PhaseError, Error: &why, Failures: s.g.allFailures(at, v.failure)}
 }
 
-func (s State) wait(at time.Time, i int32, c Wait) ([]Event, error) {
-	n := &s.g.nodes[i]
-	switch {
-	case n.phase == Waiting:
-		return nil, nil
-	case !n.phase.CanMove(Waiting):
-		return nil, n.late()
+func (s State) decideWait(at time.Time, c Wait) ([]Event, error) {
+	i, err := s.reported(c.Report, saidWait, ActivityWaiting)
+	if i == repeated || err != nil {
+		return nil, err
 	}
-	until := n.deadline
+	n := &s.g.nodes[i]
+	until := fromMillis(n.deadline)
 	if c.After > 0 && at.Add(time.Duration(c.After)).Before(until) {
 		until = at.Add(time.Duration(c.After))
 	}
 	return []Event{Waited{n.id(), c.Attempt, until, c.State}}, nil
 }
 
-func (s State) schedule(at time.Time, i int32, c Schedule) ([]Event, error) {
-	n := &s.g.nodes[i]
-	switch {
-	case n.phase == ScheduledAgain:
-		return nil, nil
-	case n.phase == Waiting, !n.phase.CanMove(ScheduledAgain):
-		return nil, n.late()
+func (s State) decideSchedule(at time.Time, c Schedule) ([]Event, error) {
+	i, err := s.reported(c.Report, saidSchedule, ActivityScheduled)
+	if i == repeated || err != nil {
+		return nil, err
 	}
-	return []Event{Scheduled{n.id(), c.Attempt, at.Add(time.Duration(c.After)), c.State}}, nil
+	return []Event{Scheduled{s.g.nodes[i].id(), c.Attempt, at.Add(time.Duration(c.After)), c.State}}, nil
 }
 
-func (s State) retry(at time.Time, i int32, c Retry) ([]Event, error) {
-	n := &s.g.nodes[i]
-	switch {
-	case n.phase == RetryingLater:
-		return nil, nil
-	case !n.phase.CanMove(RetryingLater):
-		return nil, n.late()
+func (s State) decideRetry(at time.Time, c Retry) ([]Event, error) {
+	i, err := s.reported(c.Report, saidRetry, ActivityRetrying)
+	if i == repeated || err != nil {
+		return nil, err
 	}
-	return s.again(at, i, c.Error, time.Duration(c.After), c.State), nil
+	return s.again(at, i, c), nil
 }
 
 // again lets an activity be tried again after a passing fault, or fails it when it has
 // been tried often enough.
-func (s State) again(at time.Time, i int32, fault Fault, after time.Duration, state json.RawMessage) []Event {
+func (s State) again(at time.Time, i int32, c Retry) []Event {
 	n := &s.g.nodes[i]
 	failures := int(n.failures) + 1
 	if failures > retryLimit(n.def) {
-		return s.fail(at, i, fault)
+		return s.fail(at, i, c.Error)
 	}
-	delay := max(backoff(n.def, n.workID, failures), after)
-	return []Event{Retrying{n.id(), int(n.attempt), fault.failure(n, failures, at), at.Add(delay), state}}
+	delay := max(backoff(n.def, n.workID, failures), time.Duration(c.After))
+	return []Event{Retrying{n.id(), int(n.attempt), c.Error.failure(n, failures, at), at.Add(delay), c.State}}
 }
 
-func (s State) reportFailure(at time.Time, i int32, c Fail) ([]Event, error) {
-	n := &s.g.nodes[i]
-	switch {
-	case n.phase == ActivityFailed:
-		return nil, nil
-	case !n.phase.CanMove(ActivityFailed), n.phase == RetryingLater, n.phase == ScheduledAgain:
-		return nil, n.late()
+func (s State) decideFail(at time.Time, c Fail) ([]Event, error) {
+	i, err := s.reported(c.Report, saidFail, ActivityFailed)
+	if i == repeated || err != nil {
+		return nil, err
 	}
 	return s.fail(at, i, c.Error), nil
 }
 
 // fail ends an activity badly, and with it the orchestration unless it goes on without.
 func (s State) fail(at time.Time, i int32, fault Fault) []Event {
-	n := &s.g.nodes[i]
+	g := s.g
+	n := &g.nodes[i]
 	failure := fault.failure(n, int(n.failures)+1, at)
-	e := Failed{ActivityID: n.id(), Attempt: int(n.attempt), Error: failure, Continued: s.g.continues(n)}
-	failures := append(s.g.failures[:len(s.g.failures):len(s.g.failures)], failure)
+	e := Failed{ActivityID: n.id(), Attempt: int(n.attempt), Error: failure, Continued: g.continues(n)}
 	if !e.Continued {
-		return []Event{e, Ended{State: OrchError, Error: &failure, Failures: failures}}
+		return []Event{e, Ended{State: PhaseError, Error: &failure, Failures: g.allFailures(at, &failure)}}
 	}
-	events := s.proceed([]Event{e}, at, i)
-	if s.g.open == 1 {
-		end, _ := s.completed(i, nil).(Ended)
-		end.Failures = failures
-		events = append(events, end)
+	events := s.finishTransfers([]Event{e}, n, 0)
+	events = s.proceed(events, at, i)
+	if g.open == 1 {
+		events = append(events, s.completed(at, view{last: i, phase: ActivityFailed, failure: &failure}))
 	}
 	return events
 }
 
 func (g *graph) continues(n *node) bool {
 	return n.def.OnError == definition.OnErrorContinue || n.def.OnError == definition.OnErrorPartial && g.partial
+}
+
+// allFailures is the failures so far and one more, where there is one: the first of them,
+// and, if there are too many for a record, a last one that says how many are left out.
+func (g *graph) allFailures(at time.Time, more *Failure) []Failure {
+	l, n := g.failures[:len(g.failures):len(g.failures)], g.failed
+	if more != nil {
+		n++
+		if len(l) < maxFailures {
+			l = append(l, *more)
+		}
+	}
+	if n > len(l) {
+		l = append(l, Failure{Message: fmt.Sprintf("and %d more", n-len(l)), At: at})
+	}
+	return l
 }
 
 // heartbeat claims an attempt or extends the claim. The lease is written anew only when
@@ -413,74 +347,12 @@ func (s State) heartbeat(at time.Time, c Heartbeat) []Event {
 	}
 	timeout := heartbeatTimeout(n.def)
 	switch {
-	case n.phase == Ready:
+	case n.phase == ActivityReady:
 		return []Event{Claimed{n.id(), c.Attempt, c.Agent, at.Add(timeout)}}
-	case n.phase == Running && (c.Agent == "" || c.Agent == n.agent) && n.lease.Sub(at) < timeout-timeout/3:
+	case n.phase == ActivityRunning && (c.Agent == "" || c.Agent == n.agent) && fromMillis(n.lease).Sub(at) <= timeout-timeout/3:
 		return []Event{Extended{n.id(), c.Attempt, at.Add(timeout)}}
 	}
 	return nil
-}
-
-// wake lets what is due happen: at most one activity's end at a time, so that what
-// follows from it is counted right. The caller wakes again while something is due.
-func (s State) wake(at time.Time) []Event {
-	if s.g == nil {
-		return nil
-	}
-	if !s.g.deadline.IsZero() && !at.Before(s.g.deadline) {
-		failure := Failure{Step: "deadline", Message: fmt.Sprintf("the orchestration did not end within %s", s.g.deadline.Sub(s.g.startedAt)), At: at}
-		return []Event{Ended{State: OrchError, Error: &failure, Failures: append(s.g.failures[:len(s.g.failures):len(s.g.failures)], failure)}}
-	}
-	var events []Event
-	done := false
-	seen := make(map[int32]struct{})
-	s.g.timers.due(at.UnixMilli(), func(t timer) {
-		if done || t.node < 0 || s.g.nodes[t.node].timer != t.at {
-			return
-		}
-		if _, ok := seen[t.node]; ok {
-			return
-		}
-		seen[t.node] = struct{}{}
-		more, terminal := s.due(at, t.node)
-		events = append(events, more...)
-		done = terminal
-	})
-	return events
-}
-
-// passed says whether a time has come; the zero time never does.
-func passed(t, at time.Time) bool { return !t.IsZero() && millis(t) <= at.UnixMilli() }
-
-// due is what happens to an activity whose timer fires, and whether that may end it.
-func (s State) due(at time.Time, i int32) (events []Event, terminal bool) {
-	n := &s.g.nodes[i]
-	if passed(n.deadline, at) {
-		return s.fail(at, i, Fault{"deadline", fmt.Sprintf("the activity did not end by its deadline; it was %s in attempt %d", n.phase, n.attempt)}), true
-	}
-	switch n.phase {
-	case Ready:
-		if passed(n.next, at) {
-			return []Event{Offered{ActivityID: n.id(), Attempt: int(n.attempt), WorkID: n.workID, Offer: int(n.offers) + 1}}, false
-		}
-	case Running:
-		if passed(n.lease, at) {
-			return s.again(at, i, Fault{"lease", fmt.Sprintf("agent %s was not heard of for %s", n.agent, heartbeatTimeout(n.def))}, 0, nil), true
-		}
-		if passed(n.began.Add(attemptTimeout(n.def)), at) {
-			return s.again(at, i, Fault{"attempt", fmt.Sprintf("the attempt took longer than %s", attemptTimeout(n.def))}, 0, nil), true
-		}
-	case Waiting:
-		if passed(n.next, at) {
-			return s.fail(at, i, Fault{"wait", "nobody reported in time"}), true
-		}
-	case ScheduledAgain, RetryingLater:
-		if passed(n.next, at) {
-			return s.request(nil, at, n.def, int(n.attempt)+1, false, n.deadline, s.run), false
-		}
-	case Pending, ActivityCompleted, ActivityFailed, ActivityCancelled, Skipped:
-	}
-	return nil, false
 }
 
 // takeOver offers again what was lost with the old owner.
@@ -491,9 +363,13 @@ func (s State) takeOver(c TakeOver) []Event {
 	var events []Event
 	for i := range s.g.nodes {
 		n := &s.g.nodes[i]
-		if n.phase == Running && (n.place != "" && n.place != c.Placement || c.Agent != "" && n.agent == c.Agent) {
-			events = append(events, Offered{ActivityID: n.id(), Attempt: int(n.attempt), WorkID: n.workID, Offer: int(n.offers) + 1})
+		if n.phase == ActivityRunning && (n.place != "" && n.place != c.Placement || c.Agent != "" && n.agent == c.Agent) {
+			events = append(events, n.offerAgain())
 		}
 	}
 	return events
+}
+
+func (n *node) offerAgain() Event {
+	return Offered{ActivityID: n.id(), Attempt: int(n.attempt), WorkID: n.workID, Offer: int(n.offers) + 1}
 }

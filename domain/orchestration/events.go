@@ -33,7 +33,7 @@ type Requested struct {
 	Attempt    int       `json:"attempt"`
 	WorkID     string    `json:"workId"`
 	Placement  string    `json:"placement,omitempty"`
-	Deadline   time.Time `json:"deadline"` // of the activity in total; the same for every attempt
+	Deadline   time.Time `json:"deadline"` // of the activity in total; the same for every attempt; whole milliseconds
 }
 
 // Offered offers the same attempt again: nobody has claimed it, or the process that
@@ -97,6 +97,9 @@ type Completed struct {
 	Spawned    []definition.Activity `json:"spawned,omitempty"`
 	Shared     []string              `json:"shared,omitempty"` // ids of nodes
 	Cycles     []string              `json:"cycles,omitempty"` // ids of nodes
+	// Children is the order of the spawned and the shared ones, where it is not first those and
+	// then these. The place in the tree hangs on it.
+	Children []string `json:"children,omitempty"`
 }
 
 // Failed ends an activity badly. Continued means that the orchestration goes on
@@ -116,7 +119,7 @@ type Ended struct {
 	State    Phase           `json:"state"` // COMPLETED, ERROR or CANCELLED
 	Output   json.RawMessage `json:"output,omitempty"`
 	Error    *Failure        `json:"error,omitempty"`    // why, for ERROR
-	Failures []Failure       `json:"failures,omitempty"` // every activity that failed, tombstones included
+	Failures []Failure       `json:"failures,omitempty"` // the activities that failed, tombstones included: the first 100, then how many more
 	Reason   string          `json:"reason,omitempty"`   // of a cancel
 	By       string          `json:"by,omitempty"`
 }

@@ -11,74 +11,107 @@ import (
 // refuses; one that makes no sense here changes nothing. The old State must not be
 // used afterwards.
 func (s State) Evolve(at time.Time, e Event) State {
-	if st, ok := e.(Started); ok {
-		return s.start(at, st)
+	switch e := e.(type) {
+	case Started:
+		return s.start(at, e)
+	case TransfersFinished:
+		if s.phase.CanMove(PhaseTransfersFinished) {
+			s.phase = PhaseTransfersFinished
+		}
+		return s
+	case Ended:
+		return s.end(at, e)
+	case Requested, Offered, Claimed, Extended, Waited, Scheduled, Retrying, Completed, Failed:
 	}
 	if s.g == nil {
 		return s
 	}
-	if end, ok := e.(Ended); ok {
-		s.phase, s.endedAt, s.g = end.State, at, nil
-		return s
-	}
-	if _, ok := e.(TransfersFinished); ok {
-		s.phase, s.g.finished = TransfersDone, true
-		return s
-	}
-	if i, ok := s.g.find(activityOf(e)); ok {
-		s.g.evolve(s, i, at, e)
+	id, to := target(e)
+	if i, ok := s.g.find(id); ok && s.g.nodes[i].phase.CanMove(to) {
+		s.g.evolve(i, at, e)
 		s.g.arm(i)
 	}
 	return s
 }
 
 func (s State) start(at time.Time, e Started) State {
-	n := len(e.Plan.def.Activities)
-	g := &graph{
-		plan: e.Plan, typ: e.Type, input: e.Input, labels: e.Labels, callback: e.Callback,
-		partial: e.Partial, startedAt: at, deadline: e.Deadline, nodes: make([]node, n), open: n,
+	if e.Plan == nil || !s.phase.CanMove(PhaseInProgress) {
+		return s
 	}
-	for i := range g.nodes {
-		g.nodes[i] = node{def: &e.Plan.def.Activities[i], waits: e.Plan.waits[i], parent: -1}
-	}
-	if !e.Deadline.IsZero() {
-		g.timers.push(timer{millis(e.Deadline), -1})
-	}
-	s.phase, s.run, s.fingerprint, s.g = InProgress, e.Run, e.Fingerprint, g
+	s.phase, s.run, s.fingerprint, s.g = PhaseInProgress, e.Run, e.Fingerprint, newGraph(at, e)
 	return s
 }
 
-// activityOf is the activity an event is about.
-func activityOf(e Event) string {
-	switch e := e.(type) {
-	case Requested:
-		return e.ActivityID
-	case Offered:
-		return e.ActivityID
-	case Claimed:
-		return e.ActivityID
-	case Extended:
-		return e.ActivityID
-	case Waited:
-		return e.ActivityID
-	case Scheduled:
-		return e.ActivityID
-	case Retrying:
-		return e.ActivityID
-	case Completed:
-		return e.ActivityID
-	case Failed:
-		return e.ActivityID
-	case Started, TransfersFinished, Ended:
+func newGraph(at time.Time, e Started) *graph {
+	n := len(e.Plan.def.Activities)
+	g := &graph{
+		plan: e.Plan, typ: e.Type, input: e.Input, labels: e.Labels, partial: e.Partial,
+		startedAt: at, deadline: millis(e.Deadline), nodes: make([]node, n), open: n, last: -1,
 	}
-	return ""
+	for i := range g.nodes {
+		g.nodes[i] = node{def: &e.Plan.def.Activities[i], waits: e.Plan.waits[i], parent: -1, late: e.Plan.late[i]}
+		if !e.Plan.late[i] {
+			g.retrieving++
+		}
+	}
+	if g.deadline != 0 {
+		g.timers.push(timer{g.deadline, -1})
+	}
+	return g
 }
 
-func (g *graph) evolve(s State, i int32, at time.Time, e Event) {
+func (s State) end(at time.Time, e Ended) State {
+	if s.g == nil || !s.phase.CanMove(e.State) {
+		return s
+	}
+	if i := s.g.last; i >= 0 {
+		n := &s.g.nodes[i]
+		s.last = ending{n.workID, n.attempt, n.said}
+	}
+	s.phase, s.endedAt, s.g = e.State, at, nil
+	return s
+}
+
+// target is the activity an event is about, and the phase it puts it in.
+func target(e Event) (string, ActivityPhase) {
+	switch e := e.(type) {
+	case Requested:
+		return e.ActivityID, placed(e.Placement)
+	case Offered:
+		return e.ActivityID, placed(e.Placement)
+	case Claimed:
+		return e.ActivityID, ActivityRunning
+	case Extended:
+		return e.ActivityID, ActivityRunning
+	case Waited:
+		return e.ActivityID, ActivityWaiting
+	case Scheduled:
+		return e.ActivityID, ActivityScheduled
+	case Retrying:
+		return e.ActivityID, ActivityRetrying
+	case Completed:
+		return e.ActivityID, ActivityCompleted
+	case Failed:
+		return e.ActivityID, ActivityFailed
+	case Started, TransfersFinished, Ended:
+	}
+	return "", ActivityPending
+}
+
+// placed is where an attempt goes: to an agent of a process that is at it already, or
+// to whoever claims it.
+func placed(placement string) ActivityPhase {
+	if placement != "" {
+		return ActivityRunning
+	}
+	return ActivityReady
+}
+
+func (g *graph) evolve(i int32, at time.Time, e Event) {
 	n := &g.nodes[i]
 	switch e := e.(type) {
 	case Requested:
-		n.attempt, n.offers, n.deadline = int32(e.Attempt), 1, e.Deadline //nolint:gosec // counts
+		n.attempt, n.offers, n.deadline, n.said = int32(e.Attempt), 1, millis(e.Deadline), 0 //nolint:gosec // counts
 		n.workID = e.WorkID
 		g.remember(e.WorkID, i)
 		n.offer(at, e.Placement)
@@ -86,51 +119,60 @@ func (g *graph) evolve(s State, i int32, at time.Time, e Event) {
 		n.offers = int32(e.Offer) //nolint:gosec // a count
 		n.offer(at, e.Placement)
 	case Claimed:
-		n.phase, n.agent, n.lease, n.began, n.next = Running, e.Agent, e.Lease, at, time.Time{}
+		n.phase, n.agent, n.lease, n.began, n.next = ActivityRunning, e.Agent, millis(e.Lease), millis(at), 0
 	case Extended:
-		n.lease = e.Lease
+		if n.phase == ActivityRunning {
+			n.lease = millis(e.Lease)
+		}
 	case Waited:
-		n.pause(Waiting, e.Until, e.State)
+		n.pause(ActivityWaiting, saidWait, e.Until, e.State)
 	case Scheduled:
-		n.pause(ScheduledAgain, e.At, e.State)
+		n.failures = 0 // nothing is wrong any more
+		n.pause(ActivityScheduled, saidSchedule, e.At, e.State)
 	case Retrying:
 		n.failures++
-		n.pause(RetryingLater, e.At, e.State)
+		n.pause(ActivityRetrying, saidRetry, e.At, e.State)
 	case Completed:
 		n.output = e.Output
-		if _, taken := g.find(e.Key); e.Key != "" && !taken {
-			g.name(e.Key, i)
-		}
-		for k := range e.Spawned {
-			g.spawn(i, &e.Spawned[k])
-		}
-		g.link(i, e)
-		g.end(i, ActivityCompleted)
+		n.said |= saidComplete
+		g.grown(i, &e)
+		g.close(i, ActivityCompleted)
 	case Failed:
-		g.failures = append(g.failures, e.Error)
-		g.end(i, ActivityFailed)
+		n.said |= refusedBy(e.Error.Step)
+		if g.failed++; len(g.failures) < maxFailures {
+			g.failures = append(g.failures, e.Error)
+		}
+		g.close(i, ActivityFailed)
 	case Started, TransfersFinished, Ended:
 	}
 }
 
+// refusedBy is which reports have had their way when an activity has failed at a step: any
+// that said it had not worked, and a complete whose output or growth did not fit.
+func refusedBy(step string) reports {
+	if step == stepOutput || step == stepSpawn {
+		return saidFail | saidRetry | saidComplete
+	}
+	return saidFail | saidRetry
+}
+
 // offer puts a node before its agents.
 func (n *node) offer(at time.Time, placement string) {
-	n.place, n.agent, n.began, n.lease = placement, "", at, time.Time{}
-	if placement != "" {
-		n.phase, n.next = Running, time.Time{}
-		return
+	n.phase = placed(placement)
+	n.place, n.agent, n.began, n.lease, n.next = placement, "", millis(at), 0, 0
+	if n.phase == ActivityReady {
+		wait := lastOffer
+		if shift := n.offers - 1; shift < 8 {
+			wait = min(firstOffer<<shift, lastOffer)
+		}
+		n.next = millis(at.Add(wait))
 	}
-	n.phase = Ready
-	wait := lastOffer
-	if shift := n.offers - 1; shift < 8 {
-		wait = min(firstOffer<<shift, lastOffer)
-	}
-	n.next = at.Add(wait)
 }
 
 // pause leaves a node until next.
-func (n *node) pause(p ActivityPhase, next time.Time, state []byte) {
-	n.phase, n.next, n.agent, n.place, n.lease = p, next, "", "", time.Time{}
+func (n *node) pause(p ActivityPhase, said reports, next time.Time, state []byte) {
+	n.phase, n.next, n.agent, n.place, n.lease = p, millis(next), "", "", 0
+	n.said |= said
 	if state != nil {
 		n.state = state
 	}
@@ -159,90 +201,150 @@ func (g *graph) remember(workID string, i int32) {
 	g.work[workID] = i
 }
 
+// grown registers what a completed node brings into being, and what it shares.
+func (g *graph) grown(i int32, e *Completed) {
+	if e.Key != "" {
+		if _, taken := g.find(e.Key); !taken {
+			g.name(e.Key, i)
+		}
+	}
+	g.nodes[i].first = int32(len(g.nodes)) //nolint:gosec // bounded by the node limit
+	for k := range e.Spawned {
+		g.spawn(i, &e.Spawned[k])
+	}
+	g.share(i, e)
+	for k := range e.Spawned {
+		if len(e.Spawned[k].DependsOn) > 0 {
+			g.depend(&e.Spawned[k])
+		}
+	}
+}
+
 // spawn registers a new child.
 func (g *graph) spawn(parent int32, a *definition.Activity) {
-	c := int32(len(g.nodes)) //nolint:gosec // bounded by the node limit
 	p := &g.nodes[parent]
-	n := node{def: inherit(a, p.def), parent: parent, depth: p.depth + 1, level: p.level + 1, spawners: []int32{parent}}
-	p.children = append(p.children, c)
+	g.name(a.ID, int32(len(g.nodes))) //nolint:gosec // bounded by the node limit
+	p.spawned++
 	p.unsettled++
-	g.name(a.ID, c)
-	g.nodes = append(g.nodes, n)
 	g.open++
+	if !p.late {
+		g.retrieving++
+	}
+	g.nodes = append(g.nodes, node{def: inherit(a, p.def), parent: parent, depth: p.depth + 1, level: p.level + 1, late: p.late})
 }
 
 // inherit gives a spawned activity of its parent's type the parent's policies where it has
 // none of its own.
 func inherit(a, parent *definition.Activity) *definition.Activity {
+	if a.Type != parent.Type {
+		return a
+	}
 	c := *a
-	if a.Type == parent.Type {
-		c.OnError = orElse(a.OnError, parent.OnError)
-		c.Retry = orElse(a.Retry, parent.Retry)
-		c.AttemptTimeout = orElse(a.AttemptTimeout, parent.AttemptTimeout)
-		c.Deadline = orElse(a.Deadline, parent.Deadline)
-		c.HeartbeatTimeout = orElse(a.HeartbeatTimeout, parent.HeartbeatTimeout)
+	c.OnError = orElse(a.OnError, parent.OnError)
+	c.Retry = orElse(a.Retry, parent.Retry)
+	c.AttemptTimeout = orElse(a.AttemptTimeout, parent.AttemptTimeout)
+	c.Deadline = inheritedDeadline(a, parent)
+	c.HeartbeatTimeout = orElse(a.HeartbeatTimeout, parent.HeartbeatTimeout)
+	if c.OnError == a.OnError && c.Retry == a.Retry && c.AttemptTimeout == a.AttemptTimeout && c.Deadline == a.Deadline && c.HeartbeatTimeout == a.HeartbeatTimeout {
+		return a // most have nothing to inherit: no copy for each of 100,000 nodes
 	}
 	return &c
 }
 
-// link connects what a completed node names besides its own children: shared nodes, and
-// the dependencies of new children, which may name each other.
-func (g *graph) link(i int32, e Completed) {
+func inheritedDeadline(a, parent *definition.Activity) definition.Duration {
+	if a.Type != parent.Type {
+		return a.Deadline
+	}
+	return orElse(a.Deadline, parent.Deadline)
+}
+
+// share connects a node to those it wanted to spawn that were there already.
+func (g *graph) share(i int32, e *Completed) {
+	if len(e.Shared) == 0 {
+		return
+	}
+	n := &g.nodes[i]
+	l := n.linked()
+	for c := n.first; c < n.first+n.spawned; c++ {
+		l.children = append(l.children, c)
+	}
 	for _, id := range e.Shared {
 		j, ok := g.find(id)
 		if !ok {
 			continue
 		}
-		g.nodes[i].children = append(g.nodes[i].children, j)
-		if !g.nodes[j].settled() {
-			g.nodes[i].unsettled++
-			g.nodes[j].spawners = append(g.nodes[j].spawners, i)
+		l.children = append(l.children, j)
+		if s := &g.nodes[j]; !s.settled() {
+			n.unsettled++
+			s.linked().spawners = append(s.linked().spawners, i)
+			// What the plan's own wait for they have not spawned.
+			g.deps = g.deps || g.planned(j)
 		}
-		g.raise(j, g.nodes[i].level)
+		g.raise(j, n.level)
 	}
-	for k := range e.Spawned {
-		if len(e.Spawned[k].DependsOn) == 0 {
-			continue
-		}
-		g.deps = true
-		c, _ := g.find(e.Spawned[k].ID)
-		for _, d := range e.Spawned[k].DependsOn {
-			j, ok := g.find(d)
-			if !ok || g.nodes[j].settled() {
-				continue
+	if len(e.Children) > 0 {
+		l.children = l.children[:0]
+		for _, id := range e.Children {
+			if j, ok := g.find(id); ok {
+				l.children = append(l.children, j)
 			}
-			if len(g.nodes[j].dependents) == 0 && int(j) < len(g.plan.dependents) {
-				g.nodes[j].dependents = append([]int32(nil), g.plan.dependents[j]...)
-			}
-			g.nodes[j].dependents = append(g.nodes[j].dependents, c)
-			g.nodes[c].waits++
 		}
 	}
 }
 
-// end moves a node to its last phase and settles whoever waited for that.
-func (g *graph) end(i int32, p ActivityPhase) {
+// depend lets a new child wait for what it depends on.
+func (g *graph) depend(a *definition.Activity) {
+	c, _ := g.find(a.ID)
+	g.deps = true
+	for _, d := range a.DependsOn {
+		j, ok := g.find(d)
+		if !ok || g.nodes[j].settled() {
+			continue
+		}
+		l := g.nodes[j].linked()
+		if k := len(l.dependents); k > 0 && l.dependents[k-1] == c {
+			continue // named twice: by its id and by its key, say
+		}
+		if len(l.dependents) == 0 && g.planned(j) {
+			l.dependents = append(l.dependents, g.plan.dependents[j]...)
+		}
+		l.dependents = append(l.dependents, c)
+		g.nodes[c].waits++
+	}
+}
+
+// close moves a node to its last phase and settles whoever waited for that.
+func (g *graph) close(i int32, p ActivityPhase) {
 	n := &g.nodes[i]
-	n.phase, n.state, n.agent, n.place, n.next, n.lease = p, nil, "", "", time.Time{}, time.Time{}
+	n.phase, n.state, n.agent, n.place, n.next, n.lease = p, nil, "", "", 0, 0
+	g.last = i
 	g.open--
+	if !n.late {
+		g.retrieving--
+	}
 	if n.unsettled > 0 {
 		return
 	}
-	for queue := []int32{i}; len(queue) > 0; {
+	var few [16]int32
+	for queue := append(few[:0], i); len(queue) > 0; {
 		x := queue[len(queue)-1]
 		queue = queue[:len(queue)-1]
 		for _, d := range g.dependents(x) {
 			g.nodes[d].waits--
 		}
-		for _, s := range g.nodes[x].spawners {
-			if g.nodes[s].unsettled--; g.nodes[s].settled() {
-				queue = append(queue, s)
+		for k := 0; ; k++ {
+			p, ok := g.spawner(x, k)
+			if !ok {
+				break
+			}
+			if g.nodes[p].unsettled--; g.nodes[p].settled() {
+				queue = append(queue, p)
 			}
 		}
 	}
 }
 
 // workIDOf derives the ID of a node's work: one for all attempts of a run.
-func (s State) workIDOf(activityID string) string {
-	return machine.ID("work", "orchestration", s.id, itoa(s.run), activityID)
+func (s State) workIDOf(run int, activityID string) string {
+	return machine.ID("work", "orchestration", s.id, itoa(run), activityID)
 }

@@ -41,28 +41,27 @@ func (s State) Follow(at time.Time, e Event) []machine.Effect {
 		return s.work(at, e.ActivityID, e.Attempt, 1, e.WorkID, e.Deadline)
 	case Offered:
 		if i, ok := s.g.find(e.ActivityID); ok {
-			return s.work(at, e.ActivityID, e.Attempt, e.Offer, e.WorkID, s.g.nodes[i].deadline)
+			return s.work(at, e.ActivityID, e.Attempt, e.Offer, e.WorkID, fromMillis(s.g.nodes[i].deadline))
 		}
 	case Retrying:
 		return s.abandoned(e.ActivityID, e.Error)
 	case Failed:
 		return s.abandoned(e.ActivityID, e.Error)
 	case Ended:
-		return s.end(at, e)
+		return s.ended(at, e)
 	case Started, Claimed, Extended, Waited, Scheduled, Completed, TransfersFinished:
 	}
 	return nil
 }
 
+// work is an offer of an attempt. Its deadline is the activity's: an attempt's own time runs from
+// the claim, which may come late when there is a queue, and the machine watches over it.
 func (s State) work(at time.Time, activityID string, attempt, offer int, workID string, deadline time.Time) []machine.Effect {
 	i, ok := s.g.find(activityID)
 	if !ok {
 		return nil
 	}
 	n := &s.g.nodes[i]
-	if t := at.Add(attemptTimeout(n.def)); t.Before(deadline) {
-		deadline = t
-	}
 	return []machine.Effect{machine.Work{
 		ID: workID, Attempt: attempt, Offer: offer, Aggregate: "orchestration", AggregateID: s.id, Run: s.run,
 		ActivityID: n.id(), Type: n.def.Type, Discriminator: n.def.Discriminator,
@@ -73,9 +72,7 @@ func (s State) work(at time.Time, activityID string, attempt, offer int, workID 
 
 // abandoned tells the agents that an attempt the machine gave up on is no longer wanted.
 func (s State) abandoned(activityID string, f Failure) []machine.Effect {
-	switch f.Step {
-	case "deadline", "lease", "attempt", "wait":
-	default:
+	if !givenUp(f.Step) {
 		return nil
 	}
 	i, ok := s.g.find(activityID)
@@ -86,20 +83,20 @@ func (s State) abandoned(activityID string, f Failure) []machine.Effect {
 }
 
 func (n *node) cancel(effects []machine.Effect, reason string) []machine.Effect {
-	if n.phase != Ready && n.phase != Running && n.phase != Waiting {
+	if !n.phase.offered() {
 		return effects
 	}
 	return append(effects, machine.CancelWork{ID: n.workID, Attempt: int(n.attempt), Type: n.def.Type, Reason: reason})
 }
 
-func (s State) end(at time.Time, e Ended) []machine.Effect {
+func (s State) ended(at time.Time, e Ended) []machine.Effect {
 	typ := CompletedType
 	switch e.State {
-	case OrchError:
+	case PhaseError:
 		typ = FailedType
-	case OrchCancelled:
+	case PhaseCancelled:
 		typ = CancelledType
-	case Initial, InProgress, TransfersDone, OrchCompleted:
+	case PhaseInitial, PhaseInProgress, PhaseTransfersFinished, PhaseCompleted:
 	}
 	labels := s.g.labels
 	if labels == nil {
@@ -112,7 +109,7 @@ func (s State) end(at time.Time, e Ended) []machine.Effect {
 			Reason: e.Reason, StartedAt: s.g.startedAt, EndedAt: at, Labels: labels,
 		},
 	}}
-	if s.g.open > 0 && e.State != OrchCompleted {
+	if s.g.open > 0 && e.State != PhaseCompleted {
 		for i := range s.g.nodes {
 			effects = s.g.nodes[i].cancel(effects, "the orchestration is "+e.State.String())
 		}

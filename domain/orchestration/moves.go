@@ -2,6 +2,7 @@ package orchestration
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -10,23 +11,33 @@ type Phase int
 
 // The phases of an orchestration (domain: Orchestration).
 const (
-	Initial       Phase = 100
-	InProgress    Phase = 600
-	TransfersDone Phase = 700 // TRANSFERS_FINISHED
-	OrchCompleted Phase = 800
-	OrchError     Phase = -1
-	OrchCancelled Phase = 1200
+	PhaseInitial           Phase = 100
+	PhaseInProgress        Phase = 600
+	PhaseTransfersFinished Phase = 700 // all retrieval done, aggregation running
+	PhaseCompleted         Phase = 800
+	PhaseError             Phase = -1
+	PhaseCancelled         Phase = 1200
 )
 
-var phaseNames = map[Phase]string{
-	Initial: "INITIAL", InProgress: "IN_PROGRESS", TransfersDone: "TRANSFERS_FINISHED",
-	OrchCompleted: "COMPLETED", OrchError: "ERROR", OrchCancelled: "CANCELLED",
+// phases is every phase with its public name, in the order they are shown.
+var phases = []struct {
+	phase Phase
+	name  string
+}{
+	{PhaseInitial, "INITIAL"},
+	{PhaseInProgress, "IN_PROGRESS"},
+	{PhaseTransfersFinished, "TRANSFERS_FINISHED"},
+	{PhaseCompleted, "COMPLETED"},
+	{PhaseError, "ERROR"},
+	{PhaseCancelled, "CANCELLED"},
 }
 
 // String returns the public name, IN_PROGRESS.
 func (p Phase) String() string {
-	if n, ok := phaseNames[p]; ok {
-		return n
+	for _, x := range phases {
+		if x.phase == p {
+			return x.name
+		}
 	}
 	return fmt.Sprintf("Phase(%d)", int(p))
 }
@@ -36,9 +47,9 @@ func (p Phase) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
 // UnmarshalText reads the public name.
 func (p *Phase) UnmarshalText(b []byte) error {
-	for k, n := range phaseNames {
-		if n == string(b) {
-			*p = k
+	for _, x := range phases {
+		if x.name == string(b) {
+			*p = x.phase
 			return nil
 		}
 	}
@@ -46,23 +57,25 @@ func (p *Phase) UnmarshalText(b []byte) error {
 }
 
 // Final says that nothing moves on from here.
-func (p Phase) Final() bool { return p == OrchCompleted || p == OrchError || p == OrchCancelled }
+func (p Phase) Final() bool {
+	return p == PhaseCompleted || p == PhaseError || p == PhaseCancelled
+}
 
 // ActivityPhase is where an activity stands.
 type ActivityPhase uint8
 
 // The phases of an activity (domain: Orchestration).
 const (
-	Pending           ActivityPhase = iota // waits for its dependencies
-	Ready                                  // offered, nobody has claimed it
-	Running                                // an agent is at it
-	Waiting                                // somebody outside will report
-	ScheduledAgain                         // SCHEDULED: called again later, nothing is wrong
-	RetryingLater                          // RETRYING: called again after a fault
-	ActivityCompleted                      // COMPLETED
-	ActivityFailed                         // FAILED
-	ActivityCancelled                      // CANCELLED: the orchestration ended first
-	Skipped                                // SKIPPED by an operator
+	ActivityPending   ActivityPhase = iota // waits for its dependencies
+	ActivityReady                          // offered, nobody has claimed it
+	ActivityRunning                        // an agent is at it
+	ActivityWaiting                        // somebody outside will report
+	ActivityScheduled                      // called again later, nothing is wrong
+	ActivityRetrying                       // called again after a fault
+	ActivityCompleted                      // done
+	ActivityFailed                         // it cannot work
+	ActivityCancelled                      // the orchestration ended first
+	ActivitySkipped                        // by an operator
 )
 
 var activityNames = [...]string{"PENDING", "READY", "RUNNING", "WAITING", "SCHEDULED", "RETRYING", "COMPLETED", "FAILED", "CANCELLED", "SKIPPED"}
@@ -78,21 +91,26 @@ func (p ActivityPhase) String() string {
 // Final says that the activity has ended.
 func (p ActivityPhase) Final() bool { return p >= ActivityCompleted }
 
+// offered says that an attempt is out, so that a report of it can be taken.
+func (p ActivityPhase) offered() bool {
+	return p == ActivityReady || p == ActivityRunning || p == ActivityWaiting
+}
+
 // moves is the one table of allowed moves of an orchestration.
 var moves = map[Phase][]Phase{
-	Initial:       {InProgress},
-	InProgress:    {TransfersDone, OrchCompleted, OrchError, OrchCancelled},
-	TransfersDone: {OrchCompleted, OrchError, OrchCancelled},
+	PhaseInitial:           {PhaseInProgress},
+	PhaseInProgress:        {PhaseTransfersFinished, PhaseCompleted, PhaseError, PhaseCancelled},
+	PhaseTransfersFinished: {PhaseCompleted, PhaseError, PhaseCancelled},
 }
 
 // activityMoves is the one table of allowed moves of an activity.
-var activityMoves = map[ActivityPhase][]ActivityPhase{
-	Pending:        {Ready, Running, ActivityCancelled},
-	Ready:          {Ready, Running, Waiting, ScheduledAgain, RetryingLater, ActivityCompleted, ActivityFailed, ActivityCancelled},
-	Running:        {Ready, Running, Waiting, ScheduledAgain, RetryingLater, ActivityCompleted, ActivityFailed, ActivityCancelled},
-	Waiting:        {ActivityCompleted, RetryingLater, ActivityFailed, ActivityCancelled},
-	ScheduledAgain: {Ready, Running, ActivityFailed, ActivityCancelled},
-	RetryingLater:  {Ready, Running, ActivityFailed, ActivityCancelled},
+var activityMoves = [...][]ActivityPhase{
+	ActivityPending:   {ActivityReady, ActivityRunning, ActivityCancelled},
+	ActivityReady:     {ActivityReady, ActivityRunning, ActivityWaiting, ActivityScheduled, ActivityRetrying, ActivityCompleted, ActivityFailed, ActivityCancelled},
+	ActivityRunning:   {ActivityReady, ActivityRunning, ActivityWaiting, ActivityScheduled, ActivityRetrying, ActivityCompleted, ActivityFailed, ActivityCancelled},
+	ActivityWaiting:   {ActivityRetrying, ActivityCompleted, ActivityFailed, ActivityCancelled},
+	ActivityScheduled: {ActivityReady, ActivityRunning, ActivityFailed, ActivityCancelled},
+	ActivityRetrying:  {ActivityReady, ActivityRunning, ActivityFailed, ActivityCancelled},
 }
 
 // MoveError says that the table does not allow a move.
@@ -102,39 +120,39 @@ type MoveError struct{ From, To fmt.Stringer }
 func (e *MoveError) Error() string { return fmt.Sprintf("%s does not lead to %s", e.From, e.To) }
 
 // CanMove looks the table up.
-func (p Phase) CanMove(to Phase) bool { return contains(moves[p], to) }
+func (p Phase) CanMove(to Phase) bool { return slices.Contains(moves[p], to) }
 
 // CanMove looks the table up.
-func (p ActivityPhase) CanMove(to ActivityPhase) bool { return contains(activityMoves[p], to) }
-
-func contains[T comparable](l []T, v T) bool {
-	for _, x := range l {
-		if x == v {
-			return true
-		}
-	}
-	return false
+func (p ActivityPhase) CanMove(to ActivityPhase) bool {
+	return int(p) < len(activityMoves) && slices.Contains(activityMoves[p], to)
 }
 
-// Diagram draws both tables as a Mermaid state diagram each; docs/states.md is made from it.
+// Diagram draws both tables as a Mermaid state diagram each; states.md is made from it.
 func Diagram() string {
 	var b strings.Builder
 	b.WriteString("## Orchestration\n\n```mermaid\nstateDiagram-v2\n    [*] --> INITIAL\n")
-	for _, from := range []Phase{Initial, InProgress, TransfersDone} {
-		for _, to := range moves[from] {
-			fmt.Fprintf(&b, "    %s --> %s\n", from, to)
+	for _, from := range phases {
+		for _, to := range moves[from.phase] {
+			fmt.Fprintf(&b, "    %s --> %s\n", from.phase, to)
 		}
 	}
-	b.WriteString("    COMPLETED --> [*]\n    ERROR --> [*]\n    CANCELLED --> [*]\n```\n\n")
-	b.WriteString("| state | code |\n| --- | --- |\n")
-	for _, p := range []Phase{Initial, InProgress, TransfersDone, OrchCompleted, OrchError, OrchCancelled} {
-		fmt.Fprintf(&b, "| %s | %d |\n", p, int(p))
-	}
-	b.WriteString("\n## Activity\n\n```mermaid\nstateDiagram-v2\n    [*] --> PENDING\n")
-	for from := Pending; !from.Final(); from++ {
-		for _, to := range activityMoves[from] {
-			fmt.Fprintf(&b, "    %s --> %s\n", from, to)
+	for _, p := range phases {
+		if p.phase.Final() {
+			fmt.Fprintf(&b, "    %s --> [*]\n", p.phase)
 		}
+	}
+	b.WriteString("```\n\n| state | code |\n| --- | --- |\n")
+	for _, p := range phases {
+		fmt.Fprintf(&b, "| %s | %d |\n", p.phase, int(p.phase))
+	}
+	b.WriteString("\n## Activity\n\nSKIPPED is an operator's doing.\n\n```mermaid\nstateDiagram-v2\n    [*] --> PENDING\n")
+	for from, l := range activityMoves {
+		for _, to := range l {
+			fmt.Fprintf(&b, "    %s --> %s\n", ActivityPhase(from), to) //nolint:gosec // the index of a table of ten
+		}
+	}
+	for p := ActivityCompleted; p <= ActivityCancelled; p++ {
+		fmt.Fprintf(&b, "    %s --> [*]\n", p)
 	}
 	b.WriteString("```\n")
 	return b.String()

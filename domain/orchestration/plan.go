@@ -18,11 +18,12 @@ type Plan struct {
 	index      map[string]int32
 	dependents [][]int32 // by activity: who waits for it
 	waits      []int32   // by activity: how many it waits for
+	late       []bool    // by activity: is an aggregation, or comes after one
 	aggregates bool      // has an activity of type aggregate
 }
 
-// AggregateType is the activity type whose request means that all retrieval is done
-// (state TRANSFERS_FINISHED).
+// AggregateType is the activity type that joins what was retrieved. Once everything but
+// aggregations, and what comes after them, has ended, the orchestration is TRANSFERS_FINISHED.
 const AggregateType = "aggregate"
 
 // NewPlan compiles a definition that has passed definition.Validate. It refuses what it
@@ -36,14 +37,18 @@ func NewPlan(def definition.Orchestration) (*Plan, error) {
 	if n > math.MaxInt32 {
 		return nil, fmt.Errorf("definition %s: %d activities", def.Type, n)
 	}
-	p := &Plan{def: def, raw: raw, index: make(map[string]int32, n), dependents: make([][]int32, n), waits: make([]int32, n)}
+	p := &Plan{
+		def: def, raw: raw, index: make(map[string]int32, n),
+		dependents: make([][]int32, n), waits: make([]int32, n), late: make([]bool, n),
+	}
 	for i := range def.Activities {
 		a := &def.Activities[i]
 		if _, ok := p.index[a.ID]; ok {
 			return nil, fmt.Errorf("definition %s: activity %q is there twice", def.Type, a.ID)
 		}
 		p.index[a.ID] = int32(i) //nolint:gosec // bounded above
-		p.aggregates = p.aggregates || a.Type == AggregateType
+		p.late[i] = a.Type == AggregateType
+		p.aggregates = p.aggregates || p.late[i]
 	}
 	for i := range def.Activities {
 		for _, d := range def.Activities[i].DependsOn {
@@ -51,14 +56,22 @@ func NewPlan(def definition.Orchestration) (*Plan, error) {
 			if !ok {
 				return nil, fmt.Errorf("definition %s: activity %q depends on %q, which is not there", def.Type, def.Activities[i].ID, d)
 			}
+			if l := p.dependents[j]; len(l) > 0 && l[len(l)-1] == int32(i) { //nolint:gosec // bounded above
+				continue // named twice
+			}
 			p.dependents[j] = append(p.dependents[j], int32(i)) //nolint:gosec // bounded above
 			p.waits[i]++
 		}
 	}
-	return p, p.acyclic()
+	if err := p.sort(); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
-func (p *Plan) acyclic() error {
+// sort goes through the activities in an order in which each comes after those it depends
+// on, and marks what comes after an aggregation. Where there is no such order it says so.
+func (p *Plan) sort() error {
 	waits := append([]int32(nil), p.waits...)
 	var queue []int32
 	for i, w := range waits {
@@ -71,6 +84,7 @@ func (p *Plan) acyclic() error {
 		i := queue[len(queue)-1]
 		queue = queue[:len(queue)-1]
 		for _, d := range p.dependents[i] {
+			p.late[d] = p.late[d] || p.late[i]
 			if waits[d]--; waits[d] == 0 {
 				queue = append(queue, d)
 			}
@@ -115,6 +129,13 @@ const (
 	DefaultMaxNodes         = 100_000
 	DefaultMaxDepth         = 100
 	DefaultMaxOutputBytes   = 256 << 10
+	// MaxOutputBytes bounds the output of an orchestration, which has to fit into the record
+	// of its end and into its completion.
+	MaxOutputBytes = 1 << 20
+	// maxFailures and the bounds of their texts keep a list of failures to less than 300 KiB.
+	maxFailures     = 100
+	maxMessageBytes = 2 << 10
+	maxNameBytes    = 256
 	// firstOffer is how long unclaimed work lies before it is offered again; each further
 	// offer waits twice as long, up to lastOffer.
 	firstOffer = 30 * time.Second
@@ -141,10 +162,6 @@ func attemptTimeout(a *definition.Activity) time.Duration {
 	return orElse(time.Duration(a.AttemptTimeout), DefaultAttemptTimeout)
 }
 
-func activityDeadline(a *definition.Activity) time.Duration {
-	return orElse(time.Duration(a.Deadline), DefaultActivityDeadline)
-}
-
 func retryLimit(a *definition.Activity) int {
 	if a.Retry == nil || a.Retry.Limit == nil {
 		return DefaultRetryLimit
@@ -159,13 +176,13 @@ func backoff(a *definition.Activity, workID string, n int) time.Duration {
 	base, most := DefaultBaseDelay, DefaultMaxDelay
 	if a.Retry != nil {
 		base = orElse(time.Duration(a.Retry.BaseDelay), base)
-		most = orElse(time.Duration(a.Retry.MaxDelay), most)
+		most = orElse(time.Duration(a.Retry.MaxDelay), max(most, base))
 	}
 	d := most
-	if shift := n - 1; shift < 32 && base<<shift > 0 {
-		d = min(base<<shift, most)
+	if shift := n - 1; shift < 63 && base <= most>>shift { // base<<shift could overflow
+		d = base << shift
 	}
-	return d - d/4*time.Duration(hash(workID, n)%1024)/1024
+	return d - d/4/1024*time.Duration(hash(workID, n)%1024)
 }
 
 // hash is FNV-1a over the ID and the number.

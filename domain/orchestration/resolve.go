@@ -3,6 +3,7 @@ package orchestration
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -10,11 +11,14 @@ import (
 )
 
 // view is what mappings and templates see: the orchestration's input and the outputs so
-// far. last is an activity that has just ended with output, not yet folded in; -1: none.
+// far. last is an activity that ends in the same decision and is not yet folded in; -1: none.
 type view struct {
-	g      *graph
-	last   int32
-	output json.RawMessage
+	g       *graph
+	last    int32
+	phase   ActivityPhase   // of last
+	output  json.RawMessage // of last
+	shared  []string        // by last
+	failure *Failure        // of last
 }
 
 func (v view) outputOf(i int32) json.RawMessage {
@@ -139,19 +143,35 @@ func (v view) subtree(root int32) json.RawMessage {
 			b = append(b, ',')
 		}
 		b = v.appendNode(b, i)
-		for k := len(v.g.nodes[i].children) - 1; k >= 0; k-- {
-			stack = append(stack, v.g.nodes[i].children[k])
-		}
+		from := len(stack)
+		v.children(i, func(c int32) { stack = append(stack, c) })
+		slices.Reverse(stack[from:])
 	}
 	return append(b, ']')
 }
 
+func (v view) children(i int32, visit func(int32)) {
+	if i != v.last {
+		v.g.children(i, visit)
+		return
+	}
+	for _, id := range v.shared {
+		if j, ok := v.g.find(id); ok {
+			visit(j)
+		}
+	}
+}
+
 func (v view) appendNode(b []byte, i int32) []byte {
 	n := &v.g.nodes[i]
+	phase := n.phase
+	if i == v.last {
+		phase = v.phase
+	}
 	str := func(s string) []byte { q, _ := json.Marshal(s); return q } // a string always encodes
 	b = append(append(b, `{"id":`...), str(n.id())...)
 	b = append(append(b, `,"name":`...), str(n.name())...)
-	b = append(append(b, `,"state":`...), str(n.phase.String())...)
+	b = append(append(b, `,"state":`...), str(phase.String())...)
 	if out := v.outputOf(i); len(out) > 0 {
 		b = append(append(b, `,"output":`...), out...)
 	}

@@ -15,12 +15,21 @@ type State struct {
 	run         int
 	fingerprint string
 	endedAt     time.Time
+	last        ending
 	// g is what an orchestration needs while it runs; an ended one has none.
 	g *graph
 }
 
+// ending is the last report that had its way before the end, so that its repeat is not
+// taken for a late one.
+type ending struct {
+	workID  string
+	attempt int32
+	said    reports
+}
+
 // New is the orchestration of that id before anything has happened.
-func New(id string) State { return State{id: id, phase: Initial} }
+func New(id string) State { return State{id: id, phase: PhaseInitial} }
 
 // ID is the aggregate id.
 func (s State) ID() string { return s.id }
@@ -37,47 +46,77 @@ type graph struct {
 	typ       string
 	input     json.RawMessage
 	labels    map[string]string
-	callback  string
 	partial   bool
+	deps      bool // some node waits for more than what it spawned: see search
 	startedAt time.Time
-	deadline  time.Time
+	deadline  int64 // unix milliseconds; 0: none
 
-	nodes    []node
-	index    map[string]int32 // ids of spawned nodes, and keys; plan ids are in the plan
-	work     map[string]int32 // by work ID, once there are many nodes
-	open     int              // nodes that have not ended
-	deps     bool             // a spawned node has dependencies of its own
-	finished bool             // TransfersFinished has happened
-	failures []Failure
-	timers   timers
+	nodes      []node
+	index      map[string]int32 // ids of spawned nodes, and keys; plan ids are in the plan
+	work       map[string]int32 // by work ID, once there are many nodes
+	open       int              // nodes that have not ended
+	retrieving int              // of those, the ones before aggregation
+	failures   []Failure        // the first of them, at most maxFailures
+	failed     int              // how many there were
+	last       int32            // the node that ended last; -1: none
+	timers     timers
 }
 
-// node is one activity.
+// node is one activity. There can be 100,000 of them in an orchestration, and 300,000 in as
+// many orchestrations as wait, so what few nodes have stands in links, and times are unix
+// milliseconds, rounded up; 0 is none.
 type node struct {
 	def    *definition.Activity
-	workID string // while an attempt is under way
+	workID string // from the first attempt on
 	agent  string // who has claimed the attempt
 	place  string // the process whose own agent runs the attempt
 	output json.RawMessage
 	state  json.RawMessage
+	links  *links
 
-	deadline time.Time // in total; zero until first requested
-	lease    time.Time // of the claim, RUNNING on the topic
-	began    time.Time // this attempt
-	next     time.Time // SCHEDULED, RETRYING: next attempt; WAITING: until; READY: next offer
-	timer    int64     // unix milliseconds of the node's valid timer; 0: none
+	deadline int64 // in total; 0 until first requested
+	lease    int64 // of the claim, RUNNING on the topic
+	began    int64 // this attempt
+	next     int64 // SCHEDULED, RETRYING: next attempt; WAITING: until; READY: next offer
+	timer    int64 // the earliest of these that counts
+	armed    int64 // the node's earliest entry in the heap, never later than timer
 
 	attempt, failures, offers int32
-	phase                     ActivityPhase
 	waits                     int32 // dependencies that are not settled
 	unsettled                 int32 // children, shared ones included, that are not settled
 	depth                     int32 // generations of spawning
 	level                     int32 // above every ancestor's: prunes the search for cycles
 	parent                    int32 // -1 for the plan's own
-	dependents                []int32
-	spawners                  []int32 // who waits for this node's subtree by having spawned or shared it
-	children                  []int32 // in the order they were spawned
+	first, spawned            int32 // the children that are its own: nodes[first:first+spawned]
+	phase                     ActivityPhase
+	said                      reports // of this attempt
+	late                      bool    // an aggregation, or after one
 }
+
+// links are edges that most nodes do not have.
+type links struct {
+	dependents []int32 // of a spawned activity, or of a planned one with spawned dependents
+	spawners   []int32 // besides the parent: those who share the node and wait for its subtree
+	children   []int32 // all of them in order, where some are shared
+}
+
+func (n *node) linked() *links {
+	if n.links == nil {
+		n.links = &links{}
+	}
+	return n.links
+}
+
+// reports is a set of reports that have had their way in an attempt.
+type reports uint8
+
+const (
+	saidComplete reports = 1 << iota
+	saidWait
+	saidSchedule
+	saidRetry
+	saidFail
+)
 
 func (n *node) id() string { return n.def.ID }
 
@@ -100,6 +139,9 @@ func (g *graph) find(id string) (int32, bool) {
 const manyNodes = 16
 
 func (g *graph) findWork(workID string) (int32, bool) {
+	if workID == "" {
+		return 0, false // what the nodes have that were never asked for
+	}
 	if g.work != nil {
 		i, ok := g.work[workID]
 		return i, ok
@@ -112,79 +154,86 @@ func (g *graph) findWork(workID string) (int32, bool) {
 	return 0, false
 }
 
-// dependents of a node: the plan's, or a spawned one's own.
+// dependents of a node: the plan's, or those it has got since.
 func (g *graph) dependents(i int32) []int32 {
-	if int(i) < len(g.plan.dependents) && len(g.nodes[i].dependents) == 0 {
+	if l := g.nodes[i].links; l != nil && len(l.dependents) > 0 {
+		return l.dependents
+	}
+	if g.planned(i) {
 		return g.plan.dependents[i]
 	}
-	return g.nodes[i].dependents
+	return nil
 }
 
-// ancestor says whether a is an ancestor of n, or n itself, by way of spawned and shared edges.
-func (g *graph) ancestor(a, n int32) bool {
-	if a == n {
-		return true
-	}
-	if g.nodes[a].level >= g.nodes[n].level {
-		return false
-	}
-	seen := map[int32]struct{}{n: {}}
-	queue := []int32{n}
-	for len(queue) > 0 {
-		x := queue[len(queue)-1]
-		queue = queue[:len(queue)-1]
-		for _, p := range g.nodes[x].spawners {
-			if p == a {
-				return true
-			}
-			if _, ok := seen[p]; ok || g.nodes[p].level <= g.nodes[a].level {
-				continue
-			}
-			seen[p] = struct{}{}
-			queue = append(queue, p)
+// planned says whether a node is one of the plan's own.
+func (g *graph) planned(i int32) bool { return int(i) < len(g.plan.dependents) }
+
+// children calls visit for each child of a node, shared ones included, in the order they were asked for.
+func (g *graph) children(i int32, visit func(int32)) {
+	n := &g.nodes[i]
+	if n.links != nil && len(n.links.children) > 0 {
+		for _, c := range n.links.children {
+			visit(c)
 		}
+		return
 	}
-	return false
+	for c := n.first; c < n.first+n.spawned; c++ {
+		visit(c)
+	}
 }
 
-// entangled says whether settling the subtree of b takes an ancestor of n, or n itself: then n
-// must not wait for b. Without dependencies among them only an ancestor does.
-func (g *graph) entangled(b, n int32) bool {
-	if g.ancestor(b, n) {
-		return true
+// spawner is the k-th node that waits for node i by having spawned or shared it; false
+// where there are no more.
+func (g *graph) spawner(i int32, k int) (int32, bool) {
+	n := &g.nodes[i]
+	if n.parent >= 0 {
+		if k == 0 {
+			return n.parent, true
+		}
+		k--
 	}
-	if int(b) >= len(g.plan.dependents) && !g.deps {
-		return false
+	if n.links == nil || k >= len(n.links.spawners) {
+		return 0, false
 	}
-	seen := map[int32]struct{}{b: {}}
-	queue := []int32{b}
-	visit := func(x int32) {
-		if _, ok := seen[x]; !ok {
-			seen[x] = struct{}{}
-			queue = append(queue, x)
+	return n.links.spawners[k], true
+}
+
+// settling appends to list what settles when node i, none of whose own children is
+// unsettled, ends: i itself, then whoever waited for nothing but that. It changes nothing.
+func (g *graph) settling(list []int32, i int32) []int32 {
+	list = append(list, i)
+	if !g.leads(i) {
+		return list
+	}
+	counted := make(map[int32]int32) // two ways may lead up to the same node
+	for k := len(list) - 1; k < len(list); k++ {
+		for j := 0; ; j++ {
+			p, ok := g.spawner(list[k], j)
+			if !ok {
+				break
+			}
+			if counted[p]++; counted[p] == g.nodes[p].unsettled {
+				list = append(list, p)
+			}
 		}
 	}
-	for len(queue) > 0 {
-		x := queue[len(queue)-1]
-		queue = queue[:len(queue)-1]
-		if g.ancestor(x, n) {
+	return list
+}
+
+// leads says whether anybody settles together with node i.
+func (g *graph) leads(i int32) bool {
+	for k := 0; ; k++ {
+		p, ok := g.spawner(i, k)
+		if !ok {
+			return false
+		}
+		if g.nodes[p].unsettled == 1 {
 			return true
 		}
-		for _, d := range g.nodes[x].def.DependsOn {
-			if j, ok := g.find(d); ok && !g.nodes[j].settled() {
-				visit(j)
-			}
-		}
-		for _, c := range g.nodes[x].children {
-			if !g.nodes[c].settled() {
-				visit(c)
-			}
-		}
 	}
-	return false
 }
 
-// raise keeps levels above ancestors' after n got the ancestor of level l.
+// raise keeps levels above ancestors' after n got an ancestor of level l.
 func (g *graph) raise(n, l int32) {
 	type step struct{ n, l int32 }
 	queue := []step{{n, l}}
@@ -195,8 +244,6 @@ func (g *graph) raise(n, l int32) {
 			continue
 		}
 		g.nodes[s.n].level = s.l + 1
-		for _, c := range g.nodes[s.n].children {
-			queue = append(queue, step{c, s.l + 1})
-		}
+		g.children(s.n, func(c int32) { queue = append(queue, step{c, s.l + 1}) })
 	}
 }

@@ -2,8 +2,9 @@ package orchestration
 
 import "time"
 
-// timers is a heap of when something is due, earliest first. An entry is valid while
-// its node's own timer says the same; the others are dropped when they come up.
+// timers is a heap of when something is due, earliest first. A node's time may move on
+// without the heap: its entry then comes up too early and is put back. An entry that is not
+// the node's earliest is dropped when it comes up.
 type timers []timer
 
 type timer struct {
@@ -46,21 +47,21 @@ func (h *timers) pop() {
 	}
 }
 
-// due walks the heap, without changing it, over every entry at or before now.
-func (h timers) due(now int64, visit func(timer)) {
-	var walk func(i int)
-	walk = func(i int) {
-		if i >= len(h) || h[i].at > now {
-			return
-		}
-		visit(h[i])
-		walk(2*i + 1)
-		walk(2*i + 2)
-	}
-	walk(0)
+// due walks the heap, without changing it, over every entry at or before now, until
+// visit says that it has seen enough.
+func (h timers) due(now int64, visit func(timer) (enough bool)) {
+	h.walk(0, now, visit)
 }
 
-// millis rounds up: a timer never fires before its time.
+func (h timers) walk(i int, now int64, visit func(timer) bool) (enough bool) {
+	if i >= len(h) || h[i].at > now {
+		return false
+	}
+	return visit(h[i]) || h.walk(2*i+1, now, visit) || h.walk(2*i+2, now, visit)
+}
+
+// millis is a time in unix milliseconds, 0 for none. It rounds up: a timer never fires
+// before its time.
 func millis(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
@@ -72,42 +73,73 @@ func millis(t time.Time) int64 {
 	return ms
 }
 
-// arm sets the node's timer to the earliest of what it waits for.
-func (g *graph) arm(i int32) {
-	n := &g.nodes[i]
-	var at time.Time
-	earliest := func(t time.Time) {
-		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
+// fromMillis is the time that millis was made from, but for the rounding.
+func fromMillis(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}
+
+// due is when something happens to the node by itself; 0: never.
+func (n *node) due() int64 {
+	if n.phase.Final() || n.phase == ActivityPending {
+		return 0
+	}
+	at := n.deadline
+	earliest := func(t int64) {
+		if t != 0 && (at == 0 || t < at) {
 			at = t
 		}
 	}
-	if !n.phase.Final() && n.phase != Pending {
-		earliest(n.deadline)
-		earliest(n.next)
-		if n.phase == Running {
-			earliest(n.lease)
-			earliest(n.began.Add(attemptTimeout(n.def)))
-		}
+	earliest(n.next)
+	if n.phase == ActivityRunning {
+		earliest(n.lease)
+		earliest(n.overtime())
 	}
-	ms := millis(at)
-	if ms != 0 && ms != n.timer {
-		g.timers.push(timer{ms, i})
-	}
-	n.timer = ms
+	return at
 }
 
-// Deadline is when Wake has something to do next; zero if nothing waits. It drops
-// timers that no longer mean anything, so the caller must own the State.
+// overtime is when the attempt has taken too long.
+func (n *node) overtime() int64 {
+	d := attemptTimeout(n.def)
+	ms := int64(d / time.Millisecond)
+	if d%time.Millisecond != 0 {
+		ms++
+	}
+	return n.began + ms
+}
+
+// arm sets the node's timer to the earliest of what it waits for.
+func (g *graph) arm(i int32) {
+	n := &g.nodes[i]
+	n.timer = n.due()
+	if n.timer != 0 && (n.armed == 0 || n.timer < n.armed) {
+		n.armed = n.timer
+		g.timers.push(timer{n.timer, i})
+	}
+}
+
+// Deadline is when Wake has something to do next; zero if nothing waits. It puts the
+// timers in order, so the caller must own the State.
 func (s State) Deadline() time.Time {
 	if s.g == nil {
 		return time.Time{}
 	}
 	for len(s.g.timers) > 0 {
 		t := s.g.timers[0]
-		if t.node < 0 || s.g.nodes[t.node].timer == t.at {
-			return time.UnixMilli(t.at)
+		if t.node < 0 {
+			return fromMillis(t.at)
+		}
+		n := &s.g.nodes[t.node]
+		if n.armed == t.at && n.timer == t.at {
+			return fromMillis(t.at)
 		}
 		s.g.timers.pop()
+		if n.armed == t.at {
+			n.armed = 0
+			s.g.arm(t.node)
+		}
 	}
 	return time.Time{}
 }

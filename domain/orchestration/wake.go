@@ -1,0 +1,91 @@
+package orchestration
+
+import (
+	"fmt"
+	"time"
+)
+
+// The steps at which the machine itself fails an activity.
+const (
+	stepDeadline = "deadline" // the activity, or the orchestration, took too long in total
+	stepLease    = "lease"    // the agent was not heard of
+	stepAttempt  = "attempt"  // the attempt took too long
+	stepWait     = "wait"     // nobody reported
+	stepOutput   = "output"   // it is too large
+	stepSpawn    = "spawn"    // what was to be spawned does not fit
+)
+
+// givenUp says that the machine gave an attempt up, so that its agent has to be told.
+func givenUp(step string) bool {
+	return step == stepDeadline || step == stepLease || step == stepAttempt || step == stepWait
+}
+
+// wake lets what is due happen: at most one activity's end at a time, so that what
+// follows from it is counted right. The caller wakes again while something is due.
+func (s State) wake(at time.Time) []Event {
+	if s.g == nil {
+		return nil
+	}
+	g, now := s.g, at.UnixMilli()
+	if passed(g.deadline, now) {
+		within := fromMillis(g.deadline).Sub(g.startedAt).Truncate(time.Millisecond)
+		why := Failure{Step: stepDeadline, Message: fmt.Sprintf("the orchestration did not end within %s", within), At: at}
+		return []Event{Ended{State: PhaseError, Error: &why, Failures: g.allFailures(at, nil)}}
+	}
+	var events []Event
+	var seen map[int32]struct{}
+	g.timers.due(now, func(t timer) (enough bool) {
+		if t.node < 0 || g.nodes[t.node].armed != t.at || !passed(g.nodes[t.node].timer, now) {
+			return false
+		}
+		if _, ok := seen[t.node]; ok {
+			return false
+		}
+		more := s.due(at, t.node)
+		if len(more) == 0 {
+			return false
+		}
+		if seen == nil {
+			seen = make(map[int32]struct{})
+		}
+		seen[t.node] = struct{}{}
+		events = append(events, more...)
+		_, ended := more[0].(Failed)
+		return ended
+	})
+	return events
+}
+
+// passed says whether a time in unix milliseconds has come; 0 never does.
+func passed(t, now int64) bool { return t != 0 && t <= now }
+
+// due is what happens to an activity whose timer fires.
+func (s State) due(at time.Time, i int32) []Event {
+	n, now := &s.g.nodes[i], at.UnixMilli()
+	if passed(n.deadline, now) {
+		return s.fail(at, i, Fault{stepDeadline, fmt.Sprintf("the activity did not end by its deadline; it was %s in attempt %d", n.phase, n.attempt)})
+	}
+	switch n.phase {
+	case ActivityReady:
+		if passed(n.next, now) {
+			return []Event{n.offerAgain()}
+		}
+	case ActivityRunning:
+		if passed(n.lease, now) {
+			return s.again(at, i, Retry{Error: Fault{stepLease, fmt.Sprintf("agent %s was not heard of for %s", n.agent, heartbeatTimeout(n.def))}})
+		}
+		if passed(n.overtime(), now) {
+			return s.again(at, i, Retry{Error: Fault{stepAttempt, fmt.Sprintf("the attempt took longer than %s", attemptTimeout(n.def))}})
+		}
+	case ActivityWaiting:
+		if passed(n.next, now) {
+			return s.fail(at, i, Fault{stepWait, "nobody reported in time"})
+		}
+	case ActivityScheduled, ActivityRetrying:
+		if passed(n.next, now) {
+			return []Event{Requested{ActivityID: n.id(), Attempt: int(n.attempt) + 1, WorkID: n.workID, Deadline: fromMillis(n.deadline)}}
+		}
+	case ActivityPending, ActivityCompleted, ActivityFailed, ActivityCancelled, ActivitySkipped:
+	}
+	return nil
+}
