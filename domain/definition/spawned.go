@@ -31,8 +31,11 @@ func CheckSpawned(a *Activity) error {
 // CheckID refuses an activity id that is empty, too long, or has other characters than
 // letters, digits, '-', '_' and '~': it stands in URLs, and a dot would read as a path.
 func CheckID(id string) error {
-	if id == "" {
+	switch id {
+	case "":
 		return fmt.Errorf("the id is empty")
+	case "input":
+		return fmt.Errorf("the id %q is that of the orchestration's input", id)
 	}
 	if len(id) > maxIDBytes {
 		return fmt.Errorf("the id has %d bytes, over the limit of %d", len(id), maxIDBytes)
