@@ -35,7 +35,7 @@ func CheckID(id string) error {
 	case "":
 		return fmt.Errorf("the id is empty")
 	case "input":
-		return fmt.Errorf("the id %q is that of the orchestration's input", id)
+		return fmt.Errorf("the id %q is reserved for the orchestration's input", id)
 	}
 	if len(id) > maxIDBytes {
 		return fmt.Errorf("the id has %d bytes, over the limit of %d", len(id), maxIDBytes)

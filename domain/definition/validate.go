@@ -331,8 +331,6 @@ func (c *orchestrationCheck) identity(at string, v any) string {
 	}
 	if err := CheckID(id); err != nil {
 		c.add(at, "%s", err)
-	} else if id == inputName {
-		c.add(at, "the id %q is reserved for the orchestration's input", id)
 	}
 	return id
 }
