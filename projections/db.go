@@ -106,6 +106,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	}
 	d := &DB{cfg: cfg, writer: w, readers: make(chan *conn, cfg.Readers)}
 	d.docs.limit = cfg.CacheBytes
+	d.waiting.urgent = make(chan struct{}, 1)
 	if err := d.openReaders(); err != nil {
 		return nil, errors.Join(fmt.Errorf("projections: %w", err), d.Close())
 	}
@@ -118,7 +119,7 @@ func openWriter(ctx context.Context, cfg Config) (*writer, error) {
 		"busy_timeout = 5000",           // somebody with a sqlite3 shell may hold a lock for a moment
 		"journal_mode = WAL",            // readers never wait for the writer, nor it for them
 		"synchronous = NORMAL",          // a power cut may lose the last commits, rows and positions together: they are folded again
-		"wal_autocheckpoint = 8000",     // pages, 32 MB: copying them back is what syncs the disk, so not too often
+		"wal_autocheckpoint = 0",        // done beside the writer: checkpoint.go
 		"journal_size_limit = 67108864", // a log that a long reader let grow shrinks again
 		"cache_size = -32000",           // kB: the upper pages of the indexes, and a batch's worth of others
 		"temp_store = MEMORY",

@@ -140,6 +140,7 @@ func (w *writer) writeNodes(j *job) error {
 		}
 		n.kept, n.dirty = true, false
 	}
+	w.rows += len(j.changed) + 2 // the job and its history as well
 	for i, e := range j.edges {
 		key := j.key<<32 | int64(j.linked) + int64(i)
 		if _, err := w.c.exec(`INSERT INTO edge (key, "from", "to", kind) VALUES (?, ?, ?, ?)`, key, e.from, e.to, e.kind); err != nil {

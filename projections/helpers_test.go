@@ -171,10 +171,18 @@ func dump(t testing.TB, path, query string) string {
 	return b.String()
 }
 
+// document shows a value with its keys sorted: their order is nobody's business.
 func document(t testing.TB, v any) string {
 	t.Helper()
-	b, err := json.MarshalIndent(v, "", " ")
+	b, err := json.Marshal(v)
 	if err != nil {
+		t.Fatal(err)
+	}
+	var tree any
+	if err := json.Unmarshal(b, &tree); err != nil {
+		t.Fatal(err)
+	}
+	if b, err = json.MarshalIndent(tree, "", " "); err != nil {
 		t.Fatal(err)
 	}
 	return string(b)

@@ -6,12 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"sort"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
 
-	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/schemas"
 )
 
@@ -41,24 +42,35 @@ func (d *DB) Run(ctx context.Context) error {
 		return fmt.Errorf("projections: %w", err)
 	}
 	defer cl.Close()
-	f := &follower{d: d, w: d.writer, cl: cl}
-	if err := f.begin(ctx); err != nil {
+	k, err := newCheckpointer(d.cfg.Path)
+	if err != nil {
 		return fmt.Errorf("projections: %w", err)
 	}
-	defer d.setStatus(func(h *Health) { h.Running = false })
-	for {
-		if err := f.step(ctx); err != nil {
-			return fmt.Errorf("projections: %w", err)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return k.run(ctx) })
+	g.Go(func() error {
+		defer d.setStatus(func(h *Health) { h.Running = false })
+		f := &follower{d: d, w: d.writer, cl: cl, checkpoints: k}
+		err := f.begin(ctx)
+		for err == nil {
+			err = f.step(ctx)
 		}
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return fmt.Errorf("projections: %w", err)
 	}
+	return nil
 }
 
 // follower reads the log for one Run.
 type follower struct {
-	d     *DB
-	w     *writer
-	cl    *kgo.Client
-	parts map[string]map[int32]*partition
+	d           *DB
+	w           *writer
+	cl          *kgo.Client
+	checkpoints *checkpointer
+	parts       map[string]map[int32]*partition
+	last        int // records in the batch before
 }
 
 // begin finds the partitions and goes on where the file says.
@@ -141,29 +153,25 @@ var (
 	errTrimmed   = errors.New("the log does not hold this offset: it was trimmed, or it is another log; rebuild the projection (waybill projections rebuild)")
 )
 
-// step folds in what one poll brings, and tells whoever waits for it.
+// How long the first records of a batch wait for more, when nobody waits for them. One
+// transaction for all that an orchestration does costs a third of one for each step, and
+// under load that time is the machines'.
+const (
+	linger     = time.Millisecond
+	lingerBusy = 25 * time.Millisecond
+	busy       = 256 // records in the batch before
+)
+
+// step folds in what has arrived, and tells whoever waits for it.
 func (f *follower) step(ctx context.Context) error {
-	fetches := f.cl.PollRecords(ctx, f.d.cfg.MaxBatch)
-	if err := ctx.Err(); err != nil {
-		return err
+	n, err := f.fold(ctx, f.cl.PollRecords(ctx, f.d.cfg.MaxBatch))
+	if err == nil && n < f.d.cfg.MaxBatch {
+		f.d.waiting.linger(ctx, f.patience())
+		var more int
+		more, err = f.fold(ctx, f.cl.PollRecords(nil, f.d.cfg.MaxBatch-n)) //nolint:staticcheck // nil is how the client is told not to wait
+		n += more
 	}
-	var err error
-	fetches.EachPartition(func(fp kgo.FetchTopicPartition) {
-		p := f.parts[fp.Topic][fp.Partition]
-		if err != nil || (p != nil && p.fault != nil) {
-			return
-		}
-		if p == nil || fp.Err != nil {
-			err = f.broken(p, fp)
-		}
-		for i := 0; err == nil && i < len(fp.Records); i++ {
-			err = f.w.apply(ctx, p, fp.Records[i])
-		}
-		if isFault(err) {
-			f.cl.PauseFetchPartitions(map[string][]int32{p.topic: {p.number}})
-			err = nil
-		}
-	})
+	f.last = n
 	if err != nil {
 		return f.w.abandon(err)
 	}
@@ -172,6 +180,52 @@ func (f *follower) step(ctx context.Context) error {
 		return f.w.abandon(err)
 	}
 	f.d.committed(changed)
+	return f.checkpoint()
+}
+
+func (f *follower) patience() time.Duration {
+	if f.last >= busy {
+		return lingerBusy
+	}
+	return linger
+}
+
+// fold folds one poll in memory; it answers with the number of records.
+func (f *follower) fold(ctx context.Context, fetches kgo.Fetches) (n int, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	fetches.EachPartition(func(fp kgo.FetchTopicPartition) {
+		p := f.parts[fp.Topic][fp.Partition]
+		if err != nil || (p != nil && p.fault != nil) {
+			return
+		}
+		if p == nil || fp.Err != nil {
+			err = f.broken(p, fp)
+		}
+		n += len(fp.Records)
+		for i := 0; err == nil && i < len(fp.Records); i++ {
+			err = f.w.apply(ctx, p, fp.Records[i])
+		}
+		if isFault(err) {
+			f.cl.PauseFetchPartitions(map[string][]int32{p.topic: {p.number}})
+			err = nil
+		}
+	})
+	return n, err
+}
+
+// checkpoint has the write-ahead log copied when it is due.
+func (f *follower) checkpoint() error {
+	if f.w.rows < checkpointRows {
+		return nil
+	}
+	f.w.rows = 0
+	if f.checkpoints.large.Swap(false) {
+		_, err := f.w.c.checkpoint("RESTART")
+		return err
+	}
+	notify(f.checkpoints.due)
 	return nil
 }
 
@@ -302,5 +356,3 @@ func (d *DB) Lag(ctx context.Context) ([]Lag, error) {
 	})
 	return lags, nil
 }
-
-var _ = kafka.Position{}

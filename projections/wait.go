@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/internal/kafka"
@@ -27,6 +28,7 @@ type waiters struct {
 	parked  map[shard]map[*parked]struct{}
 	early   map[*parked]struct{} // parked before Run said which shards there are
 	watched map[string]map[chan struct{}]struct{}
+	urgent  chan struct{} // has a notice when somebody begins to wait for a position
 	closed  bool
 }
 
@@ -70,6 +72,7 @@ func (w *waiters) park(p *parked) {
 	case !ok:
 		put(&w.early, p)
 	default:
+		notify(w.urgent)
 		if w.parked == nil {
 			w.parked = make(map[shard]map[*parked]struct{})
 		}
@@ -143,6 +146,35 @@ func (w *waiters) wakeKnown(parts []*partition, changed []string) []*parked {
 	early := slices.Collect(maps.Keys(w.early))
 	w.early = nil
 	return early
+}
+
+// linger waits so long, unless somebody waits for a position.
+func (w *waiters) linger(ctx context.Context, d time.Duration) {
+	select {
+	case <-w.urgent: // an old notice
+	default:
+	}
+	if w.anybody() {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-w.urgent:
+	case <-ctx.Done():
+	}
+}
+
+func (w *waiters) anybody() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, l := range w.parked {
+		if len(l) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // notify leaves a notice, unless there is one already.

@@ -42,6 +42,7 @@ type writer struct {
 	newest  int64 // time of the newest event
 	pruned  int64 // day up to which old commands are gone
 	scratch []byte
+	rows    int // written since the last checkpoint
 	batch   batch
 }
 
