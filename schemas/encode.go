@@ -258,6 +258,7 @@ func (w *writer) completed(e *orchestration.Completed) {
 	}
 	w.strings("shared", e.Shared)
 	w.strings("cycles", e.Cycles)
+	w.strings("children", e.Children)
 }
 
 // activity writes what spawned activities have in most cases; the rest is left to

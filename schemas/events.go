@@ -331,6 +331,8 @@ func (s *scanner) completed() orchestration.Completed {
 			e.Shared = s.strings()
 		case "cycles":
 			e.Cycles = s.strings()
+		case "children":
+			e.Children = s.strings()
 		default:
 			s.raw()
 		}

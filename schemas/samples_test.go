@@ -69,7 +69,7 @@ func events() map[string]orchestration.Event {
 		schemas.ActivityCompleted: orchestration.Completed{
 			ActivityID: "n2", Attempt: 2, Output: raw(`{"text":"The quick\nbrown fox","n":1.5}`), Key: "test-document-2",
 			Spawned: []definition.Activity{{ID: "n-1", Type: "retrieve", With: raw(`{"file":"x"}`)}, sampleActivity("n-2")},
-			Shared:  []string{"n-3"}, Cycles: []string{"n1"},
+			Shared:  []string{"n-3"}, Cycles: []string{"n1"}, Children: []string{"n-3", "n-1", "n-2"},
 		},
 		schemas.ActivityFailed:    orchestration.Failed{ActivityID: "n2", Attempt: 2, Error: failure, Continued: true},
 		schemas.TransfersFinished: orchestration.TransfersFinished{},
