@@ -1,0 +1,213 @@
+package audit
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Record is what is looked at of a record.
+type Record struct {
+	Partition int32
+	Offset    int64
+	Key       string
+	ID, Type  string // ce_id, ce_type
+	Sequence  int64  // ce_sequence, 0 for none
+	Time      time.Time
+	Value     string
+}
+
+// idle is after how long without a record a topic is taken to be read: an aborted tail
+// shows to no reader.
+const idle = 2 * time.Second
+
+// Read reads a topic from its beginning to its present end, read committed.
+func Read(ctx context.Context, brokers []string, topic string) ([]Record, error) {
+	cl, err := kgo.NewClient(
+		kgo.SeedBrokers(brokers...), kgo.ConsumeTopics(topic), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.KeepControlRecords(),
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer cl.Close()
+	ends, err := kadm.NewClient(cl).ListEndOffsets(ctx, topic)
+	if err = errors.Join(err, ends.Error()); err != nil {
+		return nil, fmt.Errorf("the end of %s: %w", topic, err)
+	}
+	left := map[int32]int64{}
+	ends.Each(func(o kadm.ListedOffset) {
+		if o.Offset > 0 {
+			left[o.Partition] = o.Offset
+		}
+	})
+	var all []Record
+	for len(left) > 0 {
+		pollCtx, cancel := context.WithTimeout(ctx, idle)
+		fetches := cl.PollFetches(pollCtx)
+		cancel()
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if fetches.NumRecords() == 0 {
+			return all, nil
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			if r.Offset+1 >= left[r.Partition] {
+				delete(left, r.Partition)
+			}
+			if !r.Attrs.IsControl() {
+				all = append(all, record(r))
+			}
+		})
+	}
+	return all, nil
+}
+
+func record(r *kgo.Record) Record {
+	rec := Record{Partition: r.Partition, Offset: r.Offset, Key: string(r.Key), Value: string(r.Value)}
+	for _, h := range r.Headers {
+		rec.header(h.Key, string(h.Value))
+	}
+	return rec
+}
+
+func (r *Record) header(key, value string) {
+	switch key {
+	case "ce_id":
+		r.ID = value
+	case "ce_type":
+		r.Type = value
+	case "ce_sequence":
+		r.Sequence, _ = strconv.ParseInt(value, 10, 64) // 0 is reported by Log
+	case "ce_time":
+		r.Time, _ = time.Parse(time.RFC3339Nano, value) // likewise
+	}
+}
+
+// Kcat reads a topic as Read does, with a client that shares no code with us; ok is false
+// where kcat is not installed. Values are left out.
+func Kcat(ctx context.Context, brokers []string, topic string) (records []Record, ok bool, err error) {
+	bin, err := exec.LookPath("kcat")
+	if err != nil {
+		return nil, false, nil //nolint:nilerr // it need not be there
+	}
+	var errs bytes.Buffer
+	cmd := exec.CommandContext(ctx, bin, "-C", "-q", "-e", "-o", "beginning", "-b", strings.Join(brokers, ","), //nolint:gosec // found in PATH
+		"-X", "isolation.level=read_committed", "-t", topic, "-f", "%p\t%o\t%k\t%h\n")
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, true, fmt.Errorf("kcat: %w: %s", err, errs.String())
+	}
+	lines := bufio.NewScanner(bytes.NewReader(out))
+	lines.Buffer(nil, 16<<20)
+	for lines.Scan() {
+		f := strings.SplitN(lines.Text(), "\t", 4)
+		if len(f) < 4 {
+			return nil, true, fmt.Errorf("kcat has written %q", lines.Text())
+		}
+		partition, err1 := strconv.ParseInt(f[0], 10, 32)
+		offset, err2 := strconv.ParseInt(f[1], 10, 64)
+		if err := errors.Join(err1, err2); err != nil {
+			return nil, true, fmt.Errorf("kcat: %w", err)
+		}
+		r := Record{Partition: int32(partition), Offset: offset, Key: f[2]}
+		for _, h := range strings.Split(f[3], ",") {
+			key, value, _ := strings.Cut(h, "=")
+			r.header(key, value)
+		}
+		records = append(records, r)
+	}
+	return records, true, lines.Err()
+}
+
+// shardKey is the key of the records by which the owner of a shard keeps its books.
+const shardKey = "~shard"
+
+// Events are the records that are events of an aggregate.
+func Events(records []Record) []Record {
+	var events []Record
+	for _, r := range records {
+		if r.Key != shardKey {
+			events = append(events, r)
+		}
+	}
+	return events
+}
+
+// Log checks the records of an events topic: per aggregate, sequence numbers from 1
+// without a gap, and never two different events under one. A repeat of the same event,
+// which the embedded broker may leave when it is killed within a commit, is counted.
+func Log(records []Record) (wrong []string, repeats int) {
+	type place struct {
+		partition int32
+		value     string
+	}
+	last := map[string]int64{}
+	seen := map[string]map[int64]place{}
+	for _, r := range Events(records) {
+		if r.Sequence < 1 || r.Time.IsZero() || r.ID == "" {
+			wrong = append(wrong, fmt.Sprintf("%d/%d of %s has no ce_sequence, ce_time or ce_id", r.Partition, r.Offset, r.Key))
+			continue
+		}
+		if seen[r.Key] == nil {
+			seen[r.Key] = map[int64]place{}
+		}
+		if before, ok := seen[r.Key][r.Sequence]; ok {
+			repeats++
+			if before.value != r.Value || before.partition != r.Partition {
+				wrong = append(wrong, fmt.Sprintf("%s has two events %d: %s and %s", r.Key, r.Sequence, before.value, r.Value))
+			}
+			continue
+		}
+		if r.Sequence != last[r.Key]+1 {
+			wrong = append(wrong, fmt.Sprintf("%s goes from event %d to %d at %d/%d", r.Key, last[r.Key], r.Sequence, r.Partition, r.Offset))
+		}
+		last[r.Key] = r.Sequence
+		seen[r.Key][r.Sequence] = place{r.Partition, r.Value}
+	}
+	return wrong, repeats
+}
+
+// Completions checks the records of a completions topic against the states that the jobs
+// must end in: exactly one end for each, told by ce_id. Repeats and refusals are counted.
+func Completions(records []Record, want map[string]string) (wrong []string, repeats, refusals int) {
+	types := map[string]string{
+		"COMPLETED": "orchestration.completed.v1", "ERROR": "orchestration.failed.v1", "CANCELLED": "orchestration.cancelled.v1",
+	}
+	ids, ends := map[string]bool{}, map[string]int{}
+	for _, r := range records {
+		switch {
+		case r.Type == "command.rejected.v1":
+			refusals++
+			continue
+		case ids[r.ID]:
+			repeats++
+			continue
+		}
+		ids[r.ID] = true
+		state, ok := want[r.Key]
+		if !ok {
+			continue
+		}
+		if ends[r.Key]++; r.Type != types[state] {
+			wrong = append(wrong, fmt.Sprintf("%s has the completion %s, want %s", r.Key, r.Type, types[state]))
+		}
+	}
+	for key := range want {
+		if n := ends[key]; n != 1 {
+			wrong = append(wrong, fmt.Sprintf("%s has %d completions", key, n))
+		}
+	}
+	return wrong, repeats, refusals
+}

@@ -1,0 +1,138 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Build builds waybill into a directory and returns the path of the binary. The working
+// directory must be in the module.
+func Build(ctx context.Context, dir string) (string, error) {
+	bin := filepath.Join(dir, "waybill")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", bin, "github.com/waybill/waybill/cmd/waybill") //nolint:gosec // a path of ours
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return bin, nil
+}
+
+// Command is what to start.
+type Command struct {
+	Path string
+	Args []string
+	Log  *os.File // takes both outputs; nil discards them
+}
+
+// Process is a started program.
+type Process struct {
+	// Began is when it was started, just before.
+	Began time.Time
+	cmd   *exec.Cmd
+	done  chan struct{}
+	err   error
+}
+
+// Start starts a program. It is killed when ctx ends.
+func Start(ctx context.Context, c Command) (*Process, error) {
+	cmd := exec.CommandContext(ctx, c.Path, c.Args...) //nolint:gosec // what the scenario has built
+	if c.Log != nil {
+		cmd.Stdout, cmd.Stderr = c.Log, c.Log
+	}
+	p := &Process{Began: time.Now(), cmd: cmd, done: make(chan struct{})}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", c.Path, err)
+	}
+	go func() {
+		p.err = cmd.Wait()
+		close(p.done)
+	}()
+	return p, nil
+}
+
+// Done is closed when the process has ended, by itself or not.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Err is how the process ended; call it after Done.
+func (p *Process) Err() error { return p.err }
+
+// Kill ends the process as a power cut would, and waits for that. One that had ended by
+// itself before is an error.
+func (p *Process) Kill() error {
+	select {
+	case <-p.done:
+		return fmt.Errorf("the process has ended by itself: %w", orEnded(p.err))
+	default:
+	}
+	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	<-p.done
+	var exit *exec.ExitError
+	if errors.As(p.err, &exit) {
+		if s, ok := exit.Sys().(syscall.WaitStatus); ok && s.Signaled() && s.Signal() == syscall.SIGKILL {
+			return nil
+		}
+	}
+	return fmt.Errorf("the process has ended by itself: %w", orEnded(p.err))
+}
+
+func orEnded(err error) error {
+	if err == nil {
+		return errors.New("exit status 0")
+	}
+	return err
+}
+
+// Stop asks the process to end and waits; one that takes longer is killed, an error.
+func (p *Process) Stop(within time.Duration) (time.Duration, error) {
+	began := time.Now()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return 0, err
+	}
+	select {
+	case <-p.done:
+		return time.Since(began), p.err
+	case <-time.After(within):
+		return time.Since(began), errors.Join(fmt.Errorf("the process has not stopped within %s", within), p.Kill())
+	}
+}
+
+// RSS is how much of the machine's memory the process holds, in bytes.
+func (p *Process) RSS() (int64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(status)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
+			return kib << 10, err
+		}
+	}
+	return 0, fmt.Errorf("process %d shows no VmRSS", p.cmd.Process.Pid)
+}
+
+// FreeAddress finds an address nobody listens on. It lies below the ports that the system
+// hands out by itself, so that it stays free while a process that is killed is down.
+func FreeAddress() (string, error) {
+	for range 200 {
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(15000+rand.IntN(15000))) //nolint:gosec // a port, no secret
+		ln, err := net.Listen("tcp", address)                                          //nolint:noctx // closed at once
+		if err != nil {
+			continue
+		}
+		return address, ln.Close()
+	}
+	return "", errors.New("no free port was found between 15000 and 30000")
+}

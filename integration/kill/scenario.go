@@ -1,0 +1,242 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/waybill/waybill/integration/internal/api"
+	"github.com/waybill/waybill/integration/internal/load"
+	"github.com/waybill/waybill/integration/internal/process"
+)
+
+const (
+	clients = 8
+	// firstReady is how long the first start may take.
+	firstReady = 30 * time.Second
+	// drain is how long the jobs may take to end once nobody kills any more.
+	drain = 60 * time.Second
+	// stopWithin is what Ctrl-C promises.
+	stopWithin = 5 * time.Second
+)
+
+// life is one process from its start to its end.
+type life struct {
+	began, ended time.Time
+	ready        time.Duration // 0 for never
+}
+
+// scenario is one run.
+type scenario struct {
+	settings
+	fsync       bool
+	bin, dir    string
+	listen      string
+	kafka       string
+	log         *os.File
+	rnd         *rand.Rand
+	providers   *load.Providers
+	jobs        []*load.Job
+	clients     []*api.Client
+	lives       []life
+	killed      time.Duration // from the first start to the last kill
+	drained     time.Duration // from the last kill to the last end
+	stopped     time.Duration
+	submissions sync.WaitGroup
+	failed      chan error
+}
+
+// one does one run and prints its figures.
+func one(ctx context.Context, s settings, bin, dir string, fsync bool, seed uint64) (err error) {
+	sc := &scenario{settings: s, fsync: fsync, bin: bin, dir: dir, failed: make(chan error, s.jobs)}
+	sc.rnd = rand.New(rand.NewPCG(seed, 2)) //nolint:gosec // the same moments from the same seed
+	name := "without --fsync"
+	if fsync {
+		name = "with --fsync"
+	}
+	fmt.Printf("%s: seed %d, %d jobs of %d clients, %d kills\n", name, seed, s.jobs, clients, s.kills)
+	if err := sc.prepare(ctx, seed); err != nil {
+		return err
+	}
+	defer sc.providers.Close()
+	defer func() { err = errors.Join(err, sc.log.Close()) }()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	p, err := sc.killAll(ctx)
+	if err == nil {
+		err = sc.await(ctx)
+	}
+	if p == nil {
+		return err
+	}
+	wrong := sc.report(ctx)
+	sc.stopped, err = stop(p, err)
+	fmt.Printf("  stopped within %.2f s of SIGTERM\n", sc.stopped.Seconds())
+	if len(wrong) > 0 {
+		return errors.Join(err, fmt.Errorf("%s: %d things are wrong", name, len(wrong)))
+	}
+	return err
+}
+
+func stop(p *process.Process, before error) (time.Duration, error) {
+	took, err := p.Stop(stopWithin)
+	if err != nil {
+		err = fmt.Errorf("SIGTERM: %w", err)
+	}
+	return took, errors.Join(before, err)
+}
+
+func (s *scenario) prepare(ctx context.Context, seed uint64) error {
+	var err error
+	if err = os.MkdirAll(s.dir, 0o700); err != nil {
+		return err
+	}
+	if s.listen, err = process.FreeAddress(); err != nil {
+		return err
+	}
+	if s.kafka, err = process.FreeAddress(); err != nil {
+		return err
+	}
+	if s.jobs, s.providers, err = load.New(ctx, seed, "k", s.settings.jobs); err != nil {
+		return err
+	}
+	for range clients {
+		s.clients = append(s.clients, api.New("http://"+s.listen))
+	}
+	s.log, err = os.Create(filepath.Join(s.dir, "output"))
+	return err
+}
+
+func (s *scenario) start(ctx context.Context) (*process.Process, error) {
+	args := []string{"serve", "--data", filepath.Join(s.dir, "data"), "--listen", s.listen, "--kafka-listen", s.kafka}
+	for _, h := range s.providers.Hosts() {
+		args = append(args, "--allow", h)
+	}
+	if s.fsync {
+		args = append(args, "--fsync")
+	}
+	return process.Start(ctx, process.Command{Path: s.bin, Args: args, Log: s.log})
+}
+
+// killAll starts the process, kills it as often as it is to be killed, and returns the
+// last one, which lives. Each life brings its share of the jobs.
+func (s *scenario) killAll(ctx context.Context) (*process.Process, error) {
+	p, err := s.start(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.ready(ctx, p); err != nil {
+		return p, err
+	}
+	began := p.Began
+	for k := 0; ; k++ {
+		s.release(ctx, k)
+		if k == s.kills {
+			s.killed = p.Began.Sub(began)
+			s.lives = append(s.lives, life{began: p.Began, ready: s.readyAfter(ctx, p, firstReady)})
+			return p, nil
+		}
+		l := life{began: p.Began, ready: s.readyAfter(ctx, p, s.span(k))}
+		if err := p.Kill(); err != nil {
+			return p, errors.Join(context.Cause(ctx), fmt.Errorf("kill %d: %w", k+1, err))
+		}
+		l.ended = time.Now()
+		s.lives = append(s.lives, l)
+		if p, err = s.start(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// span draws how long a life lasts: one of six ends in the middle of its start, the
+// others while it works.
+func (s *scenario) span(k int) time.Duration {
+	if k > 0 && s.rnd.IntN(6) == 0 {
+		return time.Duration(s.rnd.IntN(400)) * time.Millisecond
+	}
+	return time.Duration(300+s.rnd.IntN(1200)) * time.Millisecond
+}
+
+// readyAfter lets a life last for a span and notes when it was ready.
+func (s *scenario) readyAfter(ctx context.Context, p *process.Process, span time.Duration) time.Duration {
+	ctx, cancel := context.WithDeadline(ctx, p.Began.Add(span))
+	defer cancel()
+	probe := api.New("http://" + s.listen)
+	var ready time.Duration
+	if probe.Ready(ctx) == nil {
+		ready = time.Since(p.Began)
+	}
+	if span != firstReady {
+		<-ctx.Done()
+	}
+	return ready
+}
+
+// ready waits for the first start and puts the definitions.
+func (s *scenario) ready(ctx context.Context, p *process.Process) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, firstReady, fmt.Errorf("not ready after %s", firstReady))
+	defer cancel()
+	go func() {
+		select {
+		case <-p.Done():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	if err := s.clients[0].Ready(ctx); err != nil {
+		return err
+	}
+	return load.Define(ctx, s.clients[0])
+}
+
+// release has the jobs of the k-th life asked for.
+func (s *scenario) release(ctx context.Context, k int) {
+	lives := s.kills + 1
+	for i := k * len(s.jobs) / lives; i < (k+1)*len(s.jobs)/lives; i++ {
+		s.submissions.Go(func() {
+			if err := s.jobs[i].Run(ctx, s.clients[i%clients]); err != nil {
+				s.failed <- err
+			}
+		})
+	}
+}
+
+// await waits until every job has been acknowledged and has ended.
+func (s *scenario) await(ctx context.Context) error {
+	began := time.Now()
+	ctx, cancel := context.WithTimeoutCause(ctx, drain, fmt.Errorf("not drained after %s", drain))
+	defer cancel()
+	done := make(chan struct{})
+	go func() { s.submissions.Wait(); close(done) }()
+	select {
+	case <-done:
+	case err := <-s.failed:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	select {
+	case err := <-s.failed:
+		return err
+	default:
+	}
+	for _, j := range s.jobs {
+		for {
+			var found api.Job
+			err := s.clients[0].Insist(ctx, "GET", "/v1/jobs/"+j.ID, nil, &found)
+			if err == nil && found.Ended() {
+				break
+			}
+			if perr := api.Pause(ctx, 20*time.Millisecond); perr != nil {
+				return fmt.Errorf("%s is %q: %w", j.ID, found.State, errors.Join(perr, err))
+			}
+		}
+	}
+	s.drained = time.Since(began)
+	return nil
+}
