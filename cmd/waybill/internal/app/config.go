@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/waybill/waybill/consumers/agent"
 	"github.com/waybill/waybill/internal/embedded"
 	"github.com/waybill/waybill/internal/kafka"
 )
@@ -47,6 +48,9 @@ type Config struct {
 	TLSKey      string
 	Version     string // shown by /metrics and the page
 	Logger      *slog.Logger
+
+	// Agents carry out activities beside the built-in agents, by activity type.
+	Agents map[string]agent.Processor
 }
 
 // UsageError is a mistake in how the program was called; its text says what to change.

@@ -70,6 +70,9 @@ func (e *UnreachableError) Unwrap() error { return e.Err }
 // Run starts everything, runs until ctx ends or a part fails, and stops everything.
 func (m *Main) Run(ctx context.Context) error {
 	if err := m.Start(ctx); err != nil {
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			return nil // told to stop before it had started
+		}
 		return err
 	}
 	return errors.Join(m.Wait(ctx), m.Close())
@@ -210,7 +213,7 @@ func (m *Main) prepareTopics(ctx context.Context) error {
 		return fmt.Errorf("make a client for Kafka: %w", err)
 	}
 	defer cl.Close()
-	err = kafka.EnsureTopics(ctx, cl, m.kafka.Topics().Specs(m.cfg.Shards, aggregates(), builtIn()))
+	err = kafka.EnsureTopics(ctx, cl, m.kafka.Topics().Specs(m.cfg.Shards, aggregates(), m.activityTypes()))
 	if errors.Is(err, context.DeadlineExceeded) {
 		return &UnreachableError{m.kafka.Brokers, err}
 	}

@@ -2,10 +2,13 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/waybill/waybill/consumers/agent"
@@ -13,9 +16,11 @@ import (
 	"github.com/waybill/waybill/consumers/catalog"
 	"github.com/waybill/waybill/consumers/machines"
 	"github.com/waybill/waybill/consumers/runner"
+	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/producers"
 	"github.com/waybill/waybill/producers/intake"
 	"github.com/waybill/waybill/projections"
+	"github.com/waybill/waybill/projections/query"
 	"github.com/waybill/waybill/schemas"
 )
 
@@ -24,9 +29,10 @@ func aggregates() []string {
 	return []string{schemas.AggregateOrchestration, schemas.AggregateDefinition}
 }
 
-// builtIn lists the activity types that agents of ours carry out.
-func builtIn() []string {
-	return []string{agents.NoopType, agents.RetrieveType, agents.AggregateType}
+// activityTypes lists the activity types that agents of ours carry out.
+func (m *Main) activityTypes() []string {
+	types := []string{agents.NoopType, agents.RetrieveType, agents.AggregateType}
+	return slices.AppendSeq(types, maps.Keys(m.cfg.Agents))
 }
 
 func (m *Main) startProjections(ctx context.Context) error {
@@ -92,6 +98,9 @@ func (m *Main) makeAgents(context.Context) error {
 	m.pool = agent.NewPool(m.cfg.Logger)
 	if err := agents.Register(m.pool, agents.Config{Results: m.data.resultsDir(), Allow: m.cfg.Allow}); err != nil {
 		return usage("--allow: %w", err)
+	}
+	for typ, processor := range m.cfg.Agents {
+		m.pool.Register(typ, processor, agent.DefaultConcurrency)
 	}
 	return nil
 }
@@ -159,11 +168,43 @@ func (m *Main) apiRoutes(mux *http.ServeMux) error {
 		return err
 	}
 	m.closers = append(m.closers, func() error { publisher.Close(); return nil })
-	in, err := intake.New(intake.Config{Publisher: publisher, Reads: reads{m.db}, Logger: m.cfg.Logger})
+	in, err := intake.New(intake.Config{Publisher: publisher, Reads: newReads(m.db), Logger: m.cfg.Logger})
 	if err != nil {
 		return fmt.Errorf("intake: %w", err)
 	}
 	in.Routes(mux)
+	own, err := builtInDefinitions()
+	if err != nil {
+		return err
+	}
+	query.Routes(mux, query.Config{DB: m.db, BuiltIn: func(kind string) []query.BuiltIn { return own[kind] }, Logger: m.cfg.Logger})
 	m.pageRoutes(mux)
+	document(mux, "/openapi.json", schemas.OpenAPI())
+	document(mux, "/asyncapi.json", schemas.AsyncAPI())
 	return nil
+}
+
+// builtInDefinitions are the definitions that nobody has to put, by kind, as they are shown.
+func builtInDefinitions() (map[string][]query.BuiltIn, error) {
+	orchestrations, activities := definition.BuiltIns()
+	own := make(map[string][]query.BuiltIn, 2)
+	add := func(kind, typ string, d any) error {
+		raw, err := json.Marshal(d)
+		if err != nil {
+			return fmt.Errorf("built-in definition %s: %w", definition.Key(kind, typ), err)
+		}
+		own[kind] = append(own[kind], query.BuiltIn{Type: typ, Definition: raw})
+		return nil
+	}
+	for i := range orchestrations {
+		if err := add(definition.KindOrchestration, orchestrations[i].Type, &orchestrations[i]); err != nil {
+			return nil, err
+		}
+	}
+	for i := range activities {
+		if err := add(definition.KindActivity, activities[i].Type, &activities[i]); err != nil {
+			return nil, err
+		}
+	}
+	return own, nil
 }
