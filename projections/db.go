@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/schemas"
@@ -76,6 +78,7 @@ type DB struct {
 	waiting waiters
 
 	mu     sync.Mutex
+	client *kgo.Client  // of Run; nil while it does not run
 	parts  []*partition // under mu: written by Run alone, read by whoever asks
 	seen   []int64      // by partition: next, as committed
 	status Health

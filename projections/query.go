@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/orchestration"
 )
 
@@ -569,6 +568,31 @@ func (c *conn) events(ctx context.Context, p *pager, id string, first int64, blo
 	return err
 }
 
+// JobState is a job without its nodes.
+type JobState struct {
+	Document []byte // JSON
+	Sequence int64  // of the last event that it shows
+	Ended    bool
+}
+
+// JobState reads a job without its nodes.
+func (d *DB) JobState(ctx context.Context, id string) (JobState, error) {
+	var s JobState
+	err := d.read(ctx, func(c *conn) error {
+		return c.query(context.WithoutCancel(ctx), "SELECT j.seq, j.code, "+jobColumns+" FROM job j WHERE j.id = ?", func(row []driver.Value) error {
+			s = JobState{
+				Document: append(openJob(nil, row[2:]), '}'), Sequence: integer(row[0]),
+				Ended: orchestration.Phase(integer(row[1])).Final(),
+			}
+			return nil
+		}, id)
+	})
+	if err == nil && s.Document == nil {
+		err = &NotFoundError{What: "job", ID: id}
+	}
+	return s, err
+}
+
 // Result is what a job has come to.
 type Result struct {
 	State  orchestration.Phase
@@ -622,5 +646,3 @@ WHERE n.work = ? AND n.work IS NOT NULL`, func(row []driver.Value) error {
 	}
 	return o, err
 }
-
-var _ = definition.OnErrorFail

@@ -49,7 +49,7 @@ func (d *DB) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return k.run(ctx) })
 	g.Go(func() error {
-		defer d.setStatus(func(h *Health) { h.Running = false })
+		defer d.follow(nil, nil)
 		f := &follower{d: d, w: d.writer, cl: cl, checkpoints: k}
 		err := f.begin(ctx)
 		for err == nil {
@@ -96,7 +96,7 @@ func (f *follower) begin(ctx context.Context) error {
 			}
 		}
 	}
-	f.d.follow(parts)
+	f.d.follow(f.cl, parts)
 	f.cl.AddConsumePartitions(from)
 	return nil
 }
@@ -245,6 +245,10 @@ func (f *follower) broken(p *partition, fp kgo.FetchTopicPartition) error {
 	}
 }
 
+var errNoEnd = errors.New("the broker does not tell")
+
+var errNotRunning = errors.New("projections: not running")
+
 // Health says how the projection is.
 type Health struct {
 	// Running says that Run follows the log.
@@ -256,7 +260,7 @@ type Health struct {
 // Err is nil for a projection that follows all of the log. Readiness is made of it.
 func (h Health) Err() error {
 	if !h.Running {
-		return errors.New("projections: not running")
+		return errNotRunning
 	}
 	errs := make([]error, len(h.Faults))
 	for i, f := range h.Faults {
@@ -277,20 +281,18 @@ func (d *DB) Health() Health {
 // Err is Health().Err().
 func (d *DB) Err() error { return d.Health().Err() }
 
-func (d *DB) setStatus(set func(*Health)) {
+// follow publishes the partitions of a Run that begins; without a client it has ended.
+func (d *DB) follow(cl *kgo.Client, parts []*partition) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	set(&d.status)
-}
-
-// follow publishes the partitions of a Run that begins.
-func (d *DB) follow(parts []*partition) {
-	d.mu.Lock()
-	d.parts = parts
-	d.seen = make([]int64, len(parts))
+	d.client = cl
+	d.status.Running = cl != nil
+	if cl != nil {
+		d.parts, d.seen = parts, make([]int64, len(parts))
+	}
 	d.mu.Unlock()
-	d.committed(nil)
-	d.setStatus(func(h *Health) { h.Running = true })
+	if cl != nil {
+		d.committed(nil)
+	}
 }
 
 // committed tells everybody what has been committed: first the cache, so that nobody who
@@ -323,14 +325,12 @@ func (l Lag) Records() int64 { return max(0, l.End-l.Next) }
 // Lag asks the broker for the ends of the partitions, by topic and number. It fails while
 // Run does not follow the log.
 func (d *DB) Lag(ctx context.Context) ([]Lag, error) {
-	if !d.Health().Running {
-		return nil, errors.New("projections: not running")
+	d.mu.Lock()
+	cl := d.client
+	d.mu.Unlock()
+	if cl == nil {
+		return nil, errNotRunning
 	}
-	cl, err := d.cfg.Kafka.NewClient()
-	if err != nil {
-		return nil, fmt.Errorf("projections: %w", err)
-	}
-	defer cl.Close()
 	topics := d.cfg.Kafka.Topics()
 	names := []string{topics.DeadLetters()}
 	for _, a := range aggregates {
@@ -346,7 +346,7 @@ func (d *DB) Lag(ctx context.Context) ([]Lag, error) {
 	for i, p := range d.parts {
 		end, ok := ends.Lookup(p.topic, p.number)
 		if !ok || end.Err != nil {
-			return nil, fmt.Errorf("projections: end of %s/%d: %w", p.topic, p.number, errors.Join(end.Err))
+			return nil, fmt.Errorf("projections: the end of %s/%d is not known: %w", p.topic, p.number, errors.Join(errNoEnd, end.Err))
 		}
 		lags = append(lags, Lag{Topic: p.topic, Partition: p.number, Next: d.seen[i], End: end.Offset})
 	}

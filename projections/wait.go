@@ -51,6 +51,11 @@ func (d *DB) WaitFor(ctx context.Context, position kafka.Position) error {
 	d.waiting.park(p)
 	defer d.waiting.leave(p)
 	select {
+	case err := <-p.done: // even where ctx has ended
+		return err
+	default:
+	}
+	select {
 	case err := <-p.done:
 		return err
 	case <-ctx.Done():

@@ -1,0 +1,82 @@
+package query
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/waybill/waybill/domain/orchestration"
+	"github.com/waybill/waybill/internal/problem"
+	"github.com/waybill/waybill/projections"
+)
+
+// paramError is a query parameter that makes no sense.
+type paramError struct{ name, message string }
+
+func (e *paramError) Error() string { return e.name + ": " + e.message }
+
+// lateError says that the view did not get to a position in time.
+type lateError struct {
+	position string
+	after    time.Duration
+}
+
+func (e *lateError) Error() string {
+	return fmt.Sprintf("the view has not reached position %s after %s; /readyz says how far it is behind", e.position, e.after)
+}
+
+// noResultError says why a job has no result.
+type noResultError struct {
+	id    string
+	state orchestration.Phase
+}
+
+func (e *noResultError) Error() string {
+	if e.state.Final() {
+		return fmt.Sprintf("job %q has ended %s without a result", e.id, e.state)
+	}
+	return fmt.Sprintf("job %q is %s: it has no result yet", e.id, e.state)
+}
+
+// refuse answers with an error.
+func (q *queries) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if r.Context().Err() != nil {
+		return // the client has gone
+	}
+	p := problem.Problem{Status: http.StatusInternalServerError, Detail: err.Error()}
+	var (
+		param  *paramError
+		cursor *projections.CursorError
+		state  *projections.StateError
+		none   *noResultError
+		late   *lateError
+		fault  *projections.Fault
+	)
+	switch {
+	case errors.As(err, &param):
+		p.Status, p.Errors = http.StatusBadRequest, []problem.Error{{Path: param.name, Message: param.message}}
+	case errors.As(err, &cursor):
+		p.Status, p.Errors = http.StatusBadRequest, []problem.Error{{Path: "cursor", Message: err.Error()}}
+	case errors.As(err, &state):
+		p.Status, p.Errors = http.StatusBadRequest, []problem.Error{{Path: "state", Message: err.Error()}}
+	case projections.IsNotFound(err):
+		p.Status = http.StatusNotFound
+	case errors.As(err, &none):
+		if p.Status = http.StatusConflict; none.state.Final() {
+			p.Status = http.StatusNotFound
+		}
+	case errors.As(err, &late):
+		p.Status = http.StatusGatewayTimeout
+	case errors.As(err, &fault), errors.Is(err, projections.ErrClosed):
+		p.Status = http.StatusServiceUnavailable
+	case errors.Is(err, context.DeadlineExceeded):
+		p.Status = http.StatusGatewayTimeout
+	default:
+		q.cfg.Logger.Error("a query failed", slog.String("path", r.URL.Path), slog.Any("error", err))
+		p.Detail = "the query failed; the server's log says why"
+	}
+	problem.Write(w, p)
+}

@@ -1,0 +1,98 @@
+package query
+
+import (
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/waybill/waybill/domain/definition"
+	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/projections"
+)
+
+func position(token string) (kafka.Position, error) {
+	p, err := kafka.ParsePosition(token)
+	if err != nil {
+		return p, &paramError{"position", err.Error()}
+	}
+	return p, nil
+}
+
+// number reads a parameter that counts; absent is 0.
+func number(v url.Values, name string) (int64, error) {
+	s := v.Get(name)
+	if s == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < 0 {
+		return 0, &paramError{name, fmt.Sprintf("%.50q: want a number from 0 on", s)}
+	}
+	return n, nil
+}
+
+// limit reads the size of a page; absent is 0, the default.
+func limit(v url.Values) (int, error) {
+	n, err := number(v, "limit")
+	if err == nil && v.Has("limit") && (n < 1 || n > projections.MaxPageSize) {
+		err = &paramError{"limit", fmt.Sprintf("%d: want 1 to %d", n, projections.MaxPageSize)}
+	}
+	return int(n), err
+}
+
+func moment(v url.Values, name string) (time.Time, error) {
+	s := v.Get(name)
+	if s == "" {
+		return time.Time{}, nil
+	}
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		return t, &paramError{name, fmt.Sprintf("%.50q: want a time as in RFC 3339, 2026-01-02T15:04:05Z", s)}
+	}
+	return t, nil
+}
+
+// wait reads ?wait=; absent is 0.
+func (q *queries) wait(v url.Values) (time.Duration, error) {
+	s := v.Get("wait")
+	if s == "" {
+		return 0, nil
+	}
+	d, err := definition.ParseDuration(s)
+	if err != nil {
+		return 0, &paramError{"wait", err.Error()}
+	}
+	return min(d, q.cfg.MaxWait), nil
+}
+
+// labels reads ?label=name:value, which may be repeated. A name may be followed by an
+// equals sign as well.
+func labels(v url.Values) (map[string]string, error) {
+	l := make(map[string]string, len(v["label"]))
+	for _, s := range v["label"] {
+		i := strings.IndexAny(s, "=:")
+		if i <= 0 {
+			return nil, &paramError{"label", fmt.Sprintf("%.100q: want name=value", s)}
+		}
+		l[s[:i]] = s[i+1:]
+	}
+	return l, nil
+}
+
+func jobFilter(v url.Values) (projections.JobFilter, error) {
+	f := projections.JobFilter{State: v.Get("state"), Type: v.Get("type"), Query: v.Get("q"), Cursor: v.Get("cursor")}
+	var err error
+	if f.Limit, err = limit(v); err != nil {
+		return f, err
+	}
+	if f.Since, err = moment(v, "since"); err != nil {
+		return f, err
+	}
+	if f.Until, err = moment(v, "until"); err != nil {
+		return f, err
+	}
+	f.Labels, err = labels(v)
+	return f, err
+}
