@@ -101,13 +101,15 @@ func (n *node) due() int64 {
 }
 
 // overtime is when the attempt has taken too long.
-func (n *node) overtime() int64 {
-	d := attemptTimeout(n.def)
+func (n *node) overtime() int64 { return n.began + millisOf(attemptTimeout(n.def)) }
+
+// millisOf is a duration in milliseconds, rounded up as well.
+func millisOf(d time.Duration) int64 {
 	ms := int64(d / time.Millisecond)
 	if d%time.Millisecond != 0 {
 		ms++
 	}
-	return n.began + ms
+	return ms
 }
 
 // arm sets the node's timer to the earliest of what it waits for.
