@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/schemas"
@@ -283,6 +284,54 @@ func TestCommandsAreTakenInAllTheirForms(t *testing.T) {
 	}
 }
 
+func TestADefinitionIsPutInEitherForm(t *testing.T) {
+	const body = `{"type":"greet","activities":[]}`
+	for name, c := range map[string]struct {
+		data string
+		want definition.Put
+	}{
+		"alone":                    {body, definition.Put{Definition: raw(body)}},
+		"wrapped":                  {`{"kind":"orchestration","definition":` + body + `}`, definition.Put{Kind: definition.KindOrchestration, Definition: raw(body)}},
+		"behind a byte order mark": {"\ufeff" + body, definition.Put{Definition: raw(body)}},
+		"with mistakes in it":      {`{"type":1}`, definition.Put{Definition: raw(`{"type":1}`)}}, // the definition names them
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := schemas.DecodeDefinitionCommand(schemas.DefinitionPut, []byte(c.data))
+			if err != nil {
+				t.Fatal(err)
+			}
+			sameValue(t, got, c.want)
+		})
+	}
+}
+
+func TestCommandsOfDefinitionsAreCheckedAtTheEdge(t *testing.T) {
+	for name, c := range map[string]struct {
+		wireType, data string
+		code           machine.Code // empty where it goes to the dead letters
+	}{
+		"an unknown type":    {schemas.OrchestrationStart, `{}`, machine.UnknownType},
+		"not JSON":           {schemas.DefinitionPut, `{"type":`, ""},
+		"not UTF-8":          {schemas.DefinitionDelete, "{\"\xff\":1}", ""},
+		"a list":             {schemas.DefinitionPut, `[]`, machine.Schema},
+		"a name twice":       {schemas.DefinitionPut, `{"type":"a","type":"b"}`, machine.Schema},
+		"too large":          {schemas.DefinitionPut, `{"type":"` + strings.Repeat("a", 2<<20) + `"}`, machine.Limit},
+		"a delete with more": {schemas.DefinitionDelete, `{"force":true}`, machine.Schema},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := schemas.DecodeDefinitionCommand(c.wireType, []byte(c.data))
+			var r *machine.Refusal
+			var u *schemas.UndecodableError
+			switch {
+			case errors.As(err, &r) && r.Code == c.code:
+			case errors.As(err, &u) && c.code == "":
+			default:
+				t.Errorf("got %.200v", err)
+			}
+		})
+	}
+}
+
 func TestTheFingerprintSeesTheBodyAndNotItsForm(t *testing.T) {
 	same := []string{
 		`{"type":"aé","input":{"x":[1,2.5,null,true],"y":"/"},"z":100.0}`,
@@ -323,6 +372,35 @@ func TestTheFingerprintStays(t *testing.T) {
 
 // It is what printf '{"input":{"name":"Ada"},"type":"greet"}' | sha256sum begins with.
 const fingerprintOfGreet = "bea9d5fb6b4a5048"
+
+// The log may show a record twice: reading it again gives the same.
+func TestReadingTwiceGivesTheSame(t *testing.T) {
+	d := schemas.NewDecoder()
+	for wireType, e := range events() {
+		_, data, err := schemas.EncodeOrchestrationEvent(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, err1 := d.DecodeOrchestrationEvent(wireType, data)
+		second, err2 := d.DecodeOrchestrationEvent(wireType, data)
+		if err := errors.Join(err1, err2); err != nil {
+			t.Fatal(err)
+		}
+		sameValue(t, second, first)
+	}
+	for wireType, c := range commands() {
+		_, data, err := schemas.EncodeOrchestrationCommand(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, err1 := schemas.DecodeOrchestrationCommand(wireType, data)
+		second, err2 := schemas.DecodeOrchestrationCommand(wireType, data)
+		if err := errors.Join(err1, err2); err != nil {
+			t.Fatal(err)
+		}
+		sameValue(t, second, first)
+	}
+}
 
 func TestCommandsThatAreNotOnTheWireAreNotWritten(t *testing.T) {
 	for _, c := range []orchestration.Command{orchestration.Wake{}, orchestration.TakeOver{Agent: "a"}} {

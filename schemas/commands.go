@@ -59,7 +59,8 @@ func orchestrationCommandType(c orchestration.Command) string {
 // path of every mistake), or not I-JSON (RFC 7493): a name twice in an object, half a
 // surrogate pair, a number beyond float64; and U+0000. What is not JSON, or not UTF-8, is
 // an *UndecodableError. A byte order mark in front is stepped over. Optional members may
-// be null. Any other error is a fault of this build. Nothing returned refers to data.
+// be null. Any other error is a fault of this build. Nothing returned refers to data. It is
+// safe for concurrent use.
 func DecodeOrchestrationCommand(wireType string, data []byte) (orchestration.Command, error) {
 	if !isOrchestrationCommand(wireType) {
 		return nil, unknownCommand(wireType, OrchestrationCommands())

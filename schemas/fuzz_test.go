@@ -175,7 +175,7 @@ func eventsOf(id, name, message, output string, n int, at time.Time) []orchestra
 			Spawned: []definition.Activity{{ID: id, Name: name, Type: message, With: raw(output)}},
 		},
 		orchestration.Failed{ActivityID: id, Attempt: n, Error: failure, Continued: n%2 == 0},
-		orchestration.Ended{State: orchestration.OrchError, Output: raw(output), Error: &failure, Failures: []orchestration.Failure{failure, failure}, Reason: message, By: name},
+		orchestration.Ended{State: orchestration.PhaseError, Output: raw(output), Error: &failure, Failures: []orchestration.Failure{failure, failure}, Reason: message, By: name},
 	}
 }
 

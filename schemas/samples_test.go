@@ -74,7 +74,7 @@ func events() map[string]orchestration.Event {
 		schemas.ActivityFailed:    orchestration.Failed{ActivityID: "n2", Attempt: 2, Error: failure, Continued: true},
 		schemas.TransfersFinished: orchestration.TransfersFinished{},
 		schemas.OrchestrationEnded: orchestration.Ended{
-			State: orchestration.OrchError, Output: raw(`[1,2]`), Error: &failure, Failures: []orchestration.Failure{failure, sampleFailure("n3")},
+			State: orchestration.PhaseError, Output: raw(`[1,2]`), Error: &failure, Failures: []orchestration.Failure{failure, sampleFailure("n3")},
 			Reason: "nobody needs it", By: "ada",
 		},
 	}
@@ -120,9 +120,9 @@ func records() map[string]any {
 		schemas.DefinitionDelete:       definition.Delete{},
 		schemas.DefinitionChanged:      definition.Changed{Kind: definition.KindOrchestration, Type: "parts-tree", Version: 7, Definition: put},
 		schemas.DefinitionDeleted:      definition.Deleted{},
-		schemas.OrchestrationCompleted: completion(orchestration.OrchCompleted),
-		schemas.OrchestrationFailed:    completion(orchestration.OrchError),
-		schemas.OrchestrationCancelled: completion(orchestration.OrchCancelled),
+		schemas.OrchestrationCompleted: completion(orchestration.PhaseCompleted),
+		schemas.OrchestrationFailed:    completion(orchestration.PhaseError),
+		schemas.OrchestrationCancelled: completion(orchestration.PhaseCancelled),
 		schemas.CommandRejected:        refused,
 		schemas.WorkRequested: machine.Work{
 			ID: "w-1", Attempt: 2, Offer: 3, Aggregate: "orchestration", AggregateID: "job-1", Run: 2, ActivityID: "n2", Type: "retrieve",
