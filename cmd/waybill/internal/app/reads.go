@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/producers"
@@ -13,8 +14,14 @@ import (
 	"github.com/waybill/waybill/schemas"
 )
 
-// reads lets the intake ask the projections.
-type reads struct{ db *projections.DB }
+// reads lets the intake ask the projections, and what is built in, which no projection
+// knows of.
+type reads struct {
+	db       *projections.DB
+	builtIns *definition.Catalog
+}
+
+func newReads(db *projections.DB) reads { return reads{db, definition.NewCatalog()} }
 
 var _ intake.Reads = reads{}
 
@@ -71,6 +78,9 @@ func (r reads) DeadLetter(ctx context.Context, id string) (producers.Record, err
 // Definition implements intake.Reads.
 func (r reads) Definition(ctx context.Context, kind, typ string) (int, error) {
 	d, err := r.db.Definition(ctx, kind, typ, 0)
+	if err != nil && r.builtIns.BuiltIn(definition.Key(kind, typ)) {
+		return 1, nil
+	}
 	if err != nil {
 		return 0, known(err)
 	}
@@ -80,7 +90,7 @@ func (r reads) Definition(ctx context.Context, kind, typ string) (int, error) {
 // InUse implements intake.Reads. An activity type is used by nobody who would miss its
 // definition: what runs has the policies it began with.
 func (r reads) InUse(ctx context.Context, kind, typ string) (string, error) {
-	if kind != "orchestration" {
+	if kind != definition.KindOrchestration {
 		return "", nil
 	}
 	n, err := r.db.RunningJobs(ctx, typ)

@@ -21,8 +21,9 @@ import (
 const (
 	// headerTimeout keeps a client that never finishes its request from holding a connection.
 	headerTimeout = 10 * time.Second
-	// bodyTimeout bounds the reading of a whole request.
-	bodyTimeout = time.Minute
+	// bodyTimeout bounds the reading of a request's body. It is no timeout of the server:
+	// that would end streams as well.
+	bodyTimeout = 30 * time.Second
 	// idleTimeout is how long a connection may lie unused.
 	idleTimeout = 2 * time.Minute
 	// politeness is how long requests under way may take when the server stops; those that
@@ -65,7 +66,6 @@ func (m *Main) listen(ctx context.Context) error {
 	m.web.server = &http.Server{
 		Handler:           m.guard(m.web),
 		ReadHeaderTimeout: headerTimeout,
-		ReadTimeout:       bodyTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    64 << 10,
 		BaseContext:       func(net.Listener) context.Context { return requests },
@@ -125,7 +125,7 @@ func (m *Main) guard(next http.Handler) http.Handler {
 	origins.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		problem.Write(w, problem.Problem{Status: http.StatusForbidden, Detail: "a page of another origin must not send this request"})
 	}))
-	next = origins.Handler(next)
+	next = origins.Handler(boundBody(next))
 	if m.cfg.Token != "" {
 		next = requireToken(m.cfg.Token, next)
 	}
@@ -133,6 +133,19 @@ func (m *Main) guard(next http.Handler) http.Handler {
 		next = requireLocalName(next)
 	}
 	return next
+}
+
+// boundBody keeps a client that never finishes its body from holding a connection.
+func boundBody(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
+				problem.Write(w, problem.Problem{Status: http.StatusInternalServerError, Detail: err.Error()})
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // requireToken lets through what needs none: whether the server lives, and the page,

@@ -9,6 +9,7 @@ import (
 
 	"github.com/waybill/waybill/cmd/waybill/internal/app"
 	"github.com/waybill/waybill/cmd/waybill/internal/client"
+	"github.com/waybill/waybill/cmd/waybill/internal/demo"
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/producers"
 )
@@ -61,12 +62,15 @@ func exitCode(err error) int {
 		invalid  *producers.InvalidError
 		tooLarge *producers.TooLargeError
 		refusal  *machine.Refusal
+		demoJob  *demo.JobError
 	)
 	switch {
 	case err == nil:
 		return exitDone
 	case errors.As(err, &exit):
 		return exit.code
+	case errors.As(err, &demoJob):
+		return exitFailed
 	case errors.As(err, &usage):
 		return exitUsage
 	case errors.As(err, &noServer), errors.As(err, &noKafka), errors.As(err, &kafka), errors.Is(err, context.DeadlineExceeded):

@@ -44,17 +44,27 @@ type fault struct {
 	Attempts int    `json:"attempts"`
 }
 
+// String says where and what; the name of the node is in it.
 func (f *fault) String() string {
 	if f == nil {
 		return ""
 	}
-	var b strings.Builder
-	if name := f.Name; name != "" || f.NodeID != "" {
-		if name == "" {
-			name = f.NodeID
-		}
-		b.WriteString(name + ": ")
+	name := f.Name
+	if name == "" {
+		name = f.NodeID
 	}
+	if name != "" {
+		return name + ": " + f.text()
+	}
+	return f.text()
+}
+
+// text says what, without the name of the node.
+func (f *fault) text() string {
+	if f == nil {
+		return ""
+	}
+	var b strings.Builder
 	if f.Step != "" {
 		b.WriteString(f.Step + ": ")
 	}
@@ -77,7 +87,7 @@ type progress struct {
 }
 
 func (p progress) String() string {
-	s := count(p.Total, "node", "nodes")
+	s, separator := count(p.Total, "node", "nodes"), ": "
 	for _, part := range []struct {
 		n    int
 		what string
@@ -91,7 +101,8 @@ func (p progress) String() string {
 		{p.Skipped, "skipped"},
 	} {
 		if part.n > 0 {
-			s += fmt.Sprintf(", %d %s", part.n, part.what)
+			s += fmt.Sprintf("%s%d %s", separator, part.n, part.what)
+			separator = ", "
 		}
 	}
 	return s

@@ -60,7 +60,7 @@ func (r *remote) printJob(j *job) error {
 	t := newTable(r.env.Out, "NODE", "TYPE", "STATE", "ATTEMPT", "SINCE", "ERROR")
 	for i := range j.Nodes {
 		n := &j.Nodes[i]
-		t.row(n.label(), n.Type, n.State, attempt(n.Attempt), when(n.Since), n.Error.String())
+		t.row(n.label(), n.Type, n.State, attempt(n.Attempt), when(n.Since), n.Error.text())
 	}
 	if err := t.end(); err != nil {
 		return err

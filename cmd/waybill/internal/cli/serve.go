@@ -53,6 +53,9 @@ on another one. An interrupt lets what is under way finish and stops within five
 		if printConfig {
 			return printSettings(env.Out, cmd.Flags())
 		}
+		if cfg.Shards < 1 {
+			return usagef("--shards %d: want 1 to 1000", cfg.Shards)
+		}
 		var err error
 		if cfg.Logger, err = logs.logger(env.Err); err != nil {
 			return err

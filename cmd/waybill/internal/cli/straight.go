@@ -126,7 +126,7 @@ func (s *submission) printEnd(end *completions.Completion) error {
 		err = facts(s.env.Out, "job", end.ID, "type", end.Type, "state", end.State.String(),
 			"started", when(&end.StartedAt), "ended", when(&end.EndedAt), "output", shorten(string(end.Output)))
 	}
-	if end.State == orchestration.OrchCompleted {
+	if end.State == orchestration.PhaseCompleted {
 		return err
 	}
 	why := ""

@@ -13,8 +13,14 @@ import (
 	"github.com/waybill/waybill/cmd/waybill/internal/client"
 )
 
-// pollInterval is how often the list of jobs is asked for: there is no stream of it.
-const pollInterval = time.Second
+const (
+	// pollInterval is how often the list of jobs is asked for: there is no stream of it.
+	pollInterval = time.Second
+	// comeBack is how long a server that is started again may take.
+	comeBack = 30 * time.Second
+	// retryInterval is how soon it is asked again.
+	retryInterval = 500 * time.Millisecond
+)
 
 func newWatch(env *Env) *cobra.Command {
 	var timeout duration
@@ -24,10 +30,11 @@ func newWatch(env *Env) *cobra.Command {
 	}, cobra.MaximumNArgs(1), func(ctx context.Context, r *remote, c *client.Client, args []string) error {
 		ctx, cancel := withTimeout(ctx, timeout)
 		defer cancel()
+		w := &watcher{remote: r, c: c, seen: map[string]string{}}
 		if len(args) == 0 {
-			return (&watcher{remote: r, seen: map[string]string{}}).all(ctx, c)
+			return w.all(ctx)
 		}
-		return (&watcher{remote: r, seen: map[string]string{}}).one(ctx, c, args[0])
+		return w.one(ctx, args[0])
 	})
 	cmd.Flags().Var(&timeout, "timeout", "follow no longer than this; exit 3")
 	return cmd
@@ -36,97 +43,135 @@ func newWatch(env *Env) *cobra.Command {
 // watcher prints what changes.
 type watcher struct {
 	*remote
+	c     *client.Client
 	seen  map[string]string // by node or job: what was last printed of it
 	drawn bool              // a line of progress stands on the terminal
 }
 
-// errEnded ends the stream of a job that has ended.
-var errEnded = errors.New("ended")
-
-// one follows a job over its stream, which it takes up again where it breaks.
-func (w *watcher) one(ctx context.Context, c *client.Client, id string) error {
+// one follows a job over its stream to its end.
+func (w *watcher) one(ctx context.Context, id string) error {
 	path := "/v1/jobs/" + segment(id)
+	if _, err := get(ctx, w.c, path, nil, nil); err != nil {
+		return err
+	}
+	err := w.follow(ctx, path+"/stream")
+	w.clear()
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return timedOutf("job %s has not ended yet", id)
+	case ctx.Err() != nil:
+		return timedOutf("stopped watching; job %s goes on", id)
+	case err != nil:
+		return err
+	}
 	var j job
-	raw, err := get(ctx, c, path, nil, &j)
+	raw, err := get(ctx, w.c, path, nil, &j)
 	if err != nil {
 		return err
 	}
-	w.show(&j)
-	lastID := ""
-	for !j.ended() {
-		err := c.Stream(ctx, path+"/stream", nil, lastID, func(e client.Event) error {
-			lastID = e.ID
-			if raw, err = get(ctx, c, path, nil, &j); err != nil {
-				return err
-			}
-			if w.show(&j); j.ended() {
-				return errEnded
-			}
-			return nil
-		})
-		if ctx.Err() != nil {
-			return w.interrupted(ctx, id)
-		}
-		if err != nil && !errors.Is(err, errEnded) {
-			return err
-		}
-		if raw, err = get(ctx, c, path, nil, &j); err != nil {
-			return err
-		}
-	}
-	w.clear()
 	if w.asJSON() {
 		err = w.printJSON(raw)
 	} else {
-		w.show(&j)
-		w.clear()
 		err = w.printJob(&j)
 	}
 	return errors.Join(err, j.verdict())
 }
 
-func (w *watcher) interrupted(ctx context.Context, id string) error {
-	w.clear()
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return timedOutf("job %s has not ended yet", id)
+// errEnded ends the stream of a job that has ended.
+var errEnded = errors.New("ended")
+
+// follow takes the stream up again where it broke, as long as the server comes back.
+func (w *watcher) follow(ctx context.Context, path string) error {
+	lastID := ""
+	alive := time.Now()
+	for {
+		err := w.c.Stream(ctx, path, nil, lastID, func(e client.Event) error {
+			lastID, alive = e.ID, time.Now()
+			return w.take(e)
+		})
+		var gone *client.UnreachableError
+		switch {
+		case errors.Is(err, errEnded):
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil && !errors.As(err, &gone) && statusOf(err) != exitUnreachable:
+			return err
+		case err != nil && time.Since(alive) > comeBack:
+			return err
+		}
+		select {
+		case <-time.After(retryInterval):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	return timedOutf("stopped watching; job %s goes on", id)
 }
 
-// show prints what is new about the nodes and draws the progress.
-func (w *watcher) show(j *job) {
-	if w.asJSON() {
+// statusOf is the exit code that fits the server's answer, if it was one.
+func statusOf(err error) int {
+	var s *client.StatusError
+	if errors.As(err, &s) {
+		return statusCode(s.Status)
+	}
+	return exitFailed
+}
+
+// take prints what an event of the stream has changed.
+func (w *watcher) take(e client.Event) error {
+	switch e.Name {
+	case "node":
+		var n node
+		if err := decode(w.c, " stream", e.Data, &n); err != nil {
+			return err
+		}
+		w.showNode(&n)
+	case "job":
+		var j job
+		if err := decode(w.c, " stream", e.Data, &j); err != nil {
+			return err
+		}
+		w.showJob(&j)
+		if j.ended() {
+			return errEnded
+		}
+	}
+	return nil
+}
+
+func (w *watcher) showNode(n *node) {
+	if n.State == "PENDING" || w.asJSON() {
 		return
 	}
-	for i := range j.Nodes {
-		n := &j.Nodes[i]
-		if n.State == "PENDING" {
-			continue
-		}
-		now := n.State
-		if n.Attempt > 1 {
-			now += fmt.Sprintf(" (attempt %d)", n.Attempt)
-		}
-		if n.Error != nil {
-			now += ": " + n.Error.String()
-		}
-		if w.seen[n.ID] != now {
-			w.seen[n.ID] = now
-			w.line(fmt.Sprintf("%s  %s", n.label(), now))
-		}
+	now := n.State
+	if n.Attempt > 1 {
+		now += fmt.Sprintf(" (attempt %d)", n.Attempt)
 	}
-	progress := fmt.Sprintf("%s  %s, %s", j.ID, j.State, j.Progress)
-	switch {
-	case w.env.Terminal && !j.ended():
-		fmt.Fprintf(w.env.Out, "\r\x1b[K%s", oneLine(progress))
-		w.drawn = true
-	case w.seen[""] != progress:
-		w.line(progress)
+	if n.Error != nil {
+		now += ": " + n.Error.text()
 	}
-	w.seen[""] = progress
+	if w.seen[n.ID] != now {
+		w.seen[n.ID] = now
+		w.line(fmt.Sprintf("%s  %s", n.label(), now))
+	}
 }
 
-// line prints a line above the progress.
+// showJob draws the progress on a terminal, and prints it elsewhere when it has changed.
+func (w *watcher) showJob(j *job) {
+	now := fmt.Sprintf("%s  %s, %s", j.ID, j.State, j.Progress)
+	if w.asJSON() || w.seen[""] == now {
+		return
+	}
+	w.seen[""] = now
+	if w.env.Terminal && !j.ended() {
+		fmt.Fprintf(w.env.Out, "\r\x1b[K%s", oneLine(now))
+		w.drawn = true
+		return
+	}
+	w.line(now)
+}
+
+// line prints a line in place of the progress.
 func (w *watcher) line(s string) {
 	w.clear()
 	fmt.Fprintln(w.env.Out, oneLine(s))
@@ -140,11 +185,11 @@ func (w *watcher) clear() {
 }
 
 // all prints every change of a job's state or progress until ctx ends.
-func (w *watcher) all(ctx context.Context, c *client.Client) error {
+func (w *watcher) all(ctx context.Context) error {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
-		items, _, err := pages(ctx, c, "/v1/jobs", url.Values{}, pageSize)
+		items, _, err := pages(ctx, w.c, "/v1/jobs", url.Values{}, pageSize)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -152,7 +197,7 @@ func (w *watcher) all(ctx context.Context, c *client.Client) error {
 			return err
 		}
 		for i := len(items) - 1; i >= 0; i-- { // the newest last
-			if err := w.change(c, items[i]); err != nil {
+			if err := w.change(items[i]); err != nil {
 				return err
 			}
 		}
@@ -164,9 +209,9 @@ func (w *watcher) all(ctx context.Context, c *client.Client) error {
 	}
 }
 
-func (w *watcher) change(c *client.Client, raw json.RawMessage) error {
+func (w *watcher) change(raw json.RawMessage) error {
 	var j job
-	if err := decode(c, "/v1/jobs", raw, &j); err != nil {
+	if err := decode(w.c, "/v1/jobs", raw, &j); err != nil {
 		return err
 	}
 	now := fmt.Sprintf("%s  %s  %s, %s", j.ID, j.Type, j.State, j.Progress)

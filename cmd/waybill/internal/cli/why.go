@@ -20,6 +20,9 @@ func newWhy(env *Env) *cobra.Command {
 		if _, err := get(ctx, c, path, nil, &j); err != nil {
 			return err
 		}
+		if j.ended() && !r.asJSON() {
+			return r.printEnded(&j)
+		}
 		items, _, err := pages(ctx, c, path+"/nodes", nil, 0)
 		if err != nil {
 			return err
@@ -51,14 +54,15 @@ func (n *node) ended() bool {
 	return false
 }
 
-func (r *remote) printWhy(j *job, nodes []*node) error {
-	if j.ended() {
-		fmt.Fprintf(r.env.Out, "%s waits for nothing: it ended %s\n", j.ID, j.State)
-		if j.Error != nil {
-			fmt.Fprintln(r.env.Out, oneLine(j.Error.String()))
-		}
-		return nil
+func (r *remote) printEnded(j *job) error {
+	fmt.Fprintf(r.env.Out, "%s waits for nothing: it ended %s\n", j.ID, j.State)
+	if j.Error != nil {
+		fmt.Fprintln(r.env.Out, oneLine(j.Error.String()))
 	}
+	return nil
+}
+
+func (r *remote) printWhy(j *job, nodes []*node) error {
 	fmt.Fprintf(r.env.Out, "%s is %s and waits for %d of %s\n\n", j.ID, j.State, len(nodes), count(j.Progress.Total, "node", "nodes"))
 	unfinished := make(map[string]bool, len(nodes))
 	for _, n := range nodes {
@@ -71,7 +75,7 @@ func (r *remote) printWhy(j *job, nodes []*node) error {
 			pending++ // there may be thousands of them, and they say nothing
 			continue
 		}
-		t.row(n.label(), n.State, attempt(n.Attempt), when(n.Since), when(n.NextAttemptAt), n.waitsFor(unfinished), n.Error.String())
+		t.row(n.label(), n.State, attempt(n.Attempt), when(n.Since), when(n.NextAttemptAt), n.waitsFor(unfinished), n.Error.text())
 	}
 	if err := t.end(); err != nil {
 		return err

@@ -90,7 +90,7 @@ func (e *StatusError) Error() string {
 	for i, m := range e.Errors {
 		b.WriteString(map[bool]string{true: ": ", false: "; "}[i == 0])
 		if m.Path != "" {
-			b.WriteString(m.Path + " ")
+			b.WriteString(m.Path + ": ")
 		}
 		b.WriteString(m.Message)
 	}

@@ -1,0 +1,240 @@
+package cli_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/waybill/waybill/cmd/waybill/internal/cli"
+)
+
+var rewrite = flag.Bool("rewrite", false, "rewrite the transcripts in testdata with what happens")
+
+// TestTranscripts runs the commands of testdata/*.txt, as a user would type them, against
+// a server that answers what testdata/server.json says, and compares what is printed:
+// first to the output, then, with "!" in front, to the error output, then the exit code
+// where it is not 0.
+func TestTranscripts(t *testing.T) {
+	server := fakeServer(t)
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no transcripts", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := replay(t, string(want), server)
+			if *rewrite {
+				if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if got != string(want) {
+				t.Errorf("%s is another one now (go test -rewrite takes it over):\n%s", file, got)
+			}
+		})
+	}
+}
+
+// replay runs the commands of a transcript and returns it with what they print now.
+func replay(t *testing.T, transcript, server string) string {
+	t.Helper()
+	closed := closedAddress(t)
+	data := filepath.Join(t.TempDir(), "data")
+	places := strings.NewReplacer("CLOSED", closed, "DATA", data)
+	back := strings.NewReplacer(closed, "CLOSED", data, "DATA")
+	var b strings.Builder
+	for line := range strings.Lines(transcript) {
+		if strings.HasPrefix(line, "#") {
+			b.WriteString(line + "\n")
+			continue
+		}
+		command, ok := strings.CutPrefix(line, "$ waybill ")
+		if !ok {
+			continue
+		}
+		b.WriteString(line)
+		var out, errs bytes.Buffer
+		code := cli.Run(t.Context(), cli.Env{
+			In: strings.NewReader(`{"from": "stdin"}`), Out: &out, Err: &errs,
+			Getenv: func(name string) (string, bool) {
+				if name == "WAYBILL_SERVER" {
+					return server, true
+				}
+				return "", false
+			},
+		}, words(places.Replace(strings.TrimSpace(command)))...)
+		b.WriteString(back.Replace(out.String()))
+		for e := range strings.Lines(back.Replace(errs.String())) {
+			b.WriteString("! " + e)
+		}
+		if code != 0 {
+			fmt.Fprintf(&b, "exit %d\n", code)
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+// words splits a command as a shell would, as far as single quotes go.
+func words(s string) []string {
+	var l []string
+	for i, part := range strings.Split(s, "'") {
+		if i%2 == 1 {
+			l = append(l, part)
+		} else {
+			l = append(l, strings.Fields(part)...)
+		}
+	}
+	return l
+}
+
+// closedAddress is one where nobody listens.
+func closedAddress(t *testing.T) string {
+	t.Helper()
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return ln.Addr().String()
+}
+
+// fakeServer answers "METHOD /path?query" with what testdata/server.json has for it: a
+// status and a body, or a list of server-sent events.
+func fakeServer(t *testing.T) string {
+	t.Helper()
+	raw, err := os.ReadFile("testdata/server.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answers map[string]struct {
+		Status int             `json:"status"`
+		Body   json.RawMessage `json:"body"`
+		Events []string        `json:"events"`
+		Want   json.RawMessage `json:"want"` // the body of the request
+	}
+	if err := json.Unmarshal(raw, &answers); err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := r.Method + " " + r.URL.RequestURI()
+		a, ok := answers[name]
+		if !ok {
+			w.WriteHeader(http.StatusTeapot)
+			fmt.Fprintf(w, `{"title":"nobody expected","status":418,"detail":%q}`, name)
+			return
+		}
+		if body, err := io.ReadAll(r.Body); a.Want != nil && (err != nil || compact(t, body) != compact(t, a.Want)) {
+			t.Errorf("%s was sent %s, want %s", name, body, a.Want)
+		}
+		if a.Status == 0 {
+			a.Status = http.StatusOK
+		}
+		w.WriteHeader(a.Status)
+		w.Write(a.Body)
+		for _, e := range a.Events {
+			name, data, _ := strings.Cut(e, " ")
+			fmt.Fprintf(w, "event: %s\ndata: %s\n\n", name, data)
+		}
+	}))
+	t.Cleanup(srv.Close)
+	return srv.URL
+}
+
+func compact(t *testing.T, raw []byte) string {
+	t.Helper()
+	var v any
+	if err := json.Unmarshal(raw, &v); err != nil {
+		t.Errorf("%s: %v", raw, err)
+	}
+	out, err := json.Marshal(v)
+	if err != nil {
+		t.Error(err)
+	}
+	return string(out)
+}
+
+func TestSettingsComeFromFlagsThenEnvironmentThenFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "waybill.yaml")
+	text := "listen: 127.0.0.1:1\ndata: of-file\nprefix: of-file\nshards: 3\nfsync: true\nallow: [file:1]\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{"WAYBILL_DATA": "of-env", "WAYBILL_PREFIX": "of-env", "WAYBILL_ROLES": "machines, agents"}
+	var out, errs bytes.Buffer
+	code := cli.Run(t.Context(), cli.Env{
+		Out: &out, Err: &errs, Getenv: func(name string) (string, bool) { v, ok := env[name]; return v, ok },
+	}, "serve", "--print-config", "--config", file, "--prefix", "of-flag", "--allow", "flag:1")
+	if code != 0 {
+		t.Fatalf("exit %d: %s", code, &errs)
+	}
+	for _, want := range []string{
+		"listen: 127.0.0.1:1", "data: of-env", "prefix: of-flag", "shards: 3", "fsync: true",
+		"allow:\n- file:1\n- flag:1", "roles:\n- machines\n- agents\n", "kafkaListen: 127.0.0.1:9092",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in\n%s", want, &out)
+		}
+	}
+	// What it prints is a configuration file.
+	if err := os.WriteFile(file, out.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var again bytes.Buffer
+	if code := cli.Run(t.Context(), cli.Env{Out: &again, Err: &errs}, "serve", "--print-config", "--config", file); code != 0 || again.String() != out.String() {
+		t.Errorf("exit %d: %s\nprinted again: %s", code, &errs, &again)
+	}
+}
+
+func TestAMistakeInAFileNamesFileAndSetting(t *testing.T) {
+	for text, want := range map[string]string{
+		"shards: many\n":       "shards",
+		"colour: red\n":        `no setting "colour"`,
+		"listen: [a, b]\n":     "want one value",
+		"listen: {a: b}\n":     "want a value",
+		"listen: a\nlisten: b": "listen",
+		"\t":                   "yaml",
+	} {
+		file := filepath.Join(t.TempDir(), "waybill.yaml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var errs bytes.Buffer
+		code := cli.Run(t.Context(), cli.Env{Err: &errs}, "serve", "--config", file)
+		if code != 2 || !strings.Contains(errs.String(), file) || !strings.Contains(errs.String(), want) || strings.Count(errs.String(), "\n") != 1 {
+			t.Errorf("%q: exit %d: %s", text, code, &errs)
+		}
+	}
+}
+
+func TestAPortInUseIsOneLineThatNamesTheFlag(t *testing.T) {
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() }) // it has served its purpose
+	for _, flag := range []string{"--listen", "--kafka-listen"} {
+		args := []string{"serve", "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--kafka-listen", "127.0.0.1:0", "--log-level", "error"}
+		var errs bytes.Buffer
+		code := cli.Run(t.Context(), cli.Env{Err: &errs}, append(args, flag, ln.Addr().String())...)
+		if s := errs.String(); code != 2 || strings.Count(s, "\n") != 1 || !strings.Contains(s, flag+" ") || !strings.Contains(s, ln.Addr().String()) {
+			t.Errorf("exit %d: %s", code, s)
+		}
+	}
+}
