@@ -229,7 +229,7 @@ func (s *script) tree(id string, end bool) {
 	s.event(id, "fail", s.next(), orchestration.Failed{ActivityID: "n-2", Attempt: 1, Error: fault, Continued: true})
 	s.event(id, "fail", s.command-1, orchestration.TransfersFinished{})
 	request("fail", s.command-1, "join", 1)
-	s.event(id, machine.ID("cancel", id), s.next(), orchestration.Ended{State: orchestration.OrchCancelled, Failures: []orchestration.Failure{fault}, Reason: "enough", By: "me"})
+	s.event(id, machine.ID("cancel", id), s.next(), orchestration.Ended{State: orchestration.PhaseCancelled, Failures: []orchestration.Failure{fault}, Reason: "enough", By: "me"})
 }
 
 // everything appends jobs of all kinds and closes the transaction.

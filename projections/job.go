@@ -126,7 +126,7 @@ func (j *job) apply(at time.Time, e orchestration.Event) error {
 	case orchestration.Started:
 		return j.start(t, e)
 	case orchestration.TransfersFinished:
-		j.phase = orchestration.TransfersDone
+		j.phase = orchestration.PhaseTransfersFinished
 		return nil
 	case orchestration.Ended:
 		return j.end(t, e)
@@ -142,17 +142,17 @@ func (j *job) apply(at time.Time, e orchestration.Event) error {
 		}
 	case orchestration.Claimed:
 		if n := j.nodes.get(e.ActivityID); n != nil {
-			j.move(n, t, orchestration.Running)
+			j.move(n, t, orchestration.ActivityRunning)
 			n.agent = e.Agent
 		}
 	case orchestration.Extended:
 		// A lease is between the machine and the agent: nothing to see.
 	case orchestration.Waited:
-		j.pause(e.ActivityID, t, orchestration.Waiting, time.Time{}, e.Until)
+		j.pause(e.ActivityID, t, orchestration.ActivityWaiting, time.Time{}, e.Until)
 	case orchestration.Scheduled:
-		j.pause(e.ActivityID, t, orchestration.ScheduledAgain, e.At, time.Time{})
+		j.pause(e.ActivityID, t, orchestration.ActivityScheduled, e.At, time.Time{})
 	case orchestration.Retrying:
-		if n := j.pause(e.ActivityID, t, orchestration.RetryingLater, e.At, time.Time{}); n != nil {
+		if n := j.pause(e.ActivityID, t, orchestration.ActivityRetrying, e.At, time.Time{}); n != nil {
 			return n.fault(e.Error)
 		}
 	case orchestration.Completed:
@@ -169,10 +169,10 @@ func (j *job) apply(at time.Time, e orchestration.Event) error {
 // offer puts a node before its agents; one with a placement is being run already.
 func (j *job) offer(n *node, at int64, placement string) {
 	if placement == "" {
-		j.move(n, at, orchestration.Ready)
+		j.move(n, at, orchestration.ActivityReady)
 		return
 	}
-	j.move(n, at, orchestration.Running)
+	j.move(n, at, orchestration.ActivityRunning)
 	n.agent = placement
 }
 
@@ -225,7 +225,7 @@ func (j *job) start(at int64, e orchestration.Started) error {
 	if j.created == 0 {
 		j.created = at
 	}
-	j.typ, j.run, j.phase = e.Type, e.Run, orchestration.InProgress
+	j.typ, j.run, j.phase = e.Type, e.Run, orchestration.PhaseInProgress
 	j.started, j.ended, j.deadline = at, 0, nanos(e.Deadline)
 	j.partial, j.labels, j.input = e.Partial, labels, e.Input
 	j.output, j.result, j.failure, j.failures = nil, nil, nil, []byte("[]")

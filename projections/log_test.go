@@ -113,5 +113,5 @@ func (s *script) runChain(id string, p *orchestration.Plan) {
 		cause, start = machine.ID("report", work, "1", "complete"), -1
 		s.event(id, cause, -1, orchestration.Completed{ActivityID: a, Attempt: 1, Output: json.RawMessage(`{"i":` + strconv.Itoa(i) + `}`)})
 	}
-	s.event(id, cause, -1, orchestration.Ended{State: orchestration.OrchCompleted, Output: json.RawMessage(`{"ok":true}`)})
+	s.event(id, cause, -1, orchestration.Ended{State: orchestration.PhaseCompleted, Output: json.RawMessage(`{"ok":true}`)})
 }

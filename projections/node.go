@@ -30,11 +30,11 @@ type counts [kinds]int64
 // agents holds it back.
 func kindOf(p orchestration.ActivityPhase) kind {
 	switch p {
-	case orchestration.Pending:
+	case orchestration.ActivityPending:
 		return pending
-	case orchestration.Ready, orchestration.Running:
+	case orchestration.ActivityReady, orchestration.ActivityRunning:
 		return running
-	case orchestration.Waiting, orchestration.ScheduledAgain, orchestration.RetryingLater:
+	case orchestration.ActivityWaiting, orchestration.ActivityScheduled, orchestration.ActivityRetrying:
 		return waiting
 	case orchestration.ActivityCompleted:
 		return completed
@@ -42,7 +42,7 @@ func kindOf(p orchestration.ActivityPhase) kind {
 		return failed
 	case orchestration.ActivityCancelled:
 		return cancelled
-	case orchestration.Skipped:
+	case orchestration.ActivitySkipped:
 		return skipped
 	}
 	return pending
@@ -75,9 +75,9 @@ type node struct {
 // appendWaitingOn says on whom the node waits, where it waits on somebody.
 func (n *node) appendWaitingOn(b []byte) []byte {
 	switch n.phase {
-	case orchestration.Ready:
+	case orchestration.ActivityReady:
 		return append(appendText(append(b, `{"kind":"agent","id":`...), n.typ), '}')
-	case orchestration.Waiting:
+	case orchestration.ActivityWaiting:
 		return append(appendText(append(b, `{"kind":"callback","id":`...), n.work), '}')
 	default:
 		return append(b, "null"...)
@@ -96,13 +96,13 @@ func (n *node) lookup() string {
 // move takes the node to another state.
 func (n *node) move(at int64, to orchestration.ActivityPhase) {
 	n.phase, n.since, n.next, n.agent = to, at, 0, ""
-	if n.started == 0 && to != orchestration.Ready && to != orchestration.ActivityCancelled {
+	if n.started == 0 && to != orchestration.ActivityReady && to != orchestration.ActivityCancelled {
 		n.started = at // reported without a claim
 	}
 	if to.Final() {
 		n.ended = at
 	}
-	n.waited = n.waited || to == orchestration.Waiting
+	n.waited = n.waited || to == orchestration.ActivityWaiting
 }
 
 // failureDoc is an error as a node shows it.

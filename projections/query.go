@@ -137,8 +137,8 @@ func (e *StateError) Error() string {
 }
 
 var jobStates = []orchestration.Phase{
-	orchestration.Initial, orchestration.InProgress, orchestration.TransfersDone,
-	orchestration.OrchCompleted, orchestration.OrchError, orchestration.OrchCancelled,
+	orchestration.PhaseInitial, orchestration.PhaseInProgress, orchestration.PhaseTransfersFinished,
+	orchestration.PhaseCompleted, orchestration.PhaseError, orchestration.PhaseCancelled,
 }
 
 func jobState(s string) (orchestration.Phase, error) {
@@ -176,7 +176,7 @@ func (f JobFilter) conditions() (*conditions, error) {
 		if err != nil {
 			return nil, err
 		}
-		if p == orchestration.OrchCompleted {
+		if p == orchestration.PhaseCompleted {
 			c.add("+j.code = 800") // not in the index
 		} else {
 			c.add("j.code = ? AND j.code <> 800", int64(p))
@@ -407,9 +407,9 @@ func (f NodeFilter) conditions(key int64) (*conditions, error) {
 	c := &conditions{}
 	c.add("key BETWEEN ? AND ?", from+after+1, to)
 	if f.State != "" {
-		known := make([]string, 0, orchestration.Skipped+1)
+		known := make([]string, 0, orchestration.ActivitySkipped+1)
 		state := int64(-1)
-		for p := orchestration.Pending; p <= orchestration.Skipped; p++ {
+		for p := orchestration.ActivityPending; p <= orchestration.ActivitySkipped; p++ {
 			known = append(known, p.String())
 			if p.String() == f.State {
 				state = int64(p)

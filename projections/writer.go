@@ -220,7 +220,7 @@ func asked(e orchestration.Event) bool {
 	case orchestration.Started:
 		return true
 	case orchestration.Ended:
-		return e.State == orchestration.OrchCancelled
+		return e.State == orchestration.PhaseCancelled
 	default:
 		return false
 	}

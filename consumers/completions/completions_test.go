@@ -60,7 +60,7 @@ func record(eventID, wireType string, value any) *message.Message {
 }
 
 func end(eventID, job, typ string) *message.Message {
-	return record(eventID, schemas.OrchestrationCompleted, schemas.Completion{ID: job, Type: typ, Run: 1, State: orchestration.OrchCompleted, Output: json.RawMessage(`1`)})
+	return record(eventID, schemas.OrchestrationCompleted, schemas.Completion{ID: job, Type: typ, Run: 1, State: orchestration.PhaseCompleted, Output: json.RawMessage(`1`)})
 }
 
 func refusal(job string) *message.Message {
@@ -170,7 +170,7 @@ func TestSubscribingOnKafka(t *testing.T) {
 	}
 	produce := func(jobs ...string) {
 		for _, job := range jobs {
-			raw, err := schemas.Encode(schemas.Completion{ID: job, Type: "x", Run: 1, State: orchestration.OrchCompleted})
+			raw, err := schemas.Encode(schemas.Completion{ID: job, Type: "x", Run: 1, State: orchestration.PhaseCompleted})
 			if err != nil {
 				t.Fatal(err)
 			}

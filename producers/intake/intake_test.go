@@ -337,7 +337,7 @@ func TestADefinitionIsDeletedOnlyWhenNobodyUsesIt(t *testing.T) {
 func TestAReportGoesToTheAttemptThatWaitsForIt(t *testing.T) {
 	f := setUp(t)
 	f.reads.work = map[string]intake.Work{
-		"w": {Aggregate: "orchestration", AggregateID: "j-1", Attempt: 2, State: orchestration.Waiting},
+		"w": {Aggregate: "orchestration", AggregateID: "j-1", Attempt: 2, State: orchestration.ActivityWaiting},
 		"e": {Aggregate: "orchestration", AggregateID: "j-1", Attempt: 2, State: orchestration.ActivityCompleted},
 	}
 	w, _ := f.do("POST", "/v1/work/w/complete", `{"output":{"a":1}}`)

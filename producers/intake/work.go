@@ -87,7 +87,7 @@ func (in *Intake) reportable(w http.ResponseWriter, r *http.Request, body any, a
 // awaited says whether an attempt still waits for a report: a callback may well overtake
 // the agent's own word that it will come.
 func awaited(s orchestration.ActivityPhase) bool {
-	return s == orchestration.Ready || s == orchestration.Running || s == orchestration.Waiting
+	return s == orchestration.ActivityReady || s == orchestration.ActivityRunning || s == orchestration.ActivityWaiting
 }
 
 func conflict(format string, args ...any) error {

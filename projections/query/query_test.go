@@ -140,7 +140,7 @@ func (f *fixture) end(id string) {
 	f.t.Helper()
 	f.event(id, "r", orchestration.Completed{ActivityID: "a", Attempt: 1, Output: json.RawMessage(`1`)})
 	f.event(id, "r", orchestration.Completed{ActivityID: "b", Attempt: 1})
-	f.event(id, "r", orchestration.Ended{State: orchestration.OrchCompleted, Output: json.RawMessage(`{"value":"The quick brown fox","path":"out.txt","size":19}`)})
+	f.event(id, "r", orchestration.Ended{State: orchestration.PhaseCompleted, Output: json.RawMessage(`{"value":"The quick brown fox","path":"out.txt","size":19}`)})
 }
 
 func (f *fixture) get(path string, header ...string) (*http.Response, string) {
