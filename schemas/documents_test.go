@@ -151,7 +151,7 @@ func calls() []string {
 		"POST /v1/jobs", "GET /v1/jobs", "GET /v1/jobs/{id}", "GET /v1/jobs/{id}/nodes", "GET /v1/jobs/{id}/edges",
 		"GET /v1/jobs/{id}/events", "GET /v1/jobs/{id}/result", "GET /v1/jobs/{id}/stream", "POST /v1/jobs/{id}/cancel",
 		"POST /v1/work/{workId}/complete", "POST /v1/work/{workId}/fail", "POST /v1/work/{workId}/heartbeat",
-		"GET /v1/commands/{id}", "GET /v1/deadletters", "POST /v1/deadletters/{id}/replay",
+		"GET /v1/commands/{id}", "GET /v1/deadletters", "GET /v1/deadletters/{id}", "POST /v1/deadletters/{id}/replay",
 		"GET /healthz", "GET /readyz", "GET /metrics", "GET /openapi.json", "GET /asyncapi.json", "GET /",
 	}
 	for _, kind := range []string{"orchestrations", "activities"} {
