@@ -143,6 +143,34 @@ func (c *Catalog) CatchUp(ctx context.Context) error {
 	}
 }
 
+// Await waits until a version of a definition, or a later one, is in force here; version 0:
+// until none is. Whoever has been told that a change was decided can then rely on it.
+func (c *Catalog) Await(ctx context.Context, kind, typ string, version int) error {
+	for {
+		c.mu.RLock()
+		now, moved, err := c.version(kind, typ), c.moved, c.err
+		c.mu.RUnlock()
+		if err != nil || (version == 0) == (now == 0) && now >= version {
+			return err
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return fmt.Errorf("definition %s is in force in version %d, not %d: %w", definition.Key(kind, typ), now, version, ctx.Err())
+		}
+	}
+}
+
+// version is that of what is in force; 0: nothing is.
+func (c *Catalog) version(kind, typ string) int {
+	if kind == definition.KindOrchestration {
+		o, _ := c.inForce.Orchestration(typ)
+		return o.Version
+	}
+	a, _ := c.inForce.Activity(typ)
+	return a.Version
+}
+
 // Plan implements machines.Starts.
 func (c *Catalog) Plan(ctx context.Context, typ string, input json.RawMessage) (*orchestration.Plan, json.RawMessage, error) {
 	s, err := c.starts(typ)

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/waybill/waybill/consumers/agent"
+	"github.com/waybill/waybill/consumers/catalog"
 	"github.com/waybill/waybill/internal/embedded"
 	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/projections"
@@ -33,10 +34,11 @@ type Main struct {
 	kafka  kafka.Config
 	member string
 
-	db      *projections.DB
-	pool    *agent.Pool
-	metrics *metrics
-	checks  []check // what readiness consists of
+	db          *projections.DB
+	pool        *agent.Pool
+	definitions *catalog.Catalog
+	metrics     *metrics
+	checks      []check // what readiness consists of
 
 	listener net.Listener
 	web      *web
@@ -97,7 +99,7 @@ func (m *Main) Start(ctx context.Context) error {
 	}
 	for _, step := range []func(context.Context) error{
 		m.openData, m.listen, m.startBroker, m.prepareTopics,
-		m.startProjections, m.makeAgents, m.startMachines, m.startAgents, m.serve,
+		m.startProjections, m.startDefinitions, m.makeAgents, m.startMachines, m.startAgents, m.serve,
 	} {
 		if err = step(ctx); err == nil {
 			select {

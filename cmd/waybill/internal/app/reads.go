@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/waybill/waybill/consumers/catalog"
 	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/internal/kafka"
@@ -19,9 +20,12 @@ import (
 type reads struct {
 	db       *projections.DB
 	builtIns *definition.Catalog
+	inForce  *catalog.Catalog
 }
 
-func newReads(db *projections.DB) reads { return reads{db, definition.NewCatalog()} }
+func newReads(db *projections.DB, inForce *catalog.Catalog) reads {
+	return reads{db, definition.NewCatalog(), inForce}
+}
 
 var _ intake.Reads = reads{}
 
@@ -48,7 +52,26 @@ func (r reads) Decision(ctx context.Context, commandID string, pos kafka.Positio
 	case c.State == projections.CommandRejected:
 		return intake.Decision{Refusal: machine.Refuse(c.Code, c.Reason, c.Errors...)}, nil
 	}
+	if pos.Aggregate == schemas.AggregateDefinition {
+		if err := r.awaitInForce(ctx, c.AggregateID); err != nil {
+			return intake.Decision{}, err
+		}
+	}
 	return intake.Decision{Changed: len(c.Events) > 0}, nil
+}
+
+// awaitInForce waits until what was decided on a definition has been announced: on the
+// embedded broker that follows a moment later, and whoever was answered starts by it.
+func (r reads) awaitInForce(ctx context.Context, key string) error {
+	kind, typ, ok := definition.ParseKey(key)
+	if !ok {
+		return nil
+	}
+	version, err := r.Definition(ctx, kind, typ)
+	if err != nil && !errors.Is(err, intake.ErrUnknown) {
+		return err
+	}
+	return r.inForce.Await(ctx, kind, typ, version)
 }
 
 // Work implements intake.Reads.

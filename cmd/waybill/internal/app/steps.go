@@ -105,14 +105,20 @@ func (m *Main) makeAgents(context.Context) error {
 	return nil
 }
 
+// startDefinitions keeps the definitions in force at hand for machines and API.
+func (m *Main) startDefinitions(ctx context.Context) error {
+	m.definitions = catalog.New(m.kafka)
+	m.begin(ctx, "definitions", m.definitions.Run)
+	return nil
+}
+
 func (m *Main) startMachines(ctx context.Context) error {
 	if !m.cfg.has(RoleMachines) {
 		return nil
 	}
-	definitions := catalog.New(m.kafka)
 	cfg := runner.Config{
 		Kafka: m.kafka, Shards: m.cfg.Shards, Member: m.member, Logger: m.cfg.Logger,
-		Machines: []runner.Binding{machines.Orchestration(definitions), machines.Definition(definitions)},
+		Machines: []runner.Binding{machines.Orchestration(m.definitions), machines.Definition(m.definitions)},
 	}
 	if m.pool != nil {
 		cfg.Local = machines.Local(m.pool)
@@ -125,7 +131,6 @@ func (m *Main) startMachines(ctx context.Context) error {
 		return map[string]any{"shards": r.Owned()}
 	}})
 	m.metrics.gauge("waybill_shards_owned", "Shards that this process decides.", func() float64 { return float64(len(r.Owned())) })
-	m.begin(ctx, "definitions", definitions.Run)
 	m.begin(ctx, RoleMachines, r.Run)
 	return nil
 }
@@ -168,7 +173,7 @@ func (m *Main) apiRoutes(mux *http.ServeMux) error {
 		return err
 	}
 	m.closers = append(m.closers, func() error { publisher.Close(); return nil })
-	in, err := intake.New(intake.Config{Publisher: publisher, Reads: newReads(m.db), Logger: m.cfg.Logger})
+	in, err := intake.New(intake.Config{Publisher: publisher, Reads: newReads(m.db, m.definitions), Logger: m.cfg.Logger})
 	if err != nil {
 		return fmt.Errorf("intake: %w", err)
 	}
