@@ -58,28 +58,29 @@ func isReport(c orchestration.Command) (isReport, silent bool) {
 		return true, false
 	case orchestration.Heartbeat:
 		return true, true
+	case orchestration.Start, orchestration.Cancel, orchestration.Wake, orchestration.TakeOver:
 	}
 	return false, false
 }
 
 func place(e orchestration.Event, placement string) orchestration.Event {
-	switch e := e.(type) {
-	case orchestration.Requested:
-		e.Placement = placement
-		return e
-	case orchestration.Offered:
-		e.Placement = placement
-		return e
+	if r, ok := e.(orchestration.Requested); ok {
+		r.Placement = placement
+		return r
+	}
+	if o, ok := e.(orchestration.Offered); ok {
+		o.Placement = placement
+		return o
 	}
 	return e
 }
 
 func placement(e orchestration.Event) string {
-	switch e := e.(type) {
-	case orchestration.Requested:
-		return e.Placement
-	case orchestration.Offered:
-		return e.Placement
+	if r, ok := e.(orchestration.Requested); ok {
+		return r.Placement
+	}
+	if o, ok := e.(orchestration.Offered); ok {
+		return o.Placement
 	}
 	return ""
 }

@@ -33,7 +33,7 @@ func newEngine(b *testing.B) *engine {
 	b.Helper()
 	cfg := embeddedtest.New(b)
 	cfg.Embedded = true
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(b.Context())
 	pub, err := cfg.NewClient(kgo.MaxBufferedRecords(1 << 20))
 	if err != nil {
 		b.Fatal(err)
@@ -92,7 +92,7 @@ func (e *engine) send(b *testing.B, id, typ string) {
 		Topic: e.cfg.Topics().Commands("orchestration"), Key: []byte(id), Value: []byte(`{"type":"` + typ + `","input":{}}`),
 		Headers: kafka.CloudEvent{ID: id, Source: "bench", Type: schemas.OrchestrationStart, Subject: id}.Headers(),
 	}
-	if err := e.pub.ProduceSync(context.Background(), r).FirstErr(); err != nil {
+	if err := e.pub.ProduceSync(b.Context(), r).FirstErr(); err != nil {
 		b.Error(err)
 	}
 }

@@ -17,20 +17,21 @@ import (
 
 // bothKinds runs a test as on the embedded broker, where effects trail their events, and as on real
 // Kafka, where a transaction is whole.
-func bothKinds(t *testing.T, shards int32, p func(t *testing.T) plans, test func(t *testing.T, f *fleet)) {
+func bothKinds(t *testing.T, shards int32, p func(t *testing.T) plans, test func(f *fleet)) {
 	t.Helper()
 	for _, kind := range []string{"embedded", "real"} {
 		t.Run(kind, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFleet(t, shards, p(t))
 				f.cfg.Embedded = kind == "embedded"
-				test(t, f)
+				test(f)
 			})
 		})
 	}
 }
 
 func quickPlans(t *testing.T) plans {
+	t.Helper()
 	return plans{"chain": chain(t, "chain", "noop", 3), "again": chain(t, "again", "again", 1), "slow": chain(t, "slow", "slow", 1)}
 }
 
@@ -65,7 +66,7 @@ func (cutError) Error() string { return "the connection was cut" }
 var errCut = cutError{}
 
 func TestAMemberThatLosesItsShardInsideATransactionChangesNothing(t *testing.T) {
-	bothKinds(t, 1, quickPlans, func(t *testing.T, f *fleet) {
+	bothKinds(t, 1, quickPlans, func(f *fleet) {
 		a := f.join("a", noop)
 		f.owns(a, 1)
 		b := f.join("b", noop)
@@ -83,13 +84,13 @@ func TestAMemberThatLosesItsShardInsideATransactionChangesNothing(t *testing.T) 
 			"activity.completed", "activity.requested", "activity.completed", "orchestration.ended",
 		}
 		if got := f.history("job"); !slices.Equal(got, want) {
-			t.Errorf("history:\n got %v\nwant %v", got, want)
+			f.t.Errorf("history:\n got %v\nwant %v", got, want)
 		}
 		if l, copies := f.completions("job"); len(l) != 1 || copies != 1 {
-			t.Errorf("%d copies of completions %v, want one", copies, l)
+			f.t.Errorf("%d copies of completions %v, want one", copies, l)
 		}
 		if len(a.Owned())+len(b.Owned()) != 1 {
-			t.Errorf("owners: a %v, b %v", a.Owned(), b.Owned())
+			f.t.Errorf("owners: a %v, b %v", a.Owned(), b.Owned())
 		}
 	})
 }
@@ -106,7 +107,7 @@ func (again) Process(_ context.Context, a agent.Activity) agent.Result {
 }
 
 func TestAMemberThatLosesItsShardWhileATimerFiresChangesNothing(t *testing.T) {
-	bothKinds(t, 1, quickPlans, func(t *testing.T, f *fleet) {
+	bothKinds(t, 1, quickPlans, func(f *fleet) {
 		register := func(p *agent.Pool) { p.Register("again", again{}, 1) }
 		a := f.join("a", register)
 		f.owns(a, 1)
@@ -124,16 +125,16 @@ func TestAMemberThatLosesItsShardWhileATimerFiresChangesNothing(t *testing.T) {
 			"activity.scheduled", "activity.requested", "activity.completed", "orchestration.ended",
 		}
 		if got := f.history("job"); !slices.Equal(got, want) {
-			t.Errorf("history:\n got %v\nwant %v", got, want)
+			f.t.Errorf("history:\n got %v\nwant %v", got, want)
 		}
 		if len(a.Owned())+len(b.Owned()) != 1 {
-			t.Errorf("owners: a %v, b %v", a.Owned(), b.Owned())
+			f.t.Errorf("owners: a %v, b %v", a.Owned(), b.Owned())
 		}
 	})
 }
 
 func TestAMemberThatSleepsThroughItsSessionAndWakesChangesNothing(t *testing.T) {
-	bothKinds(t, 1, quickPlans, func(t *testing.T, f *fleet) {
+	bothKinds(t, 1, quickPlans, func(f *fleet) {
 		finish := make(chan string, 1)
 		runs := make(chan string, 10)
 		slow := func(name string) func(*agent.Pool) {
@@ -156,7 +157,7 @@ func TestAMemberThatSleepsThroughItsSessionAndWakesChangesNothing(t *testing.T) 
 		f.owns(a, 1)
 		f.start("job", "slow")
 		if by := <-runs; by != "a" {
-			t.Fatalf("%s ran it first", by)
+			f.t.Fatalf("%s ran it first", by)
 		}
 		b := f.join("b", slow("b"))
 		a.gate.close() // asleep, with local work under way
@@ -167,16 +168,16 @@ func TestAMemberThatSleepsThroughItsSessionAndWakesChangesNothing(t *testing.T) 
 		f.passes(time.Minute)
 		want := []string{"orchestration.started", "activity.requested", "activity.offered", "activity.completed", "orchestration.ended"}
 		if got := f.history("job"); !slices.Equal(got, want) {
-			t.Errorf("history:\n got %v\nwant %v", got, want)
+			f.t.Errorf("history:\n got %v\nwant %v", got, want)
 		}
 		if len(a.Owned())+len(b.Owned()) != 1 {
-			t.Errorf("owners: a %v, b %v", a.Owned(), b.Owned())
+			f.t.Errorf("owners: a %v, b %v", a.Owned(), b.Owned())
 		}
 	})
 }
 
 func TestTheNewOwnerSeesAllThatWasCommittedBeforeItDecides(t *testing.T) {
-	bothKinds(t, 4, quickPlans, func(t *testing.T, f *fleet) {
+	bothKinds(t, 4, quickPlans, func(f *fleet) {
 		a := f.join("a", noop)
 		f.owns(a, 4)
 		for _, id := range []string{"j1", "j2", "j3", "j4", "j5", "j6"} {
@@ -195,23 +196,23 @@ func TestTheNewOwnerSeesAllThatWasCommittedBeforeItDecides(t *testing.T) {
 				return slices.Equal(l, []string{"orchestration.completed", "command.rejected"})
 			})
 			if n := len(f.history(id)); n != 8 {
-				t.Errorf("%s has %d events, want 8", id, n)
+				f.t.Errorf("%s has %d events, want 8", id, n)
 			}
 		}
 	})
 }
 
 func TestMembersThatFenceEachOtherEndWithOneOwner(t *testing.T) {
-	bothKinds(t, 1, quickPlans, func(t *testing.T, f *fleet) {
+	bothKinds(t, 1, quickPlans, func(f *fleet) {
 		a := f.join("a", noop)
 		f.owns(a, 1)
 		for range 3 { // somebody else initialises the shard's transactional id
 			other, err := f.cfg.NewClient(kgo.TransactionalID(f.cfg.Topics().TransactionalID(0)))
 			if err != nil {
-				t.Fatal(err)
+				f.t.Fatal(err)
 			}
-			if _, _, err := other.ProducerID(t.Context()); err != nil {
-				t.Fatal(err)
+			if _, _, err := other.ProducerID(f.t.Context()); err != nil {
+				f.t.Fatal(err)
 			}
 			other.Close()
 			f.start("job", "chain")
@@ -220,13 +221,13 @@ func TestMembersThatFenceEachOtherEndWithOneOwner(t *testing.T) {
 		f.ends("job", "completed")
 		f.owns(a, 1)
 		if n := len(f.history("job")); n != 8 {
-			t.Errorf("%d events, want 8", n)
+			f.t.Errorf("%d events, want 8", n)
 		}
 	})
 }
 
 func TestAMemberThatLeavesHandsItsShardsOverAtOnce(t *testing.T) {
-	bothKinds(t, 4, quickPlans, func(t *testing.T, f *fleet) {
+	bothKinds(t, 4, quickPlans, func(f *fleet) {
 		a, b := f.join("a", noop), f.join("b", noop)
 		f.owns(a, 2)
 		f.owns(b, 2)
@@ -234,7 +235,7 @@ func TestAMemberThatLeavesHandsItsShardsOverAtOnce(t *testing.T) {
 		a.stop()
 		f.owns(b, 4)
 		if took := time.Since(began); took > 3*time.Second {
-			t.Errorf("the shards moved after %s", took)
+			f.t.Errorf("the shards moved after %s", took)
 		}
 	})
 }

@@ -51,7 +51,7 @@ func TestAnEventOfAFutureVersionStopsItsShardByNameAndNoOther(t *testing.T) {
 }
 
 func TestARestartedMemberGoesOnInTheMiddleOfAJob(t *testing.T) {
-	bothKinds(t, 2, quickPlans, func(t *testing.T, f *fleet) {
+	bothKinds(t, 2, quickPlans, func(f *fleet) {
 		a := f.join("a", nil) // without an agent, the work lies on its topic
 		f.owns(a, 2)
 		f.start("job", "chain")
@@ -61,13 +61,13 @@ func TestARestartedMemberGoesOnInTheMiddleOfAJob(t *testing.T) {
 		f.owns(b, 2)
 		f.ends("job", "completed") // offered again after half a minute, to a free agent here
 		if got := f.history("job"); !slices.Contains(got, "activity.offered") || len(got) != 9 {
-			t.Errorf("history: %v", got)
+			f.t.Errorf("history: %v", got)
 		}
 	})
 }
 
 func TestWorkThatTheProcessItselfHeldGoesOnAtOnceAfterARestart(t *testing.T) {
-	bothKinds(t, 1, quickPlans, func(t *testing.T, f *fleet) {
+	bothKinds(t, 1, quickPlans, func(f *fleet) {
 		a := f.join("a", nil)
 		f.owns(a, 1)
 		f.start("job", "chain")
@@ -86,13 +86,13 @@ func TestWorkThatTheProcessItselfHeldGoesOnAtOnceAfterARestart(t *testing.T) {
 		f.owns(b, 1)
 		f.ends("job", "completed")
 		if took := time.Since(began); took > 2*time.Second {
-			t.Errorf("it went on after %s", took)
+			f.t.Errorf("it went on after %s", took)
 		}
 	})
 }
 
 func TestARepeatedCommandIsAnsweredOnceEvenAfterARestart(t *testing.T) {
-	bothKinds(t, 1, quickPlans, func(t *testing.T, f *fleet) {
+	bothKinds(t, 1, quickPlans, func(f *fleet) {
 		a := f.join("a", noop)
 		f.owns(a, 1)
 		for range 2 {
@@ -109,16 +109,16 @@ func TestARepeatedCommandIsAnsweredOnceEvenAfterARestart(t *testing.T) {
 			return slices.Equal(l, []string{"orchestration.completed", "command.rejected"})
 		})
 		if l, copies := f.completions("other"); len(l) != 1 || copies != 1 {
-			t.Errorf("%d copies of answers %v to the refused command", copies, l)
+			f.t.Errorf("%d copies of answers %v to the refused command", copies, l)
 		}
 		if n := len(f.history("job")); n != 8 {
-			t.Errorf("%d events, want 8", n)
+			f.t.Errorf("%d events, want 8", n)
 		}
 	})
 }
 
 func TestACancelEndsAJobAndTellsItsAgents(t *testing.T) {
-	bothKinds(t, 1, quickPlans, func(t *testing.T, f *fleet) {
+	bothKinds(t, 1, quickPlans, func(f *fleet) {
 		a := f.join("a", nil)
 		f.owns(a, 1)
 		f.start("job", "chain")
