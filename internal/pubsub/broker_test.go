@@ -109,16 +109,21 @@ func (b *broker) publisher(cfg pubsub.PublisherConfig) *pubsub.Publisher {
 	return p
 }
 
-// subscriber makes one whose errors of its own accord fail nothing: tests that expect
-// none, or some, set OnError.
 func (b *broker) subscriber(cfg pubsub.SubscriberConfig) *pubsub.Subscriber {
+	b.t.Helper()
+	s := b.unclosedSubscriber(cfg)
+	b.t.Cleanup(func() { closes(b.t, s) })
+	return s
+}
+
+// unclosedSubscriber is for tests in which Close may rightly fail; they have to call it.
+func (b *broker) unclosedSubscriber(cfg pubsub.SubscriberConfig) *pubsub.Subscriber {
 	b.t.Helper()
 	cfg.Kafka = b.cluster
 	s, err := pubsub.NewSubscriber(cfg)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.t.Cleanup(func() { closes(b.t, s) })
 	return s
 }
 

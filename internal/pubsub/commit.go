@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -19,8 +20,7 @@ func (s *subscription) wakeCommits() {
 }
 
 // commits commits in the background what has been acked, at most once per interval and
-// only while there is something. It leaves rebalances alone: they commit themselves, and
-// a commit between two generations would fail.
+// only while there is something.
 func (s *subscription) commits() {
 	for {
 		select {
@@ -28,11 +28,8 @@ func (s *subscription) commits() {
 		case <-s.reading.Done():
 			return
 		}
-		if !pause(s.reading, s.cfg.CommitInterval) {
+		if !pause(s.reading, s.cfg.CommitInterval) || !s.settled(s.reading) {
 			return
-		}
-		if s.isRebalancing() {
-			continue // assigned wakes us again
 		}
 		ctx, cancel := context.WithTimeout(s.reading, farewell)
 		err := s.commit(ctx, s.all())
@@ -44,14 +41,43 @@ func (s *subscription) commits() {
 	}
 }
 
-// commit commits the positions of partitions, those that have moved since the last time.
+var errRebalancing = errors.New("the group is rebalancing")
+
+// commit commits the positions of partitions once the group is not rebalancing: between
+// two generations the broker would refuse it, and the client would make it wait.
 func (s *subscription) commit(ctx context.Context, ps []*partition) error {
+	if !slices.ContainsFunc(ps, (*partition).moved) {
+		return nil
+	}
+	for {
+		if !s.settled(ctx) || !s.beginCommit(ctx) {
+			return fmt.Errorf("%w: %w", errRebalancing, context.Cause(ctx))
+		}
+		// A rebalance that began before we were to commit has committed itself. One that
+		// begins now waits for us.
+		if !s.isRebalancing() {
+			defer s.endCommit()
+			return s.commitAlone(ctx, ps)
+		}
+		s.endCommit()
+	}
+}
+
+// beginCommit keeps other commits, and rebalances, out until endCommit; false if ctx ended first.
+func (s *subscription) beginCommit(ctx context.Context) bool {
 	select {
 	case s.committing <- struct{}{}:
-		defer func() { <-s.committing }()
+		return true
 	case <-ctx.Done():
-		return ctx.Err()
+		return false
 	}
+}
+
+func (s *subscription) endCommit() { <-s.committing }
+
+// commitAlone commits the positions that have moved since the last time. It is called
+// between beginCommit and endCommit.
+func (s *subscription) commitAlone(ctx context.Context, ps []*partition) error {
 	moved := make(map[int32]*partition)
 	offsets := make(map[int32]kgo.EpochOffset)
 	for _, p := range ps {

@@ -167,6 +167,13 @@ func (p *partition) advance(rec *kgo.Record) {
 	p.sub.wakeCommits()
 }
 
+// moved tells whether there is something to commit.
+func (p *partition) moved() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.position.acked != p.position.committed
+}
+
 // repeated tells whether a record was acked already, before the partition was lost.
 func (p *partition) repeated(rec *kgo.Record) bool {
 	p.mu.Lock()

@@ -266,15 +266,12 @@ func TestClosingWhileTheBrokerIsAwaySaysWhatWasNotCommitted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBroker(t, 1)
 		b.publish(b.publisher(pubsub.PublisherConfig{}), "m", 2)
-		s, err := pubsub.NewSubscriber(pubsub.SubscriberConfig{Kafka: b.cluster, Group: "g"})
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := b.unclosedSubscriber(pubsub.SubscriberConfig{Group: "g"})
 		messages := b.subscribe(s)
 		receiveAndAck(t, messages)
 		b.goAway()
 		began := time.Now()
-		err = s.Close()
+		err := s.Close()
 		if err == nil || !strings.Contains(err.Error(), topic) || !strings.Contains(err.Error(), `"g"`) {
 			t.Errorf("close: %v", err)
 		}

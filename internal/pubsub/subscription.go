@@ -41,11 +41,11 @@ type subscription struct {
 
 	assignment *assignment // nil with a group
 
-	mu          sync.Mutex
-	partitions  map[int32]*partition
-	had         map[int32]*had // of partitions that were lost before what was acked could be committed
-	rebalancing bool           // between two generations of the group; true before the first
-	workers     sync.WaitGroup
+	mu         sync.Mutex
+	partitions map[int32]*partition
+	had        map[int32]*had // of partitions that were lost before what was acked could be committed
+	generation chan struct{}  // closed while the group is not rebalancing
+	workers    sync.WaitGroup
 
 	acks       chan struct{} // says that there is something to commit
 	committing chan struct{} // held while committing, so that no older commit overtakes a newer one
@@ -56,16 +56,16 @@ type subscription struct {
 
 func newSubscription(ctx context.Context, cfg SubscriberConfig, topic string) (*subscription, error) {
 	s := &subscription{
-		cfg:         cfg,
-		topic:       topic,
-		out:         make(chan *message.Message),
-		ctx:         ctx,
-		partitions:  make(map[int32]*partition),
-		had:         make(map[int32]*had),
-		rebalancing: true,
-		acks:        make(chan struct{}, 1),
-		committing:  make(chan struct{}, 1),
-		done:        make(chan struct{}),
+		cfg:        cfg,
+		topic:      topic,
+		out:        make(chan *message.Message),
+		ctx:        ctx,
+		partitions: make(map[int32]*partition),
+		had:        make(map[int32]*had),
+		generation: make(chan struct{}),
+		acks:       make(chan struct{}, 1),
+		committing: make(chan struct{}, 1),
+		done:       make(chan struct{}),
 	}
 	opts := []kgo.Opt{
 		kgo.MetadataMaxAge(cfg.Refresh),
@@ -213,19 +213,27 @@ func (s *subscription) partition(id int32) *partition {
 
 // assigned begins a generation of the group.
 func (s *subscription) assigned(context.Context, *kgo.Client, map[string][]int32) {
-	s.setRebalancing(false)
-	s.wakeCommits()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.rebalancing() {
+		close(s.generation)
+	}
 }
 
 // revoked ends a generation, even if all partitions stay. The group waits meanwhile: what
 // was delivered from a partition that moves may still be acked, then the positions are
 // committed, so that the next owner repeats nothing.
 func (s *subscription) revoked(ctx context.Context, _ *kgo.Client, gone map[string][]int32) {
-	s.setRebalancing(true)
+	s.rebalance()
 	released := s.release(gone, s.cfg.Drain)
 	ctx, cancel := context.WithTimeout(ctx, farewell)
 	defer cancel()
-	if err := s.commit(ctx, append(released, s.all()...)); err != nil {
+	err := context.DeadlineExceeded // of another commit that takes too long
+	if s.beginCommit(ctx) {
+		err = s.commitAlone(ctx, append(released, s.all()...))
+		s.endCommit()
+	}
+	if err != nil {
 		s.report("commit before a rebalance", -1, -1, err)
 	}
 	s.remember(released)
@@ -233,12 +241,50 @@ func (s *subscription) revoked(ctx context.Context, _ *kgo.Client, gone map[stri
 
 // lost runs when another member may have the partitions already: every Ack from now on
 // comes too late. A commit that is under way is waited for, or it would meet the next generation.
-func (s *subscription) lost(_ context.Context, _ *kgo.Client, gone map[string][]int32) {
-	s.setRebalancing(true)
+func (s *subscription) lost(ctx context.Context, _ *kgo.Client, gone map[string][]int32) {
+	s.rebalance()
 	released := s.release(gone, 0)
-	s.committing <- struct{}{}
-	<-s.committing
+	if s.beginCommit(ctx) {
+		s.endCommit()
+	}
 	s.remember(released)
+}
+
+// rebalance says that a generation has ended. Commits do not begin from now on.
+func (s *subscription) rebalance() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.rebalancing() {
+		s.generation = make(chan struct{})
+	}
+}
+
+func (s *subscription) isRebalancing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rebalancing()
+}
+
+func (s *subscription) rebalancing() bool {
+	select {
+	case <-s.generation:
+		return false
+	default:
+		return true
+	}
+}
+
+// settled waits for a generation of the group; false if ctx ended first.
+func (s *subscription) settled(ctx context.Context) bool {
+	s.mu.Lock()
+	generation := s.generation
+	s.mu.Unlock()
+	select {
+	case <-generation:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 func (s *subscription) remember(released []*partition) {
@@ -249,18 +295,6 @@ func (s *subscription) remember(released []*partition) {
 			s.had[p.id] = h
 		}
 	}
-}
-
-func (s *subscription) setRebalancing(is bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.rebalancing = is
-}
-
-func (s *subscription) isRebalancing() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.rebalancing
 }
 
 // release ends the delivery of partitions. They may come back later, so the client must
