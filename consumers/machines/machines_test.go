@@ -150,11 +150,11 @@ func TestAStartThatDoesNotFitIsRefusedWithTheReason(t *testing.T) {
 		p.send("orchestration", "job", schemas.OrchestrationStart, `{"type":"nothing"}`)
 		p.answers(schemas.CommandRejected, `"code":"unknown-type"`, "parts-tree")
 		p.send("orchestration", "job", schemas.OrchestrationStart, `{"type":"parts-tree","input":{"file":7,"connectorUrl":"http://p"}}`)
-		p.answers(schemas.CommandRejected, `"code":"schema"`, `"path":"input.file"`)
+		p.answers(schemas.CommandRejected, `"code":"schema"`, `"path":"$.input.file"`)
 		p.send("definition", "orchestration/parts-tree", schemas.DefinitionPut, strings.ReplaceAll(greeting, `"greeting"`, `"parts-tree"`))
 		p.answers(schemas.CommandRejected, `"code":"conflict"`, "built in")
 		p.send("definition", "orchestration/greeting", schemas.DefinitionPut, greeting)
-		p.answers(schemas.CommandRejected, `"code":"schema"`, `activities[0].type`)
+		p.answers(schemas.CommandRejected, `"code":"schema"`, `$.activities[0].type`)
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -343,6 +344,7 @@ func (c *store[S, C, E]) answer(b *batch, rec commandRecord, hash string, err er
 // refuse answers a command. With a hash, the answer is remembered under the command's ID.
 func (c *store[S, C, E]) refuse(b *batch, rec commandRecord, hash string, refusal *machine.Refusal) {
 	x := schemas.Refused{CommandID: rec.env.ID, CommandType: rec.env.Type, AggregateID: rec.key, Hash: hash, Refusal: *refusal}
+	x.Errors = rooted(x.Errors)
 	if known, _ := c.seen.find(rec.env.ID, hash); hash != "" && known {
 		return
 	}
@@ -351,6 +353,23 @@ func (c *store[S, C, E]) refuse(b *batch, rec commandRecord, hash string, refusa
 	}
 	c.refused = append(c.refused, x)
 	b.addAfter(c.rejection(x, b.at))
+}
+
+// rooted spells every path from the root of the body, $.a[0].b, whoever found the mistake.
+func rooted(problems []machine.Problem) []machine.Problem {
+	l := make([]machine.Problem, len(problems))
+	for i, p := range problems {
+		switch {
+		case p.Path == "":
+			p.Path = "$"
+		case strings.HasPrefix(p.Path, "["):
+			p.Path = "$" + p.Path
+		case !strings.HasPrefix(p.Path, "$"):
+			p.Path = "$." + p.Path
+		}
+		l[i] = p
+	}
+	return l
 }
 
 func (c *store[S, C, E]) rejection(x schemas.Refused, at time.Time) *kgo.Record {
