@@ -12,12 +12,17 @@ import (
 	"net/url"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/waybill/waybill/internal/problem"
 )
 
-// maxErrorBytes bounds how much of an error answer is read.
-const maxErrorBytes = 1 << 20
+const (
+	// maxErrorBytes bounds how much of an error answer is read.
+	maxErrorBytes = 1 << 20
+	// idleTimeout is how long an unused connection is kept.
+	idleTimeout = time.Minute
+)
 
 // Client asks one server. It is safe for concurrent use.
 type Client struct {
@@ -33,8 +38,12 @@ func New(server, token string) (*Client, error) {
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("%q is no server: want an address like http://127.0.0.1:7470", server)
 	}
-	return &Client{base: u, token: token, http: &http.Client{}}, nil
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, IdleConnTimeout: idleTimeout}
+	return &Client{base: u, token: token, http: &http.Client{Transport: transport}}, nil
 }
+
+// Close lets go of idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Server is the address the client was made with.
 func (c *Client) Server() string { return c.base.String() }
