@@ -225,17 +225,8 @@ func (s *scenario) await(ctx context.Context) error {
 		return err
 	default:
 	}
-	for _, j := range s.jobs {
-		for {
-			var found api.Job
-			err := s.clients[0].Insist(ctx, "GET", "/v1/jobs/"+j.ID, nil, &found)
-			if err == nil && found.Ended() {
-				break
-			}
-			if perr := api.Pause(ctx, 20*time.Millisecond); perr != nil {
-				return fmt.Errorf("%s is %q: %w", j.ID, found.State, errors.Join(perr, err))
-			}
-		}
+	if err := load.Await(ctx, s.clients[0], s.jobs); err != nil {
+		return err
 	}
 	s.drained = time.Since(began)
 	return nil
