@@ -1,12 +1,17 @@
 package projections
 
 import (
+	"encoding/json"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/machine"
+	"github.com/waybill/waybill/domain/orchestration"
+	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/schemas"
 )
 
@@ -47,6 +52,100 @@ func BenchmarkFold(b *testing.B) {
 	}
 	b.ReportMetric(float64(cpu.Microseconds())/float64(b.N), "cpu-µs/job")
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "jobs/s")
+}
+
+// BenchmarkFollow follows a log that has the jobs of W1 on it already: with the broker's
+// part and the client's.
+func BenchmarkFollow(b *testing.B) {
+	c := newCluster(b)
+	s := newScript(b, 0)
+	p := chain(b)
+	for n := 0; n < b.N; {
+		for range 50 {
+			s.runChain(machine.ID("job", b.Name(), itoa(n)), p)
+			n++
+		}
+		s.position(schemas.Position{})
+		c.write(s.take(0)...)
+	}
+	db := openWith(b, Config{Kafka: c.Config})
+	cpu := -cpuTime(b)
+	b.ReportAllocs()
+	b.ResetTimer()
+	stop := start(b, db)
+	if err := db.WaitFor(b.Context(), kafka.Position{Aggregate: s.aggregate, Offset: s.command - 1}); err != nil {
+		b.Fatal(err)
+	}
+	b.StopTimer()
+	cpu += cpuTime(b)
+	stop()
+	b.ReportMetric(float64(cpu.Microseconds())/float64(b.N), "cpu-µs/job")
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "jobs/s")
+}
+
+// BenchmarkTree folds one job that grows to 37,449 nodes: five levels by eight children.
+func BenchmarkTree(b *testing.B) {
+	for b.Loop() {
+		b.StopTimer()
+		db := openWith(b, Config{})
+		s := newScript(b, 0)
+		s.grow("job", 5, 8)
+		records := s.take(0)
+		b.StartTimer()
+		fold(b, db, 2000, records)
+		b.ReportMetric(float64(len(records)), "events")
+	}
+}
+
+// grow appends a job that spawns so many levels of so many children.
+func (s *script) grow(id string, levels, width int) {
+	p := planOf(s.t, definition.Orchestration{Type: "tree", Version: 1, Activities: []definition.Activity{{ID: "n", Type: "noop"}}})
+	s.event(id, "start", s.next(), orchestration.Started{Type: "tree", Run: 1, Plan: p, Input: json.RawMessage(`{}`)})
+	level := []string{"n"}
+	for l := 0; l <= levels; l++ {
+		var next []string
+		for _, n := range level {
+			s.event(id, "r", -1, orchestration.Requested{ActivityID: n, Attempt: 1, WorkID: machine.ID(id, n), Placement: "serve-1", Deadline: s.at.Add(time.Hour)})
+			done := orchestration.Completed{ActivityID: n, Attempt: 1, Output: json.RawMessage(`{"value":1}`)}
+			for i := range width {
+				if l < levels {
+					done.Spawned = append(done.Spawned, definition.Activity{ID: n + itoa(i), Type: "noop"})
+					next = append(next, n+itoa(i))
+				}
+			}
+			s.event(id, "r", -1, done)
+		}
+		level = next
+	}
+	s.event(id, "r", -1, orchestration.Ended{State: orchestration.PhaseCompleted})
+	s.position(schemas.Position{})
+}
+
+// BenchmarkJobDocument asks for jobs by id: the same few, as who watches them does, or
+// all of them, so that nearly every one comes out of SQLite.
+func BenchmarkJobDocument(b *testing.B) {
+	const jobs = 20_000
+	db := openWith(b, Config{CacheBytes: 1 << 20})
+	s := newScript(b, 0)
+	p := chain(b)
+	for i := range jobs {
+		s.runChain("job-"+itoa(i), p)
+	}
+	fold(b, db, 5000, s.take(0))
+	for name, n := range map[string]int{"few": 16, "all": jobs} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			var next atomic.Int64
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if _, err := db.JobDocument(b.Context(), "job-"+itoa(int(next.Add(7919))%n)); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+		})
+	}
 }
 
 // cpuTime is what the process has used so far: on a busy machine the only time that says

@@ -174,7 +174,7 @@ func (s State) decideComplete(at time.Time, c Complete) ([]Event, error) {
 		events = s.proceed(events, at, i)
 	}
 	if g.open-1+len(e.Spawned) == 0 {
-		events = append(events, s.completed(at, view{last: i, phase: ActivityCompleted, output: c.Output, shared: e.Shared}))
+		events = append(events, s.completed(at, view{last: i, phase: ActivityCompleted, output: c.Output, ended: &e}))
 	}
 	return events, nil
 }

@@ -97,8 +97,8 @@ type Completed struct {
 	Spawned    []definition.Activity `json:"spawned,omitempty"`
 	Shared     []string              `json:"shared,omitempty"` // ids of nodes
 	Cycles     []string              `json:"cycles,omitempty"` // ids of nodes
-	// Children is the order of the spawned and the shared ones, where it is not first those and
-	// then these. The place in the tree hangs on it.
+	// Children is the order of all of them, where it is not first the spawned, then the shared,
+	// then the cycles. The place in the tree hangs on it.
 	Children []string `json:"children,omitempty"`
 }
 

@@ -213,6 +213,7 @@ func (g *graph) grown(i int32, e *Completed) {
 		g.spawn(i, &e.Spawned[k])
 	}
 	g.share(i, e)
+	g.order(i, e)
 	for k := range e.Spawned {
 		if len(e.Spawned[k].DependsOn) > 0 {
 			g.depend(&e.Spawned[k])
@@ -236,8 +237,8 @@ func (g *graph) spawn(parent int32, a *definition.Activity) {
 // inherit gives a spawned activity of its parent's type the parent's policies where it has
 // none of its own.
 func inherit(a, parent *definition.Activity) *definition.Activity {
-	if a.Type != parent.Type {
-		return a
+	if a.Type != parent.Type || !inherits(a, parent) {
+		return a // no copy for each of 100,000 nodes
 	}
 	c := *a
 	c.OnError = orElse(a.OnError, parent.OnError)
@@ -245,10 +246,15 @@ func inherit(a, parent *definition.Activity) *definition.Activity {
 	c.AttemptTimeout = orElse(a.AttemptTimeout, parent.AttemptTimeout)
 	c.Deadline = inheritedDeadline(a, parent)
 	c.HeartbeatTimeout = orElse(a.HeartbeatTimeout, parent.HeartbeatTimeout)
-	if c.OnError == a.OnError && c.Retry == a.Retry && c.AttemptTimeout == a.AttemptTimeout && c.Deadline == a.Deadline && c.HeartbeatTimeout == a.HeartbeatTimeout {
-		return a // most have nothing to inherit: no copy for each of 100,000 nodes
-	}
 	return &c
+}
+
+func inherits(a, parent *definition.Activity) bool {
+	return a.OnError == "" && parent.OnError != "" ||
+		a.Retry == nil && parent.Retry != nil ||
+		a.AttemptTimeout == 0 && parent.AttemptTimeout != 0 ||
+		a.Deadline == 0 && parent.Deadline != 0 ||
+		a.HeartbeatTimeout == 0 && parent.HeartbeatTimeout != 0
 }
 
 func inheritedDeadline(a, parent *definition.Activity) definition.Duration {
@@ -282,12 +288,24 @@ func (g *graph) share(i int32, e *Completed) {
 		}
 		g.raise(j, n.level)
 	}
-	if len(e.Children) > 0 {
-		l.children = l.children[:0]
-		for _, id := range e.Children {
-			if j, ok := g.find(id); ok {
-				l.children = append(l.children, j)
-			}
+}
+
+// order keeps the order in which the children were asked for, cycles among them.
+func (g *graph) order(i int32, e *Completed) {
+	if len(e.Children) == 0 && len(e.Cycles) == 0 {
+		return
+	}
+	g.cyclic = g.cyclic || len(e.Cycles) > 0
+	n := &g.nodes[i]
+	l := n.linked()
+	ids := e.Children
+	if len(ids) == 0 {
+		g.children(i, func(c int32) { l.order = append(l.order, c) })
+		ids = e.Cycles
+	}
+	for _, id := range ids {
+		if j, ok := g.find(id); ok {
+			l.order = append(l.order, j)
 		}
 	}
 }

@@ -12,9 +12,19 @@ type growth struct {
 	search search
 	e      *Completed
 	seen   map[string]struct{} // ids sorted already, once there are many
-	order  []string            // of spawned and shared ones, from the first shared one on
-	mixed  bool                // a spawned one comes after a shared one
+	order  []string            // of all, from the first that is not new on
+	kind   edge                // of the last
+	mixed  bool                // they are not first the spawned, then the shared, then the cycles
 }
+
+// edge is what a node has to do with one that it wants spawned.
+type edge uint8
+
+const (
+	spawnedEdge edge = iota
+	sharedEdge
+	cycleEdge
+)
 
 // fewSpawned is up to how many spawned activities looking at each is quicker than a map.
 const fewSpawned = 16
@@ -63,26 +73,34 @@ func (w *growth) sort(c Complete, k int) *Fault {
 	} else {
 		w.e.Spawned = append(w.e.Spawned, *a)
 	}
-	if len(w.e.Shared) > 0 {
-		w.mixed = true
-		w.order = append(w.order, a.ID)
+	if w.order != nil {
+		w.note(a.ID, spawnedEdge)
 	}
 	return nil
+}
+
+// note keeps the order.
+func (w *growth) note(id string, kind edge) {
+	if w.order == nil {
+		w.order = make([]string, 0, len(w.e.Spawned)+1)
+		for k := range w.e.Spawned {
+			w.order = append(w.order, w.e.Spawned[k].ID)
+		}
+	}
+	w.order = append(w.order, id)
+	w.mixed = w.mixed || kind < w.kind
+	w.kind = kind
 }
 
 // link records an edge to a node that is there already.
 func (w *growth) link(j int32, id string) {
 	if w.search.entangled(j) {
 		w.e.Cycles = append(w.e.Cycles, id)
+		w.note(id, cycleEdge)
 		return
 	}
-	if len(w.e.Shared) == 0 {
-		for k := range w.e.Spawned {
-			w.order = append(w.order, w.e.Spawned[k].ID)
-		}
-	}
 	w.e.Shared = append(w.e.Shared, id)
-	w.order = append(w.order, id)
+	w.note(id, sharedEdge)
 }
 
 // repeated says whether the id was sorted before.

@@ -353,7 +353,7 @@ func bare(s State) string {
 			n.id(), n.workID, n.agent, n.place, n.output, n.state, l, n.deadline, n.lease, n.began, n.next, n.timer, n.attempt, n.failures, n.offers,
 			n.waits, n.unsettled, n.depth, n.level, n.parent, n.first, n.spawned, n.phase, n.said, n.late)
 	}
-	return text + fmt.Sprintf("%s %s %v %v %v %v %d %v %v %d %d %v %d %d", g.typ, g.input, g.labels, g.partial, g.deps, g.startedAt, g.deadline, g.index, g.work, g.open, g.retrieving, g.failures, g.failed, g.last)
+	return text + fmt.Sprintf("%s %s %v %v %v %v %d %v %v %d %d %v %d %d", g.typ, g.input, g.labels, g.partial, g.deps || g.cyclic, g.startedAt, g.deadline, g.index, g.work, g.open, g.retrieving, g.failures, g.failed, g.last)
 }
 
 // finish gives every activity a final report: that ends it.

@@ -17,7 +17,7 @@ type view struct {
 	last    int32
 	phase   ActivityPhase   // of last
 	output  json.RawMessage // of last
-	shared  []string        // by last
+	ended   *Completed      // of last, where it ends well
 	failure *Failure        // of last
 }
 
@@ -84,7 +84,7 @@ func (v view) lookup(source string) json.RawMessage {
 	}
 	head, rest, dotted := strings.Cut(source, ".")
 	if !dotted {
-		if value := walk(v.g.input, head); value != nil {
+		if value := follow(v.g.input, head); value != nil {
 			return value
 		}
 		if i, ok := v.g.find(head); ok {
@@ -93,18 +93,18 @@ func (v view) lookup(source string) json.RawMessage {
 		return nil
 	}
 	if i, ok := v.g.find(head); ok {
-		return walk(v.outputOf(i), rest)
+		return follow(v.outputOf(i), rest)
 	}
 	if head == "input" {
-		if value := walk(v.g.input, rest); value != nil {
+		if value := follow(v.g.input, rest); value != nil {
 			return value
 		}
 	}
-	return walk(v.g.input, source)
+	return follow(v.g.input, source)
 }
 
-// walk follows a dotted path through objects and arrays.
-func walk(value json.RawMessage, path string) json.RawMessage {
+// follow goes along a dotted path through objects and arrays.
+func follow(value json.RawMessage, path string) json.RawMessage {
 	for path != "" && len(value) > 0 {
 		var head string
 		head, path, _ = strings.Cut(path, ".")
@@ -126,36 +126,77 @@ func walk(value json.RawMessage, path string) json.RawMessage {
 	return value
 }
 
-// subtree lists an activity and all it spawned, depth first in the order of spawning,
-// each once: [{id, name, state, output}].
+// subtree lists an activity and all it spawned, depth first in the order they were asked for,
+// each once: [{id, name, state, output}]. Which of two that ask for each other came
+// first must not show, so a cycle's edge gives a place too, though it leads to nobody new.
 func (v view) subtree(root int32) json.RawMessage {
+	var within map[int32]struct{}
+	if v.g.cyclic || v.ended != nil && len(v.ended.Cycles) > 0 {
+		within = make(map[int32]struct{})
+		v.walk(root, v.children, func(i int32) { within[i] = struct{}{} })
+	}
 	b := []byte{'['}
+	v.walk(root, func(i int32, visit func(int32)) {
+		v.ordered(i, func(c int32) {
+			if _, ok := within[c]; ok || within == nil {
+				visit(c)
+			}
+		})
+	}, func(i int32) {
+		if len(b) > 1 {
+			b = append(b, ',')
+		}
+		b = v.appendNode(b, i)
+	})
+	return append(b, ']')
+}
+
+// walk goes depth first from root along the edges, to each node once.
+func (v view) walk(root int32, edges func(int32, func(int32)), visit func(int32)) {
 	seen := make(map[int32]struct{})
-	stack := []int32{root}
-	for len(stack) > 0 {
+	for stack := []int32{root}; len(stack) > 0; {
 		i := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
 		if _, ok := seen[i]; ok {
 			continue
 		}
 		seen[i] = struct{}{}
-		if len(b) > 1 {
-			b = append(b, ',')
-		}
-		b = v.appendNode(b, i)
+		visit(i)
 		from := len(stack)
-		v.children(i, func(c int32) { stack = append(stack, c) })
+		edges(i, func(c int32) { stack = append(stack, c) })
 		slices.Reverse(stack[from:])
 	}
-	return append(b, ']')
 }
 
+// children are those spawned or shared.
 func (v view) children(i int32, visit func(int32)) {
 	if i != v.last {
 		v.g.children(i, visit)
-		return
+	} else if v.ended != nil {
+		v.named(v.ended.Shared, visit)
 	}
-	for _, id := range v.shared {
+}
+
+// ordered are the children and the cycles, in the order they were asked for.
+func (v view) ordered(i int32, visit func(int32)) {
+	l := v.g.nodes[i].links
+	switch {
+	case i == v.last && v.ended != nil && len(v.ended.Children) > 0:
+		v.named(v.ended.Children, visit)
+	case i == v.last && v.ended != nil:
+		v.named(v.ended.Shared, visit)
+		v.named(v.ended.Cycles, visit)
+	case l != nil && len(l.order) > 0:
+		for _, c := range l.order {
+			visit(c)
+		}
+	default:
+		v.g.children(i, visit)
+	}
+}
+
+func (v view) named(ids []string, visit func(int32)) {
+	for _, id := range ids {
 		if j, ok := v.g.find(id); ok {
 			visit(j)
 		}

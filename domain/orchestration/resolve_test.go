@@ -104,9 +104,31 @@ func TestOutput(t *testing.T) {
 	x, y := done("x", activity("s"), activity("a")), done("y", activity("s"))
 	t.Run("a shared node stands where the tree has it first", shared.When(x).When(y).When(done("s")).When(done("a")).Then(completed("a"), want))
 	t.Run("even if it was spawned by a later one", shared.When(y).When(x).When(done("s")).When(done("a")).Then(completed("a"), want))
+	// x and y ask for each other; what z spawned is y, or x has, whoever comes first.
+	mutual := s.When(done("root", activity("x"), activity("z")))
+	askX, askY := done("x", activity("y")), done("y", activity("x"))
+	order := json.RawMessage(`{"all":[` +
+		`{"id":"root","name":"root","state":"COMPLETED","output":"root"},` +
+		`{"id":"x","name":"x","state":"COMPLETED","output":"x"},` +
+		`{"id":"y","name":"y","state":"COMPLETED","output":"y"},` +
+		`{"id":"z","name":"z","state":"COMPLETED","output":"z"}],"cell":"blue"}`)
+	t.Run("two that ask for each other stand where the first is", mutual.When(askX).When(done("z", activity("y"))).When(askY).
+		Then(grown("y", nil, nil, "x"), Ended{State: PhaseCompleted, Output: order}))
+	t.Run("whichever of them came first", mutual.When(done("z", activity("y"))).When(askY).When(askX).
+		Then(grown("x", nil, nil, "y"), Ended{State: PhaseCompleted, Output: order}))
+	t.Run("a part of the tree does not go beyond it by a cycle", given().When(partOf("x")).When(done("root", activity("y"))).
+		When(done("y", activity("x"))).When(done("x", activity("root"))).
+		Then(grown("x", nil, nil, "root"), Ended{State: PhaseCompleted, Output: json.RawMessage(`{"all":[{"id":"x","name":"x","state":"COMPLETED","output":"x"}]}`)}))
 	t.Run("even if the last to end only shares", running2(c).When(done("p", activity("s"))).When(done("s")).When(done("root", activity("s"))).
 		Then(grown("root", nil, []string{"s"}), Ended{State: PhaseCompleted, Output: json.RawMessage(`{"all":[` +
 			`{"id":"root","name":"root","state":"COMPLETED","output":"root"},{"id":"s","name":"s","state":"COMPLETED","output":"s"}]}`)}))
+}
+
+// partOf hands on a part of the tree only.
+func partOf(id string) Start {
+	return start(compile(definition.Orchestration{
+		Type: "job", Activities: list(activity("root")), Output: []definition.Mapping{{Source: id + ".**", Target: "all"}},
+	}))
 }
 
 // running2 has another activity besides root.

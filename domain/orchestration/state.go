@@ -47,6 +47,7 @@ type graph struct {
 	input     json.RawMessage
 	labels    map[string]string
 	partial   bool
+	cyclic    bool // some edge is a cycle
 	deps      bool // some node waits for more than what it spawned: see search
 	startedAt time.Time
 	deadline  int64 // unix milliseconds; 0: none
@@ -97,7 +98,8 @@ type node struct {
 type links struct {
 	dependents []int32 // of a spawned activity, or of a planned one with spawned dependents
 	spawners   []int32 // besides the parent: those who share the node and wait for its subtree
-	children   []int32 // all of them in order, where some are shared
+	children   []int32 // spawned, then shared, where some are shared
+	order      []int32 // all in the order they were asked for, cycles too, where that is another
 }
 
 func (n *node) linked() *links {
@@ -168,7 +170,7 @@ func (g *graph) dependents(i int32) []int32 {
 // planned says whether a node is one of the plan's own.
 func (g *graph) planned(i int32) bool { return int(i) < len(g.plan.dependents) }
 
-// children calls visit for each child of a node, shared ones included, in the order they were asked for.
+// children calls visit for each child of a node, shared ones included.
 func (g *graph) children(i int32, visit func(int32)) {
 	n := &g.nodes[i]
 	if n.links != nil && len(n.links.children) > 0 {

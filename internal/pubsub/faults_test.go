@@ -66,7 +66,7 @@ func (l *ledger) work(messages <-chan *message.Message, dice *rand.Rand) {
 func TestFaultsOfAllKindsLoseNoMessageAndNoOrder(t *testing.T) {
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { provoke(t, rand.New(rand.NewPCG(seed, seed))) }) //nolint:gosec // a test that repeats itself
+			synctest.Test(t, func(t *testing.T) { provoke(t, rand.New(rand.NewPCG(seed, seed))) })
 		})
 	}
 }
@@ -85,7 +85,7 @@ func provoke(t *testing.T, dice *rand.Rand) {
 		m := member{wire: behind(t, b.cluster, b.fake)}
 		m.Subscriber = m.wire.unclosedSubscriber(pubsub.SubscriberConfig{Group: "g"})
 		messages := m.wire.subscribe(m.Subscriber)
-		hisDice := rand.New(rand.NewPCG(dice.Uint64(), 0)) //nolint:gosec // likewise
+		hisDice := rand.New(rand.NewPCG(dice.Uint64(), 0))
 		workers.Go(func() { ledger.work(messages, hisDice) })
 		return m
 	}

@@ -10,14 +10,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// What a partition whose reader is slow may hold in memory before it is no longer
-// fetched: enough to keep a quick reader busy during a fetch. One more fetch may already
-// be on its way.
-const (
-	maxQueuedRecords = 4096
-	maxQueuedBytes   = 2 << 20
-)
-
 var errForeignMessage = errors.New("the Unmarshaler returned no message made with message.NewMessage")
 
 // partition delivers the records of one partition in order, one at a time.
@@ -40,9 +32,7 @@ type partition struct {
 	wake chan struct{} // says that the queue is no longer empty
 
 	mu       sync.Mutex
-	queue    []*kgo.Record
-	bytes    int
-	paused   bool
+	queue    queue
 	position position
 	had      *had // what was acked when this member had the partition before
 }
@@ -55,6 +45,7 @@ func newPartition(s *subscription, id int32, had *had) *partition {
 		abandoned: make(chan struct{}),
 		done:      make(chan struct{}),
 		wake:      make(chan struct{}, 1),
+		queue:     queue{total: &s.backlog},
 	}
 	p.delivering, p.quit = context.WithCancel(s.reading)
 	p.messages, p.cancel = context.WithCancel(s.ctx)
@@ -78,6 +69,9 @@ func finish(ps []*partition, drain time.Duration) {
 	}
 	for _, p := range ps {
 		<-p.done
+		p.mu.Lock()
+		p.queue.pause() // what is left no longer counts
+		p.mu.Unlock()
 	}
 }
 
@@ -94,14 +88,7 @@ func awaitAll(ps []*partition, timeout <-chan time.Time) {
 // push queues records. It is called by the poller alone and never waits.
 func (p *partition) push(recs []*kgo.Record) {
 	p.mu.Lock()
-	p.queue = append(p.queue, recs...)
-	for _, r := range recs {
-		p.bytes += size(r)
-	}
-	if !p.paused && (len(p.queue) > maxQueuedRecords || p.bytes > maxQueuedBytes) {
-		p.paused = true
-		p.sub.client.PauseFetchPartitions(map[string][]int32{p.sub.topic: {p.id}})
-	}
+	p.queue.push(recs)
 	p.mu.Unlock()
 	select {
 	case p.wake <- struct{}{}:
@@ -128,21 +115,23 @@ func (p *partition) next() *kgo.Record {
 func (p *partition) pop() *kgo.Record {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.queue) == 0 {
-		return nil
-	}
-	rec := p.queue[0]
-	p.queue[0] = nil // the rest of the array lives on
-	p.queue = p.queue[1:]
-	p.bytes -= size(rec)
-	if p.paused && len(p.queue) <= maxQueuedRecords/2 && p.bytes <= maxQueuedBytes/2 {
-		p.paused = false
+	rec := p.queue.pop()
+	if p.queue.paused && p.queue.nearlyEmpty() {
+		p.queue.resume()
 		p.sub.client.ResumeFetchPartitions(map[string][]int32{p.sub.topic: {p.id}})
 	}
 	return rec
 }
 
-func size(r *kgo.Record) int { return len(r.Key) + len(r.Value) }
+// pauseAbove stops fetching the partition if its queue is longer than a share.
+func (p *partition) pauseAbove(share load) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.queue.paused && p.queue.load.exceeds(share) {
+		p.queue.pause()
+		p.sub.client.PauseFetchPartitions(map[string][]int32{p.sub.topic: {p.id}})
+	}
+}
 
 func (p *partition) run() {
 	defer close(p.done)

@@ -47,6 +47,8 @@ type subscription struct {
 	generation chan struct{}  // closed while the group is not rebalancing
 	workers    sync.WaitGroup
 
+	backlog backlog
+
 	acks       chan struct{} // says that there is something to commit
 	committing chan struct{} // held while committing, so that no older commit overtakes a newer one
 
@@ -151,9 +153,13 @@ func (s *subscription) run(ctx context.Context) {
 	close(s.out)
 }
 
-// poll hands records to their partitions and never waits for one of them.
+// poll hands records to their partitions. It waits a little for readers that are quick,
+// and for no others.
 func (s *subscription) poll() {
 	for {
+		if !s.backlog.wait(s.reading) {
+			s.pauseSlow()
+		}
 		fetches := s.client.PollFetches(s.reading)
 		if s.reading.Err() != nil || fetches.IsClientClosed() {
 			s.client.AllowRebalance()
@@ -177,6 +183,15 @@ func (s *subscription) poll() {
 			// Some errors stay until somebody mends the cluster and are returned at once each time.
 			pause(s.reading, impatience)
 		}
+	}
+}
+
+// pauseSlow stops fetching the partitions that take more than their share of the backlog.
+func (s *subscription) pauseSlow() {
+	ps := s.all()
+	share := load{maxBacklogRecords / max(1, len(ps)), maxBacklogBytes / max(1, len(ps))}
+	for _, p := range ps {
+		p.pauseAbove(share)
 	}
 }
 

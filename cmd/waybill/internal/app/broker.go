@@ -30,6 +30,7 @@ func RunBroker(ctx context.Context, dir string, insecure bool, cfg embedded.Conf
 	if err != nil {
 		return errors.Join(&UsageError{err}, d.close())
 	}
+	logHealed(cfg.Logger, b)
 	cfg.Logger.Info("broker is up", "kafka", b.Addr(), "data", dir)
 	<-ctx.Done()
 	return errors.Join(b.Close(), d.close())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -181,15 +182,20 @@ func (m *Main) startBroker(ctx context.Context) error {
 		}
 		m.broker = b
 		m.closers = append(m.closers, b.Close)
-		if h := b.Healed(); h.Unclean {
-			m.cfg.Logger.Info("the last stop was not clean; the broker's data is whole again", "aborted", h.Aborted, "took", h.Took)
-		}
+		logHealed(m.cfg.Logger, b)
 		m.kafka.Brokers, m.kafka.Embedded = []string{b.Addr()}, true
 		return nil
 	}
 	id, err := clusterID(ctx, m.kafka)
 	m.kafka.Embedded = id == embeddedCluster
 	return err
+}
+
+// logHealed says what an unclean stop has cost.
+func logHealed(log *slog.Logger, b *embedded.Broker) {
+	if h := b.Healed(); h.Unclean {
+		log.Info("the last stop was not clean; the broker's data is whole again", "aborted", h.Aborted, "dropped bytes", h.DroppedBytes, "took", h.Took)
+	}
 }
 
 func clusterID(ctx context.Context, cfg kafka.Config) (string, error) {

@@ -173,6 +173,11 @@ func (m *Main) apiRoutes(mux *http.ServeMux) error {
 		return err
 	}
 	m.closers = append(m.closers, func() error { publisher.Close(); return nil })
+	m.checks = append(m.checks, check{name: "kafka", err: func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), lagTimeout)
+		defer cancel()
+		return publisher.Ping(ctx)
+	}})
 	in, err := intake.New(intake.Config{Publisher: publisher, Reads: newReads(m.db, m.definitions), Logger: m.cfg.Logger})
 	if err != nil {
 		return fmt.Errorf("intake: %w", err)
