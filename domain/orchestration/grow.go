@@ -96,7 +96,9 @@ func (w *growth) note(id string, kind edge) {
 func (w *growth) link(j int32, id string) {
 	if w.search.entangled(j) {
 		w.e.Cycles = append(w.e.Cycles, id)
-		w.note(id, cycleEdge)
+		if j != w.search.n { // where it stands already
+			w.note(id, cycleEdge)
+		}
 		return
 	}
 	w.e.Shared = append(w.e.Shared, id)

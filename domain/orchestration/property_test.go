@@ -378,6 +378,40 @@ func (r *run) finish() {
 	r.t.Fatal("it does not end")
 }
 
+// TestPlaceInTheTree: documents that refer to each other in any way give the same list in
+// whatever order they come in.
+func TestPlaceInTheTree(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		documents := make(map[string][]definition.Activity, len(others))
+		for _, id := range others {
+			for _, to := range rapid.SliceOfN(rapid.SampledFrom(others), 0, 3).Draw(t, "refers to") {
+				documents[id] = append(documents[id], definition.Activity{ID: to, Type: "noop"})
+			}
+		}
+		p, err := NewPlan(definition.Orchestration{
+			Type: "job", Activities: []definition.Activity{{ID: "a", Type: "noop"}}, Output: []definition.Mapping{{Source: "a.**", Target: "all"}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		outputs := make([]string, 2)
+		for k := range outputs {
+			r := &run{t: t, start: Start{Plan: p}, s: New("o-1"), m: model{phase: PhaseInitial, nodes: map[string]*modelNode{}}}
+			r.give(r.start)
+			for !r.s.Ended() {
+				id := r.m.offered(rapid.IntRange(0, 20).Draw(t, "next"))
+				r.give(Complete{Report: Report{WorkID: r.m.nodes[id].workID, Attempt: 1}, Spawn: documents[id]})
+			}
+			end, _ := r.log[len(r.log)-1].e.(Ended)
+			outputs[k] = string(end.Output)
+			r.replay()
+		}
+		if outputs[0] != outputs[1] {
+			t.Fatalf("in one order:\n%s\nin another:\n%s", outputs[0], outputs[1])
+		}
+	})
+}
+
 // model is an orchestration without any counter: it looks at everything anew.
 type model struct {
 	phase   Phase
