@@ -111,12 +111,12 @@ func (g *graph) evolve(i int32, at time.Time, e Event) {
 	n := &g.nodes[i]
 	switch e := e.(type) {
 	case Requested:
-		n.attempt, n.offers, n.deadline, n.said = int32(e.Attempt), 1, millis(e.Deadline), 0 //nolint:gosec // counts
+		n.attempt, n.offers, n.deadline, n.said = int32(e.Attempt), 1, millis(e.Deadline), 0
 		n.workID = e.WorkID
 		g.remember(e.WorkID, i)
 		n.offer(at, e.Placement)
 	case Offered:
-		n.offers = int32(e.Offer) //nolint:gosec // a count
+		n.offers = int32(e.Offer)
 		n.offer(at, e.Placement)
 	case Claimed:
 		n.phase, n.agent, n.lease, n.began, n.next = ActivityRunning, e.Agent, millis(e.Lease), millis(at), 0
@@ -194,7 +194,7 @@ func (g *graph) remember(workID string, i int32) {
 		g.work = make(map[string]int32, len(g.nodes))
 		for j := range g.nodes {
 			if w := g.nodes[j].workID; w != "" {
-				g.work[w] = int32(j) //nolint:gosec // bounded by the node limit
+				g.work[w] = int32(j) // bounded by the node limit
 			}
 		}
 	}
@@ -208,7 +208,7 @@ func (g *graph) grown(i int32, e *Completed) {
 			g.name(e.Key, i)
 		}
 	}
-	g.nodes[i].first = int32(len(g.nodes)) //nolint:gosec // bounded by the node limit
+	g.nodes[i].first = int32(len(g.nodes)) // bounded by the node limit
 	for k := range e.Spawned {
 		g.spawn(i, &e.Spawned[k])
 	}
@@ -224,7 +224,7 @@ func (g *graph) grown(i int32, e *Completed) {
 // spawn registers a new child.
 func (g *graph) spawn(parent int32, a *definition.Activity) {
 	p := &g.nodes[parent]
-	g.name(a.ID, int32(len(g.nodes))) //nolint:gosec // bounded by the node limit
+	g.name(a.ID, int32(len(g.nodes))) // bounded by the node limit
 	p.spawned++
 	p.unsettled++
 	g.open++

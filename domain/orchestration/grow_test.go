@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/waybill/waybill/domain/definition"
-	. "github.com/waybill/waybill/domain/orchestration" //nolint:revive,staticcheck // the tests read as sentences of this package
+	. "github.com/waybill/waybill/domain/orchestration" //nolint:revive // the tests read as sentences of this package
 )
 
 // notSpawned is the failure of an activity whose growth does not fit.

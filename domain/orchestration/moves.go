@@ -148,7 +148,7 @@ func Diagram() string {
 	b.WriteString("\n## Activity\n\nSKIPPED is an operator's doing.\n\n```mermaid\nstateDiagram-v2\n    [*] --> PENDING\n")
 	for from, l := range activityMoves {
 		for _, to := range l {
-			fmt.Fprintf(&b, "    %s --> %s\n", ActivityPhase(from), to) //nolint:gosec // the index of a table of ten
+			fmt.Fprintf(&b, "    %s --> %s\n", ActivityPhase(from), to)
 		}
 	}
 	for p := ActivityCompleted; p <= ActivityCancelled; p++ {

@@ -6,7 +6,7 @@ import (
 	"os"
 	"testing"
 
-	. "github.com/waybill/waybill/domain/orchestration" //nolint:revive,staticcheck // the tests read as sentences of this package
+	. "github.com/waybill/waybill/domain/orchestration" //nolint:revive // the tests read as sentences of this package
 )
 
 var update = flag.Bool("update", false, "write states.md anew from the tables of moves")

@@ -46,7 +46,7 @@ func NewPlan(def definition.Orchestration) (*Plan, error) {
 		if _, ok := p.index[a.ID]; ok {
 			return nil, fmt.Errorf("definition %s: activity %q is there twice", def.Type, a.ID)
 		}
-		p.index[a.ID] = int32(i) //nolint:gosec // bounded above
+		p.index[a.ID] = int32(i) // bounded above
 		p.late[i] = a.Type == AggregateType
 		p.aggregates = p.aggregates || p.late[i]
 	}
@@ -56,10 +56,10 @@ func NewPlan(def definition.Orchestration) (*Plan, error) {
 			if !ok {
 				return nil, fmt.Errorf("definition %s: activity %q depends on %q, which is not there", def.Type, def.Activities[i].ID, d)
 			}
-			if l := p.dependents[j]; len(l) > 0 && l[len(l)-1] == int32(i) { //nolint:gosec // bounded above
+			if l := p.dependents[j]; len(l) > 0 && l[len(l)-1] == int32(i) { // bounded above
 				continue // named twice
 			}
-			p.dependents[j] = append(p.dependents[j], int32(i)) //nolint:gosec // bounded above
+			p.dependents[j] = append(p.dependents[j], int32(i)) // bounded above
 			p.waits[i]++
 		}
 	}
@@ -76,7 +76,7 @@ func (p *Plan) sort() error {
 	var queue []int32
 	for i, w := range waits {
 		if w == 0 {
-			queue = append(queue, int32(i)) //nolint:gosec // bounded by NewPlan
+			queue = append(queue, int32(i)) // bounded by NewPlan
 		}
 	}
 	seen := 0
@@ -191,7 +191,7 @@ func hash(id string, n int) uint64 {
 	for i := range len(id) {
 		h = (h ^ uint64(id[i])) * 1099511628211
 	}
-	h = (h ^ uint64(n)) * 1099511628211 //nolint:gosec // a count of failures
+	h = (h ^ uint64(n)) * 1099511628211
 	return h >> 20
 }
 

@@ -209,7 +209,7 @@ func (r *run) give(c Command) []Event {
 	r.check()
 	switch c.(type) {
 	case Wake, TakeOver: // each time something else may be due, or be here
-	default:
+	case Start, Cancel, Complete, Wait, Schedule, Retry, Fail, Heartbeat:
 		if more, again := r.decide(c); len(more) > 0 || again != accepted {
 			r.t.Fatalf("%+v comes again: %+v, %v", c, more, again)
 		}
@@ -236,6 +236,7 @@ func (r *run) place(e Event) Event {
 	case Offered:
 		e.Placement = placement.Draw(r.t, "placement")
 		return e
+	case Started, Claimed, Extended, Waited, Scheduled, Retrying, Completed, Failed, TransfersFinished, Ended:
 	}
 	return e
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/domain/machine/machinetest"
-	. "github.com/waybill/waybill/domain/orchestration" //nolint:revive,staticcheck // the tests read as sentences of this package
+	. "github.com/waybill/waybill/domain/orchestration" //nolint:revive // the tests read as sentences of this package
 )
 
 const jobInput = `{"cell":"blue","count":3,"deep":{"list":[{"n":1},{"n":2}]},"nothing":null,"input":"odd"}`

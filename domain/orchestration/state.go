@@ -150,7 +150,7 @@ func (g *graph) findWork(workID string) (int32, bool) {
 	}
 	for i := range g.nodes {
 		if g.nodes[i].workID == workID {
-			return int32(i), true //nolint:gosec // bounded by the node limit
+			return int32(i), true // bounded by the node limit
 		}
 	}
 	return 0, false

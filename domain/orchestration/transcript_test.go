@@ -12,7 +12,7 @@ import (
 
 	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/machine"
-	. "github.com/waybill/waybill/domain/orchestration" //nolint:revive,staticcheck // the tests read as sentences of this package
+	. "github.com/waybill/waybill/domain/orchestration" //nolint:revive // the tests read as sentences of this package
 	"github.com/waybill/waybill/domain/partstree"
 )
 
@@ -38,7 +38,7 @@ func TestTranscripts(t *testing.T) {
 	}
 	for _, f := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(f), ".txt"), func(t *testing.T) {
-			b, err := os.ReadFile(f) //nolint:gosec // testdata
+			b, err := os.ReadFile(f)
 			if err != nil {
 				t.Fatal(err)
 			}

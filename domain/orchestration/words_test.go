@@ -8,7 +8,7 @@ import (
 	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/domain/machine/machinetest"
-	. "github.com/waybill/waybill/domain/orchestration" //nolint:revive,staticcheck // the tests read as sentences of this package
+	. "github.com/waybill/waybill/domain/orchestration" //nolint:revive // the tests read as sentences of this package
 )
 
 // The words that the tests of this package are written with.
