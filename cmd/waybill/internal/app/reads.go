@@ -40,7 +40,12 @@ func known(err error) error {
 
 // Decision implements intake.Reads.
 func (r reads) Decision(ctx context.Context, commandID string, pos kafka.Position) (intake.Decision, error) {
-	if err := r.db.WaitFor(ctx, pos); err != nil {
+	var stopped *projections.Fault
+	err := r.db.WaitFor(ctx, pos)
+	switch {
+	case errors.As(err, &stopped): // the machines may well have decided; nobody here can tell
+		return intake.Decision{}, fmt.Errorf("%w: %w", intake.ErrUndecided, err)
+	case err != nil:
 		return intake.Decision{}, err
 	}
 	c, err := r.db.Command(ctx, commandID)

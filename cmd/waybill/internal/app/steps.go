@@ -159,7 +159,7 @@ func (m *Main) serve(context.Context) error {
 	mux := http.NewServeMux()
 	m.commonRoutes(mux)
 	if m.cfg.has(RoleAPI) {
-		if err := m.apiRoutes(mux); err != nil {
+		if err := m.apiRoutes(mux); err != nil { //nolint:contextcheck // readiness is asked for long after the start
 			return err
 		}
 	}

@@ -263,7 +263,8 @@ func newCancel(env *Env) *cobra.Command {
 	r.flags(cmd)
 	k.flags(cmd)
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for those who look at it later")
-	cmd.Flags().StringVar(&by, "by", os.Getenv("USER"), "who")
+	user, _ := env.Getenv("USER")
+	cmd.Flags().StringVar(&by, "by", user, "who")
 	return cmd
 }
 
