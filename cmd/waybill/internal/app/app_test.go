@@ -14,10 +14,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
 	"github.com/waybill/waybill/cmd/waybill/internal/app"
 	"github.com/waybill/waybill/cmd/waybill/internal/client"
+	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/schemas"
 )
 
 // startMain starts the program on free ports and stops it with the test.
@@ -363,4 +366,57 @@ func TestAStopIsQuickAndLeavesNothingRunning(t *testing.T) {
 	}
 	c.Close()
 	goleak.VerifyNone(t, before)
+}
+
+func TestARecordThatNobodyCanReadIsKeptAndReplayed(t *testing.T) {
+	m, c := startMain(t, app.Config{})
+	cl, err := m.Kafka().NewClient()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	commands := m.Kafka().Topics().Commands(schemas.AggregateOrchestration)
+	for _, r := range []*kgo.Record{
+		{Topic: commands, Key: []byte("j-1"), Value: []byte(`{"type":`), Headers: kafka.CloudEvent{ID: "c-1", Source: "test", Type: schemas.OrchestrationStart}.Headers()},
+		{Topic: commands, Key: []byte("j-1"), Value: []byte("\xff\xfe")},
+	} {
+		if err := cl.ProduceSync(t.Context(), r).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The partition goes on: what comes behind them is decided.
+	if status, a := ask(t, c, "POST", "/v1/jobs", `{"id": "j-1", "type": "none"}`, "Prefer: wait=10"); status != http.StatusUnprocessableEntity {
+		t.Fatalf("the command behind them: %d %v", status, a)
+	}
+	letters := deadLetters(t, c, 2)
+	status, a := ask(t, c, "POST", "/v1/deadletters/"+letters[0]+"/replay", "")
+	if status != http.StatusAccepted || a["topic"] != commands {
+		t.Fatalf("replay: %d %v", status, a)
+	}
+	deadLetters(t, c, 3) // as unreadable as before
+	if status, a := ask(t, c, "POST", "/v1/deadletters/none/replay", ""); status != http.StatusNotFound {
+		t.Errorf("replay of nothing: %d %v", status, a)
+	}
+}
+
+// deadLetters waits until there are so many and returns their IDs.
+func deadLetters(t *testing.T, c *client.Client, n int) []string {
+	t.Helper()
+	for {
+		_, page := ask(t, c, "GET", "/v1/deadletters", "")
+		if items, ok := page["items"].([]any); ok && len(items) >= n {
+			var ids []string
+			for _, it := range items {
+				if l, ok := it.(map[string]any); ok {
+					ids = append(ids, fmt.Sprint(l["id"]))
+				}
+			}
+			return ids
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-t.Context().Done():
+			t.Fatalf("there are not %d dead letters", n)
+		}
+	}
 }
