@@ -2,6 +2,7 @@ package orchestration
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -65,7 +66,7 @@ func (s State) decideStart(at time.Time, c Start) ([]Event, error) {
 	if n == 0 {
 		return append(events, State{g: newGraph(at, started)}.completed(at, view{last: -1})), nil
 	}
-	if c.Plan.aggregates && !contains(c.Plan.late, false) {
+	if c.Plan.aggregates && !slices.Contains(c.Plan.late, false) {
 		events = append(events, TransfersFinished{})
 	}
 	for i := range c.Plan.def.Activities {
@@ -75,15 +76,6 @@ func (s State) decideStart(at time.Time, c Start) ([]Event, error) {
 		}
 	}
 	return events, nil
-}
-
-func contains(l []bool, v bool) bool {
-	for _, x := range l {
-		if x == v {
-			return true
-		}
-	}
-	return false
 }
 
 // request asks for the first attempt at an activity.

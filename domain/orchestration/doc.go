@@ -8,6 +8,16 @@
 // ends: COMPLETED, ERROR or CANCELLED.
 //
 // State is where it stands, Decide answers commands, Evolve folds events, Follow says
-// what follows outside. Everything is linear in the size of the graph over its whole
-// life: readiness is a counter per node, never a scan.
+// what follows outside, Deadline when Wake has something to do. A caller folds like this:
+//
+//	events, err := state.Decide(at, command)
+//	for _, e := range events {
+//		effects = append(effects, state.Follow(at, e)...) // of the state before the event
+//		state = state.Evolve(at, e)
+//	}
+//
+// Everything is linear in the size of the graph over its whole life: readiness is a counter
+// per node, never a scan.
+//
+// states.md shows the moves, testdata has whole orchestrations as transcripts.
 package orchestration

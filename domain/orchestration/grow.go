@@ -2,6 +2,7 @@ package orchestration
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/waybill/waybill/domain/definition"
 )
@@ -117,16 +118,7 @@ func (w *growth) repeated(id string) bool {
 			return true
 		}
 	}
-	return has(w.e.Shared, id) || has(w.e.Cycles, id)
-}
-
-func has(l []string, id string) bool {
-	for _, x := range l {
-		if x == id {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(w.e.Shared, id) || slices.Contains(w.e.Cycles, id)
 }
 
 func (g *graph) checkGrowth(i int32, e *Completed) *Fault {
