@@ -72,6 +72,23 @@ func TestAPartitionWhoseReaderIsSlowDoesNotHoldUpTheOthers(t *testing.T) {
 	})
 }
 
+func TestALongBacklogOfOnePartitionIsReadWithoutABreak(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBroker(t, 4)
+		const n = 50_000
+		b.fill(0, n)
+		messages := b.subscribe(b.subscriber(pubsub.SubscriberConfig{Group: "g"}))
+		began := time.Now()
+		for range n {
+			receiveAndAck(t, messages)
+		}
+		// In fake time only waiting counts: for a fetch of the other partitions, say.
+		if took := time.Since(began); took > 100*time.Millisecond {
+			t.Errorf("%s were spent waiting", took)
+		}
+	})
+}
+
 func TestAMessageIsNeitherLostNorRepeatedWhenMembersComeAndGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBroker(t, 8)

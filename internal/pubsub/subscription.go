@@ -65,6 +65,7 @@ func newSubscription(ctx context.Context, cfg SubscriberConfig, topic string) (*
 		partitions: make(map[int32]*partition),
 		had:        make(map[int32]*had),
 		generation: make(chan struct{}),
+		backlog:    newBacklog(),
 		acks:       make(chan struct{}, 1),
 		committing: make(chan struct{}, 1),
 		done:       make(chan struct{}),

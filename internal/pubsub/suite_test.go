@@ -71,7 +71,8 @@ func (s suite) new(t *testing.T, group string) (message.Publisher, message.Subsc
 func TestWatermillSuiteWithAConsumerGroup(t *testing.T) {
 	t.Parallel()
 	s := suite{cluster: embeddedtest.New(t)}
-	tests.TestPubSub(t, tests.Features{ConsumerGroups: true, Persistent: true},
+	// Short, for the next test does all this and more.
+	tests.TestPubSub(t, tests.Features{ConsumerGroups: true, Persistent: true, ForceShort: true},
 		s.constructor("suite"), s.new)
 }
 
