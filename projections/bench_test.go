@@ -151,6 +151,7 @@ func BenchmarkJobDocument(b *testing.B) {
 // cpuTime is what the process has used so far: on a busy machine the only time that says
 // anything.
 func cpuTime(b *testing.B) time.Duration {
+	b.Helper()
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
 		b.Fatal(err)

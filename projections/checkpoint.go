@@ -28,8 +28,8 @@ type checkpointer struct {
 	large atomic.Bool // the log has grown past maxLogPages
 }
 
-func newCheckpointer(path string) (*checkpointer, error) {
-	c, err := dial(path, "mode=rw&_mutex=no", "busy_timeout = 5000", "synchronous = NORMAL")
+func newCheckpointer(ctx context.Context, path string) (*checkpointer, error) {
+	c, err := dial(ctx, path, "mode=rw&_mutex=no", "busy_timeout = 5000", "synchronous = NORMAL")
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func (k *checkpointer) run(ctx context.Context) (err error) {
 
 // checkpoint copies the write-ahead log, and answers with its length in pages.
 func (c *conn) checkpoint(mode string) (pages int64, err error) {
-	err = c.queryOnce(context.Background(), "PRAGMA wal_checkpoint("+mode+")", func(row []driver.Value) error {
+	err = c.queryOnce(c.steady, "PRAGMA wal_checkpoint("+mode+")", func(row []driver.Value) error {
 		pages = integer(row[1])
 		return nil
 	})

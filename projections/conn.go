@@ -18,10 +18,13 @@ import (
 type conn struct {
 	raw   *sqlite3.SQLiteConn
 	stmts map[string]*stmt // prepared once, by their text
+	// steady is a context that never ends: what changes rows is not interrupted, and the
+	// driver starts a goroutine for whatever can be.
+	steady context.Context
 }
 
 // dial opens a connection to the file and runs pragmas.
-func dial(path, options string, pragmas ...string) (*conn, error) {
+func dial(ctx context.Context, path, options string, pragmas ...string) (*conn, error) {
 	// A question mark would begin the options, a percent sign an escape.
 	escaped := strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(path)
 	dc, err := (&sqlite3.SQLiteDriver{}).Open("file:" + escaped + "?" + options)
@@ -32,7 +35,7 @@ func dial(path, options string, pragmas ...string) (*conn, error) {
 	if !ok {
 		return nil, errors.Join(fmt.Errorf("open %s: the driver gave a %T", path, dc), dc.Close())
 	}
-	c := &conn{raw: raw, stmts: make(map[string]*stmt)}
+	c := &conn{raw: raw, stmts: make(map[string]*stmt), steady: context.WithoutCancel(ctx)}
 	for _, p := range pragmas {
 		if err := c.run("PRAGMA " + p); err != nil {
 			return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), c.close())
@@ -51,7 +54,7 @@ func (c *conn) close() error {
 
 // run executes statements that take no arguments and are not worth keeping.
 func (c *conn) run(query string) error {
-	if _, err := c.raw.ExecContext(context.Background(), query, nil); err != nil {
+	if _, err := c.raw.ExecContext(c.steady, query, nil); err != nil {
 		return fmt.Errorf("%s: %w", firstLine(query), err)
 	}
 	return nil
@@ -89,7 +92,7 @@ func (c *conn) exec(query string, args ...driver.Value) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return s.exec(args...)
+	return s.exec(c.steady, args...)
 }
 
 // query runs a kept statement and hands its rows to each; the row's slice is used
@@ -127,8 +130,8 @@ func (s *stmt) bind(args []driver.Value) []driver.NamedValue {
 	return s.args
 }
 
-func (s *stmt) exec(args ...driver.Value) (int64, error) {
-	r, err := s.s.ExecContext(context.Background(), s.bind(args))
+func (s *stmt) exec(ctx context.Context, args ...driver.Value) (int64, error) {
+	r, err := s.s.ExecContext(ctx, s.bind(args))
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", firstLine(s.query), err)
 	}

@@ -110,7 +110,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	d := &DB{cfg: cfg, writer: w, readers: make(chan *conn, cfg.Readers)}
 	d.docs.limit = cfg.CacheBytes
 	d.waiting.urgent = make(chan struct{}, 1)
-	if err := d.openReaders(); err != nil {
+	if err := d.openReaders(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("projections: %w", err), d.Close())
 	}
 	return d, nil
@@ -118,7 +118,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 
 // openWriter opens the one connection that writes.
 func openWriter(ctx context.Context, cfg Config) (*writer, error) {
-	c, err := dial(cfg.Path, "mode=rwc&_mutex=no", // a connection never has two users
+	c, err := dial(ctx, cfg.Path, "mode=rwc&_mutex=no", // a connection never has two users
 		"busy_timeout = 5000",           // somebody with a sqlite3 shell may hold a lock for a moment
 		"journal_mode = WAL",            // readers never wait for the writer, nor it for them
 		"synchronous = NORMAL",          // a power cut may lose the last commits, rows and positions together: they are folded again
@@ -182,9 +182,9 @@ func (w *writer) migrate(ctx context.Context) error {
 }
 
 // openReaders opens the connections for queries.
-func (d *DB) openReaders() error {
+func (d *DB) openReaders(ctx context.Context) error {
 	for range d.cfg.Readers {
-		c, err := dial(d.cfg.Path, "mode=ro&_mutex=no",
+		c, err := dial(ctx, d.cfg.Path, "mode=ro&_mutex=no",
 			"busy_timeout = 5000",
 			"query_only = 1",
 			"cache_size = -4000", // kB each; the system's page cache has the rest

@@ -32,6 +32,7 @@ func fold(t testing.TB, db *DB, n int, records []*kgo.Record) {
 }
 
 func everything(t testing.TB) []*kgo.Record {
+	t.Helper()
 	s := newScript(t, 0)
 	s.everything("p0")
 	return s.take(0)
@@ -254,8 +255,10 @@ func TestAnOddRecordAmongTheDeadLettersIsKept(t *testing.T) {
 	p := &partition{topic: "waybill.deadletters", stored: -1}
 	odd := &kgo.Record{Topic: "waybill.deadletters", Value: []byte{0xff}, Timestamp: epoch, Headers: []kgo.RecordHeader{
 		{Key: kafka.HeaderID, Value: []byte{0xfe}},
-		{Key: schemas.DeadLetterTopic, Value: []byte("waybill.orchestration.commands")}, {Key: schemas.DeadLetterPartition, Value: []byte("3")},
-		{Key: schemas.DeadLetterOffset, Value: []byte("17")}, {Key: schemas.DeadLetterError, Value: []byte("not JSON")},
+		{Key: schemas.DeadLetterTopic, Value: []byte("waybill.orchestration.commands")},
+		{Key: schemas.DeadLetterPartition, Value: []byte("3")},
+		{Key: schemas.DeadLetterOffset, Value: []byte("17")},
+		{Key: schemas.DeadLetterError, Value: []byte("not JSON")},
 	}}
 	bare := &kgo.Record{Topic: "waybill.deadletters", Offset: 1, Timestamp: epoch}
 	for _, r := range []*kgo.Record{odd, bare} {

@@ -48,6 +48,7 @@ func openWith(t testing.TB, cfg Config) *DB {
 
 // limited is the test's context with a limit, so that what never comes fails the test.
 func limited(t testing.TB) context.Context {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
@@ -101,6 +102,7 @@ func (c *cluster) run(cfg Config) (db *DB, stop func()) {
 }
 
 func start(t testing.TB, db *DB) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
 	go func() { done <- db.Run(ctx) }()
@@ -141,7 +143,11 @@ func dump(t testing.TB, path, query string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer outside.Close()
+	defer func() {
+		if err := outside.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	rows, err := outside.QueryContext(t.Context(), query)
 	if err != nil {
 		t.Fatal(err)

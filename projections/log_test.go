@@ -31,6 +31,7 @@ type script struct {
 }
 
 func newScript(t testing.TB, partition int32) *script {
+	t.Helper()
 	return &script{t: t, aggregate: schemas.AggregateOrchestration, partition: partition, seq: map[string]int64{}, at: epoch}
 }
 
@@ -89,6 +90,7 @@ func planOf(t testing.TB, def definition.Orchestration) *orchestration.Plan {
 
 // chain is the definition of W1: three activities in a row that do nothing.
 func chain(t testing.TB) *orchestration.Plan {
+	t.Helper()
 	return planOf(t, definition.Orchestration{
 		Type: "chain", Version: 1,
 		Activities: []definition.Activity{

@@ -377,16 +377,16 @@ func appendNodeEdges(b []byte, id, doc string) ([]byte, error) {
 	return b, nil
 }
 
-// key finds a job's key and the sequence of its last event.
-func (c *conn) key(ctx context.Context, id string) (key, seq int64, err error) {
-	err = c.query(ctx, "SELECT key, seq FROM job WHERE id = ?", func(row []driver.Value) error {
-		key, seq = integer(row[0]), integer(row[1])
+// key finds a job's key.
+func (c *conn) key(ctx context.Context, id string) (key int64, err error) {
+	err = c.query(ctx, "SELECT key FROM job WHERE id = ?", func(row []driver.Value) error {
+		key = integer(row[0])
 		return nil
 	}, id)
 	if err == nil && key == 0 {
 		err = &NotFoundError{What: "job", ID: id}
 	}
-	return key, seq, err
+	return key, err
 }
 
 // NodeFilter chooses nodes of a job. Zero values choose all.
@@ -434,7 +434,7 @@ func (f NodeFilter) conditions(key int64) (*conditions, error) {
 func (d *DB) Nodes(ctx context.Context, id string, f NodeFilter) (Page, error) {
 	p := newPager(f.Limit)
 	err := d.snapshot(ctx, func(c *conn) error {
-		key, _, err := c.key(ctx, id)
+		key, err := c.key(ctx, id)
 		if err != nil {
 			return err
 		}
@@ -469,7 +469,7 @@ func (d *DB) Edges(ctx context.Context, id string, limit int, after string) (Pag
 	}
 	next := func() string { return cursor("edges", strconv.FormatInt(last, 10)) }
 	err = d.snapshot(ctx, func(c *conn) error {
-		key, _, err := c.key(ctx, id)
+		key, err := c.key(ctx, id)
 		if err != nil {
 			return err
 		}
@@ -525,7 +525,7 @@ func (d *DB) Events(ctx context.Context, id string, after int64, limit int, from
 		}
 	}
 	err := d.snapshot(ctx, func(c *conn) error {
-		key, _, err := c.key(ctx, id)
+		key, err := c.key(ctx, id)
 		if err != nil {
 			return err
 		}

@@ -42,7 +42,7 @@ func (d *DB) Run(ctx context.Context) error {
 		return fmt.Errorf("projections: %w", err)
 	}
 	defer cl.Close()
-	k, err := newCheckpointer(d.cfg.Path)
+	k, err := newCheckpointer(ctx, d.cfg.Path)
 	if err != nil {
 		return fmt.Errorf("projections: %w", err)
 	}
@@ -168,7 +168,7 @@ func (f *follower) step(ctx context.Context) error {
 	if err == nil && n < f.d.cfg.MaxBatch {
 		f.d.waiting.linger(ctx, f.patience())
 		var more int
-		more, err = f.fold(ctx, f.cl.PollRecords(nil, f.d.cfg.MaxBatch-n)) //nolint:staticcheck // nil is how the client is told not to wait
+		more, err = f.fold(ctx, f.cl.PollRecords(nil, f.d.cfg.MaxBatch-n)) //nolint:staticcheck,contextcheck // nil is how the client is told not to wait
 		n += more
 	}
 	f.last = n

@@ -17,6 +17,7 @@ import (
 
 // two scripts, one per shard, with everything on them.
 func scripts(t testing.TB) []*script {
+	t.Helper()
 	l := make([]*script, shards)
 	for i := range l {
 		l[i] = newScript(t, int32(i))

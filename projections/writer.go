@@ -216,14 +216,11 @@ func (w *writer) cause(j *job, e orchestration.Event, ce kafka.CloudEvent) {
 
 // asked says that somebody asked for what the event says, by a command of their own.
 func asked(e orchestration.Event) bool {
-	switch e := e.(type) {
-	case orchestration.Started:
-		return true
-	case orchestration.Ended:
-		return e.State == orchestration.PhaseCancelled
-	default:
-		return false
+	if end, ok := e.(orchestration.Ended); ok {
+		return end.State == orchestration.PhaseCancelled
 	}
+	_, ok := e.(orchestration.Started)
+	return ok
 }
 
 // remember appends the event to the job's history.

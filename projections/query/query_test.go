@@ -143,40 +143,40 @@ func (f *fixture) end(id string) {
 	f.event(id, "r", orchestration.Ended{State: orchestration.PhaseCompleted, Output: json.RawMessage(`{"value":"The quick brown fox","path":"out.txt","size":19}`)})
 }
 
-func (f *fixture) get(path string, header ...string) (*http.Response, string) {
+func (f *fixture) get(path string, headers ...string) (status int, header http.Header, body string) {
 	f.t.Helper()
 	req, err := http.NewRequestWithContext(f.t.Context(), http.MethodGet, f.server.URL+path, nil)
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	for i := 0; i+1 < len(header); i += 2 {
-		req.Header.Set(header[i], header[i+1])
+	for i := 0; i+1 < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
+	b, err := io.ReadAll(res.Body)
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	return res, string(body)
+	return res.StatusCode, res.Header, string(b)
 }
 
 // want fetches a path and compares the status and parts of the answer.
 func (f *fixture) want(path string, status int, parts ...string) {
 	f.t.Helper()
-	res, body := f.get(path)
-	if res.StatusCode != status {
-		f.t.Errorf("GET %s: %s %s", path, res.Status, body)
+	got, header, body := f.get(path)
+	if got != status {
+		f.t.Errorf("GET %s: %d %s", path, got, body)
 	}
 	kind := "application/json"
 	if status >= 400 {
 		kind = "application/problem+json"
 	}
-	if res.Header.Get("Content-Type") != kind || !json.Valid([]byte(body)) {
-		f.t.Errorf("GET %s: %s: %s", path, res.Header.Get("Content-Type"), body)
+	if header.Get("Content-Type") != kind || !json.Valid([]byte(body)) {
+		f.t.Errorf("GET %s: %s: %s", path, header.Get("Content-Type"), body)
 	}
 	for _, p := range parts {
 		if !strings.Contains(body, p) {
@@ -229,12 +229,12 @@ func TestEveryRouteAnswers(t *testing.T) {
 	f.want("/v1/jobs/one?position=orchestration/0/99", 504, "has not reached")
 	f.want("/v1/jobs/one?position=elsewhere/0/1", 404)
 	f.want("/v1/jobs/one?position=x", 400, `"path":"position"`)
-	if res, body := f.get("/v1/jobs/one", "Waybill-Position", pos); res.StatusCode != 200 {
-		t.Error(res.Status, body)
+	if status, _, body := f.get("/v1/jobs/one", "Waybill-Position", pos); status != http.StatusOK {
+		t.Error(status, body)
 	}
-	res, body := f.get("/v1/jobs/one/result", "Accept", "text/plain")
-	if res.Header.Get("Content-Type") != "text/plain; charset=utf-8" || body != "The quick brown fox" {
-		t.Error(res.Header, body)
+	_, header, body := f.get("/v1/jobs/one/result", "Accept", "text/plain")
+	if header.Get("Content-Type") != "text/plain; charset=utf-8" || body != "The quick brown fox" {
+		t.Error(header, body)
 	}
 }
 
@@ -337,7 +337,5 @@ func TestAStreamShowsEveryChangeAndEndsWithTheJob(t *testing.T) {
 			t.Error(status)
 		}
 	})
-	if res, body := f.get("/v1/jobs/nobody/stream"); res.StatusCode != 404 {
-		t.Error(res.Status, body)
-	}
+	f.want("/v1/jobs/nobody/stream", 404)
 }
