@@ -38,30 +38,31 @@ func inputOf(t *testing.T, inputs, literals string) string {
 	return string(w.Input)
 }
 
+// What an activity works on.
 func TestInputs(t *testing.T) {
-	for name, c := range map[string]struct{ inputs, with, want string }{
-		"none":                                     {"", "", ""},
-		"a bare name is the input's":               {`["cell"]`, "", `{"cell":"blue"}`},
-		"input. is the input's too":                {`["input.cell"]`, "", `{"cell":"blue"}`},
-		"a property of that name has a say first":  {`["input"]`, "", `{"input":"odd"}`},
-		"id.name is an output's":                   {`["first.resource"]`, "", `{"resource":"r-1"}`},
-		"it may have another name":                 {`[{"source":"first.resource","target":"resourceId"}]`, "", `{"resourceId":"r-1"}`},
-		"a path goes into objects and arrays":      {`[{"source":"deep.list.1.n","target":"n"}]`, "", `{"n":2}`},
-		"a whole output":                           {`[{"source":"first","target":"all"}]`, `{}`, `{"all":` + escaped(firstOutput) + `}`},
-		"what is not there is left out":            {`["cell","nowhere","first.nowhere","nobody.x","deep.list.7","deep.list.x"]`, "", `{"cell":"blue"}`},
-		"null is there":                            {`["nothing"]`, "", `{"nothing":null}`},
-		"literals stay as they are":                {"", `{ "a": 1.0, "b": [true] }`, `{ "a": 1.0, "b": [true] }`},
-		"inputs go over literals":                  {`["cell"]`, `{"cell":"red","n":1}`, `{"cell":"blue","n":1}`},
-		"a template keeps the type":                {"", `{"n":"{{count}}","l":"{{ first.tags }}","f":"{{first.size}}"}`, `{"f":12.50,"l":["x","y"],"n":3}`},
-		"within a text it is text":                 {"", `{"u":"http://{{cell}}/{{first.resource}}?n={{count}}"}`, `{"u":"http://blue/r-1?n=3"}`},
-		"in objects and arrays":                    {"", `{"a":[{"b":"{{cell}}"},"{{count}}"]}`, `{"a":[{"b":"blue"},3]}`},
-		"what is not there is null":                {"", `{"a":"{{nowhere}}","b":"x{{nowhere}}y"}`, `{"a":null,"b":"xy"}`},
-		"braces that do not close are text":        {"", `{"a":"{{cell","b":"{{cell}} {{"}`, `{"a":"{{cell","b":"blue {{"}`},
-		"two templates are no template":            {"", `{"a":"{{cell}}{{cell}}"}`, `{"a":"blueblue"}`},
-		"a template is not filled twice":           {`[{"source":"first.resource","target":"a"}]`, `{"a":"{{cell}}"}`, `{"a":"r-1"}`},
-		"numbers beside templates keep all digits": {"", `{"a":"{{cell}}","n":12345678901234567890.10}`, `{"a":"blue","n":12345678901234567890.10}`},
+	for _, c := range []struct{ name, inputs, with, want string }{
+		{"none", "", "", ""},
+		{"a bare name is the input's", `["cell"]`, "", `{"cell":"blue"}`},
+		{"input. is the input's too", `["input.cell"]`, "", `{"cell":"blue"}`},
+		{"a property of that name has a say first", `["input"]`, "", `{"input":"odd"}`},
+		{"id.name is an output's", `["first.resource"]`, "", `{"resource":"r-1"}`},
+		{"it may have another name", `[{"source":"first.resource","target":"resourceId"}]`, "", `{"resourceId":"r-1"}`},
+		{"a path goes into objects and arrays", `[{"source":"deep.list.1.n","target":"n"}]`, "", `{"n":2}`},
+		{"a whole output", `[{"source":"first","target":"all"}]`, `{}`, `{"all":` + escaped(firstOutput) + `}`},
+		{"what is not there is left out", `["cell","nowhere","first.nowhere","nobody.x","deep.list.7","deep.list.x"]`, "", `{"cell":"blue"}`},
+		{"null is there", `["nothing"]`, "", `{"nothing":null}`},
+		{"literals stay as they are", "", `{ "a": 1.0, "b": [true] }`, `{ "a": 1.0, "b": [true] }`},
+		{"inputs go over literals", `["cell"]`, `{"cell":"red","n":1}`, `{"cell":"blue","n":1}`},
+		{"a template keeps the type", "", `{"n":"{{count}}","l":"{{ first.tags }}","f":"{{first.size}}"}`, `{"f":12.50,"l":["x","y"],"n":3}`},
+		{"within a text it is text", "", `{"u":"http://{{cell}}/{{first.resource}}?n={{count}}"}`, `{"u":"http://blue/r-1?n=3"}`},
+		{"in objects and arrays", "", `{"a":[{"b":"{{cell}}"},"{{count}}"]}`, `{"a":[{"b":"blue"},3]}`},
+		{"what is not there is null", "", `{"a":"{{nowhere}}","b":"x{{nowhere}}y"}`, `{"a":null,"b":"xy"}`},
+		{"braces that do not close are text", "", `{"a":"{{cell","b":"{{cell}} {{"}`, `{"a":"{{cell","b":"blue {{"}`},
+		{"two templates are no template", "", `{"a":"{{cell}}{{cell}}"}`, `{"a":"blueblue"}`},
+		{"a template is not filled twice", `[{"source":"first.resource","target":"a"}]`, `{"a":"{{cell}}"}`, `{"a":"r-1"}`},
+		{"numbers beside templates keep all digits", "", `{"a":"{{cell}}","n":12345678901234567890.10}`, `{"a":"blue","n":12345678901234567890.10}`},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			if got := inputOf(t, c.inputs, c.with); got != c.want {
 				t.Errorf("the input is\n%s, want\n%s", got, c.want)
 			}
