@@ -11,6 +11,7 @@ const (
 	NoopType      = "noop"
 	RetrieveType  = "retrieve"
 	AggregateType = "aggregate"
+	CallbackType  = "callback"
 )
 
 // Config is what the built-in agents need to know. Zero values take the defaults.
@@ -24,6 +25,8 @@ type Config struct {
 	Timeout time.Duration
 	// MaxDocumentBytes bounds one document.
 	MaxDocumentBytes int64
+	// CallbackKey signs what callback sends; empty means that it does not sign.
+	CallbackKey []byte
 	// Concurrency of the types that do something; noop has ConcurrencyOfNoop.
 	Concurrency int
 }
@@ -49,6 +52,7 @@ func Register(pool *agent.Pool, cfg Config) error {
 	pool.Register(RetrieveType, NewRetrieve(RetrieveConfig{
 		Outbound: outbound, Timeout: cfg.Timeout, MaxBytes: cfg.MaxDocumentBytes, Concurrency: cfg.Concurrency,
 	}), cfg.Concurrency)
+	pool.Register(CallbackType, NewCallback(outbound, cfg.CallbackKey, cfg.Concurrency), cfg.Concurrency)
 	if cfg.Results != "" {
 		pool.Register(AggregateType, NewAggregate(cfg.Results), cfg.Concurrency)
 	}

@@ -239,3 +239,14 @@ func TestAMemberThatLeavesHandsItsShardsOverAtOnce(t *testing.T) {
 		}
 	})
 }
+
+func TestMembersThatJoinAtOnceTakeTheirShardsWithoutWaitingForASession(t *testing.T) {
+	bothKinds(t, 4, quickPlans, func(f *fleet) {
+		began := time.Now()
+		a, b, c := f.join("a", noop), f.join("b", noop), f.join("c", noop)
+		f.until("all shards are owned", func() bool { return len(a.Owned())+len(b.Owned())+len(c.Owned()) == 4 })
+		if took := time.Since(began); took > 3*time.Second {
+			f.t.Errorf("the shards were owned after %s", took)
+		}
+	})
+}

@@ -218,12 +218,32 @@ func (r *Runner) hold(ctx context.Context, s int32) {
 			continue
 		}
 		r.note(ctx, s, err.Error())
-		r.cfg.Logger.Warn("shard dropped", "shard", s, "err", err)
+		pause := r.cfg.SessionTimeout
+		if _, ok := errors.AsType[*unassignedError](err); ok {
+			pause = confirmInterval // nothing was taken, so there is nobody to fight with
+		} else {
+			r.cfg.Logger.Warn("shard dropped", "shard", s, "err", err)
+		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(r.cfg.SessionTimeout):
+		case <-time.After(pause):
 		}
 	}
+}
+
+// confirmInterval is how soon the group is asked again whether a shard is ours: it does not
+// say while it is being rebalanced.
+const confirmInterval = 200 * time.Millisecond
+
+// unassignedError is a shard that the group does not give to this process, or does not
+// yet say so.
+type unassignedError struct {
+	shard int32
+	state string // of the group
+}
+
+func (e *unassignedError) Error() string {
+	return fmt.Sprintf("the group does not say (any more, or yet) that shard %d is ours; it is %s", e.shard, e.state)
 }
 
 func (r *Runner) once(ctx context.Context, s int32) error {
@@ -275,7 +295,7 @@ func (r *Runner) confirm(ctx context.Context, s int32) error {
 			}
 		}
 	}
-	return fmt.Errorf("the group does not say (any more, or yet) that shard %d is ours; it is %s", s, g.State)
+	return &unassignedError{s, g.State}
 }
 
 func (r *Runner) note(ctx context.Context, s int32, why string) {

@@ -1,6 +1,10 @@
 package definition
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"math"
+	"time"
+)
 
 // PartsTree is the type of the built-in orchestration that retrieves a tree of documents and joins
 // their values.
@@ -11,12 +15,13 @@ const (
 	Noop      = "noop"
 	Retrieve  = "retrieve"
 	Aggregate = "aggregate"
+	Callback  = "callback" // also the type of the orchestration around it
 )
 
 // BuiltIns returns what is there without anybody putting it: it cannot be changed or
 // deleted, and nothing else may have its types. The caller may keep and change what it gets.
 func BuiltIns() ([]Orchestration, []ActivityType) {
-	return []Orchestration{partsTree()}, []ActivityType{noop(), retrieve(), aggregate()}
+	return []Orchestration{partsTree(), callback()}, []ActivityType{noop(), retrieve(), aggregate(), callbackActivity()}
 }
 
 // documentProperties say which document of which provider.
@@ -53,6 +58,43 @@ func partsTree() Orchestration {
 			},
 		},
 		Version: 1,
+	}
+}
+
+// eventProperties say who is told of which end: a CloudEvent and the URL that takes it.
+const eventProperties = `
+	"url": {"type": "string", "format": "uri", "pattern": "^https?://[^/]"}, "id": {"type": "string"}, "type": {"type": "string"},
+	"subject": {"type": "string"}, "time": {"type": "string"}, "data": {"type": "object"}`
+
+// callback tells the URL that a start gave of the end. It is an orchestration of its own, so
+// that it survives everything, is tried again for a day, and shows how far it is.
+func callback() Orchestration {
+	var inputs []Mapping
+	for _, name := range []string{"url", "id", "type", "subject", "time", "data"} {
+		inputs = append(inputs, Mapping{Source: name, Target: name})
+	}
+	untilTheDeadline := math.MaxInt32
+	return Orchestration{
+		Type:        Callback,
+		Description: "Tells the URL that a start gave as its callback how the orchestration ended.",
+		Schema: compact(`{"type": "object", "additionalProperties": false, "required": ["url", "id", "type", "data"],
+			"properties": {` + eventProperties + `}}`),
+		Activities: []Activity{{
+			ID: "deliver", Type: Callback, Inputs: inputs, Deadline: Duration(24 * time.Hour),
+			Retry: &Retry{Limit: &untilTheDeadline, BaseDelay: Duration(time.Second), MaxDelay: Duration(5 * time.Minute)},
+		}},
+		Version: 1,
+	}
+}
+
+func callbackActivity() ActivityType {
+	return ActivityType{
+		Type:        Callback,
+		Description: "Posts a CloudEvent to a URL.",
+		InputSchema: Schema{OpenAPIV3Schema: compact(`{"type": "object", "required": ["url", "id", "type", "data"],
+			"properties": {` + eventProperties + `}}`)},
+		OutputSchema: Schema{OpenAPIV3Schema: compact(`{"type": "object", "properties": {"status": {"type": "integer"}}}`)},
+		Version:      1,
 	}
 }
 

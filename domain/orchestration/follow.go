@@ -102,13 +102,17 @@ func (s State) ended(at time.Time, e Ended) []machine.Effect {
 	if labels == nil {
 		labels = map[string]string{}
 	}
-	effects := []machine.Effect{machine.Completion{
+	completion := machine.Completion{
 		ID: machine.ID("completion", "orchestration", s.id, itoa(s.run)), Type: typ,
 		Value: Completion{
 			ID: s.id, Type: s.g.typ, Run: s.run, State: e.State, Output: e.Output, Error: e.Error, Failures: e.Failures,
 			Reason: e.Reason, StartedAt: s.g.startedAt, EndedAt: at, Labels: labels,
 		},
-	}}
+	}
+	effects := []machine.Effect{completion}
+	if s.g.callback != "" {
+		effects = append(effects, s.callback(at, completion))
+	}
 	if s.g.open > 0 && e.State != PhaseCompleted {
 		for i := range s.g.nodes {
 			effects = s.g.nodes[i].cancel(effects, "the orchestration is "+e.State.String())

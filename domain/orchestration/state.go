@@ -46,6 +46,7 @@ type graph struct {
 	typ       string
 	input     json.RawMessage
 	labels    map[string]string
+	callback  string // URL told of the end
 	partial   bool
 	cyclic    bool // some edge is a cycle
 	deps      bool // some node waits for more than what it spawned: see search
