@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -46,6 +47,7 @@ type Config struct {
 	Token       string   // bearer token that HTTP requests must have
 	TLSCert     string   // files, PEM
 	TLSKey      string
+	CallbackKey []byte // signs what callbacks are told; empty means that nothing is signed
 	Version     string // shown by /metrics and the page
 	Logger      *slog.Logger
 
@@ -155,6 +157,22 @@ func loopback(address string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
+
+// ReadCallbackKey reads the key that signs callbacks from a file: all of it but spaces
+// around it.
+func ReadCallbackKey(path string) ([]byte, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, usage("--callback-key-file: %w", err)
+	}
+	if b = bytes.TrimSpace(b); len(b) < minKeyBytes {
+		return nil, usage("--callback-key-file %s: want a key of at least %d bytes", path, minKeyBytes)
+	}
+	return b, nil
+}
+
+// minKeyBytes is from how many bytes on a key cannot be guessed.
+const minKeyBytes = 16
 
 // ReadToken reads a token from a file: its first line that is not empty.
 func ReadToken(path string) (string, error) {

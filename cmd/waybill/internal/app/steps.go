@@ -31,7 +31,7 @@ func aggregates() []string {
 
 // activityTypes lists the activity types that agents of ours carry out.
 func (m *Main) activityTypes() []string {
-	types := []string{agents.NoopType, agents.RetrieveType, agents.AggregateType}
+	types := []string{agents.NoopType, agents.RetrieveType, agents.AggregateType, agents.CallbackType}
 	return slices.AppendSeq(types, maps.Keys(m.cfg.Agents))
 }
 
@@ -96,7 +96,7 @@ func (m *Main) makeAgents(context.Context) error {
 		return nil
 	}
 	m.pool = agent.NewPool(m.cfg.Logger)
-	if err := agents.Register(m.pool, agents.Config{Results: m.data.resultsDir(), Allow: m.cfg.Allow}); err != nil {
+	if err := agents.Register(m.pool, agents.Config{Results: m.data.resultsDir(), Allow: m.cfg.Allow, CallbackKey: m.cfg.CallbackKey}); err != nil {
 		return usage("--allow: %w", err)
 	}
 	for typ, processor := range m.cfg.Agents {

@@ -42,6 +42,7 @@ func newServe(env *Env) *cobra.Command {
 		cfg         app.Config
 		logs        logFlags
 		tokenFile   string
+		keyFile     string
 		config      string
 		printConfig bool
 	)
@@ -63,6 +64,11 @@ on another one. An interrupt lets what is under way finish and stops within five
 		if cfg.Token, err = readToken(env, tokenFile); err != nil {
 			return err
 		}
+		if keyFile != "" {
+			if cfg.CallbackKey, err = app.ReadCallbackKey(keyFile); err != nil {
+				return err
+			}
+		}
 		cfg.Version = version()
 		return app.New(cfg).Run(cmd.Context())
 	})
@@ -78,6 +84,7 @@ on another one. An interrupt lets what is under way finish and stops within five
 	f.StringArrayVar(&cfg.Allow, "allow", nil, "HOST[:PORT] that agents may call, * for any port; repeatable")
 	f.BoolVar(&cfg.Insecure, "insecure", false, "listen beyond this machine without token and TLS")
 	f.StringVar(&tokenFile, "token-file", "", "file with the token that requests must have (or WAYBILL_TOKEN)")
+	f.StringVar(&keyFile, "callback-key-file", "", "file with the key that signs what callbacks are told (HMAC-SHA256)")
 	f.StringVar(&cfg.TLSCert, "tls-cert", "", "certificate, PEM file")
 	f.StringVar(&cfg.TLSKey, "tls-key", "", "its key, PEM file")
 	logs.flags(f)
