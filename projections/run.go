@@ -159,13 +159,14 @@ var (
 const (
 	linger     = time.Millisecond
 	lingerBusy = 25 * time.Millisecond
-	busy       = 256 // records in the batch before
+	busy       = 256   // records in the batch before
+	plenty     = 2_000 // records: a transaction of its own, whatever comes after
 )
 
 // step folds in what has arrived, and tells whoever waits for it.
 func (f *follower) step(ctx context.Context) error {
 	n, err := f.fold(ctx, f.cl.PollRecords(ctx, f.d.cfg.MaxBatch))
-	if err == nil && n < f.d.cfg.MaxBatch {
+	if err == nil && n < min(plenty, f.d.cfg.MaxBatch) {
 		f.d.waiting.linger(ctx, f.patience())
 		var more int
 		more, err = f.fold(ctx, f.cl.PollRecords(nil, f.d.cfg.MaxBatch-n)) //nolint:staticcheck,contextcheck // nil is how the client is told not to wait
