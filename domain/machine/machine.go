@@ -103,7 +103,7 @@ type Work struct {
 	Input         json.RawMessage `json:"input,omitempty"`
 	State         json.RawMessage `json:"state,omitempty"` // the activity's own, from its last report
 	RequestedAt   time.Time       `json:"requestedAt"`
-	Deadline      time.Time       `json:"deadline,omitzero"` // of this attempt
+	Deadline      time.Time       `json:"deadline,omitzero"` // of the activity in total: an attempt may wait long for a free agent
 	// HeartbeatTimeout is how long a claim lasts without a heartbeat, in milliseconds.
 	HeartbeatTimeout int64  `json:"heartbeatTimeoutMs,omitempty"`
 	TraceParent      string `json:"traceparent,omitempty"`

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -125,6 +126,7 @@ func EnsureTopics(ctx context.Context, cl *kgo.Client, specs []Spec) error {
 	if err != nil {
 		return fmt.Errorf("list topics: %w", err)
 	}
+	made := false
 	for _, s := range specs {
 		if d, ok := have[s.Name]; ok && d.Err == nil {
 			if n := int32(len(d.Partitions)); n != s.Partitions {
@@ -136,8 +138,46 @@ func EnsureTopics(ctx context.Context, cl *kgo.Client, specs []Spec) error {
 		if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 			return fmt.Errorf("create topic %s: %w", s.Name, err)
 		}
+		made = true
 	}
-	return nil
+	if !made {
+		return nil
+	}
+	return awaitTopics(ctx, adm, names)
+}
+
+// awaitTopics waits until the brokers tell of new topics and their leaders: they answer the
+// creation before all of them know.
+func awaitTopics(ctx context.Context, adm *kadm.Client, names []string) error {
+	for {
+		have, err := adm.ListTopics(ctx, names...)
+		if err != nil {
+			return fmt.Errorf("list topics: %w", err)
+		}
+		missing := ""
+		for _, n := range names {
+			if d, ok := have[n]; !ok || d.Err != nil || !led(d) {
+				missing = n
+			}
+		}
+		if missing == "" {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("topic %s was created, but no broker leads all of its partitions yet: %w", missing, ctx.Err())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+func led(d kadm.TopicDetail) bool {
+	for _, p := range d.Partitions {
+		if p.Err != nil || p.Leader < 0 {
+			return false
+		}
+	}
+	return len(d.Partitions) > 0
 }
 
 // keyed places records by key. Only records without a key make it keep anything, so that
