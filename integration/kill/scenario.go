@@ -138,10 +138,10 @@ func (s *scenario) killAll(ctx context.Context) (*process.Process, error) {
 		s.release(ctx, k)
 		if k == s.kills {
 			s.killed = p.Began.Sub(began)
-			s.lives = append(s.lives, life{began: p.Began, ready: s.readyAfter(ctx, p, firstReady)})
+			s.lives = append(s.lives, life{began: p.Began, ready: s.readyAfter(ctx, p)})
 			return p, nil
 		}
-		l := life{began: p.Began, ready: s.readyAfter(ctx, p, s.span(k))}
+		l := life{began: p.Began, ready: s.live(ctx, p, k == 0)}
 		if err := p.Kill(); err != nil {
 			return p, errors.Join(context.Cause(ctx), fmt.Errorf("kill %d: %w", k+1, err))
 		}
@@ -153,28 +153,33 @@ func (s *scenario) killAll(ctx context.Context) (*process.Process, error) {
 	}
 }
 
-// span draws how long a life lasts: one of six ends in the middle of its start, the
-// others while it works.
-func (s *scenario) span(k int) time.Duration {
-	if k > 0 && s.rnd.IntN(6) == 0 {
-		return time.Duration(s.rnd.IntN(400)) * time.Millisecond
+// live lets a process live for as long as is drawn, and returns how soon it was ready: one
+// of six dies within its start, the others die at work, some time after they were ready.
+func (s *scenario) live(ctx context.Context, p *process.Process, first bool) time.Duration {
+	if !first && s.rnd.IntN(6) == 0 {
+		dies, cancel := context.WithDeadline(ctx, p.Began.Add(time.Duration(s.rnd.IntN(400))*time.Millisecond))
+		defer cancel()
+		ready := s.readyAfter(dies, p)
+		<-dies.Done()
+		return ready
 	}
-	return time.Duration(300+s.rnd.IntN(1200)) * time.Millisecond
-}
-
-// readyAfter lets a life last for a span and notes when it was ready.
-func (s *scenario) readyAfter(ctx context.Context, p *process.Process, span time.Duration) time.Duration {
-	ctx, cancel := context.WithDeadline(ctx, p.Began.Add(span))
-	defer cancel()
-	probe := api.New("http://" + s.listen)
-	var ready time.Duration
-	if probe.Ready(ctx) == nil {
-		ready = time.Since(p.Began)
-	}
-	if span != firstReady {
-		<-ctx.Done()
+	span := time.Duration(20+s.rnd.IntN(900)) * time.Millisecond
+	ready := s.readyAfter(ctx, p)
+	if api.Pause(ctx, span) != nil {
+		return ready // the scenario is being given up, and says so elsewhere
 	}
 	return ready
+}
+
+// readyAfter waits until the process is ready, for a while, and returns after how long it
+// was; 0 for never.
+func (s *scenario) readyAfter(ctx context.Context, p *process.Process) time.Duration {
+	ctx, cancel := context.WithTimeout(ctx, firstReady)
+	defer cancel()
+	if api.New("http://"+s.listen).Ready(ctx) != nil {
+		return 0
+	}
+	return time.Since(p.Began)
 }
 
 // ready waits for the first start and puts the definitions.
