@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/waybill/waybill/cmd/waybill/internal/app"
+	"github.com/waybill/waybill/cmd/waybill/internal/pace"
 )
 
 // Options say what to measure. Zero values take the defaults.
@@ -73,6 +74,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer pace.Keep()() // as serve does
 	b := &bench{o}
 	r := &Report{Machine: machine(), Version: versions(o.Version), Settings: b.settings()}
 	r.printHead(o.Out)
@@ -158,19 +160,13 @@ func median[T measured[T]](runs int, measure func() (T, error)) (T, error) {
 // settings is what the figures were taken with.
 func (b *bench) settings() Settings {
 	s := Settings{
-		Broker: "embedded", Fsync: b.Fsync, Brokers: b.Brokers, Runs: b.Runs, Shards: shards, GOGC: gcPercent(),
+		Broker: "embedded", Fsync: b.Fsync, Brokers: b.Brokers, Runs: b.Runs, Shards: shards, GOGC: cmp.Or(os.Getenv("GOGC"), "paced"),
 		Warmup: fmt.Sprintf("%d orchestrations before the clock starts", warmupJobs),
 	}
 	if len(b.Brokers) > 0 {
 		s.Broker, s.Fsync = "kafka", false
 	}
 	return s
-}
-
-func gcPercent() int {
-	percent := debug.SetGCPercent(100) // the only way to read it is to set it
-	debug.SetGCPercent(percent)
-	return percent
 }
 
 func seconds(since time.Time) float64 { return time.Since(since).Seconds() }

@@ -34,8 +34,11 @@ func queries(ctx context.Context, b *bench) (Figures, error) {
 		if _, err := e.ask(ctx, queryWarmup); err != nil {
 			return Figures{}, err
 		}
+		c := startClock()
 		perSecond, err := e.ask(ctx, queryTime)
-		return Figures{PerSecond: perSecond}, err
+		took, cpu := c.read()
+		note := fmt.Sprintf("each took %s µs of CPU, client included, %.0f %% of the cores", number(cpu*1e6/perSecond/took), share(cpu, took))
+		return Figures{PerSecond: perSecond, note: note}, err
 	})
 }
 

@@ -41,7 +41,7 @@ type Settings struct {
 	Fsync   bool     `json:"fsync"`
 	Shards  int      `json:"shards"`
 	Runs    int      `json:"runs"` // of which the median is shown
-	GOGC    int      `json:"gogc"`
+	GOGC    string   `json:"gogc"` // as the user has set it, else paced (package pace)
 	Warmup  string   `json:"warmup"`
 }
 
@@ -175,7 +175,7 @@ func (s *Settings) describe(broker string) string {
 	case s.Fsync:
 		sync = "synced"
 	}
-	return fmt.Sprintf("%s, %s, %d shards, GOGC %d, median of %d, %s", broker, sync, s.Shards, s.GOGC, s.Runs, s.Warmup)
+	return fmt.Sprintf("%s, %s, %d shards, GOGC %s, median of %d, %s", broker, sync, s.Shards, s.GOGC, s.Runs, s.Warmup)
 }
 
 func (r *Report) printBareLog(w io.Writer) {

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/waybill/waybill/cmd/waybill/internal/app"
+	"github.com/waybill/waybill/cmd/waybill/internal/pace"
 	"github.com/waybill/waybill/internal/embedded"
 	"github.com/waybill/waybill/internal/kafka"
 )
@@ -70,6 +71,7 @@ on another one. An interrupt lets what is under way finish and stops within five
 			}
 		}
 		cfg.Version = version()
+		defer pace.Keep()()
 		return app.New(cfg).Run(cmd.Context())
 	})
 	f := cmd.Flags()
