@@ -232,6 +232,9 @@ func (p *partition) deliver(msg *message.Message, rec *kgo.Record) outcome {
 	ctx, cancel := context.WithCancel(recordContext{p.messages, rec})
 	defer cancel()
 	msg.SetContext(ctx)
+	if p.delivering.Err() != nil {
+		return stopped // the select below would choose at random
+	}
 	select {
 	case p.sub.out <- msg:
 	case <-p.delivering.Done():
