@@ -3,8 +3,10 @@
 //
 // It starts `waybill serve --data DIR`, has jobs of every kind asked for by several
 // clients over HTTP, and kills the process with SIGKILL again and again while they run,
-// starting it anew each time. The clients repeat what was not acknowledged. Then it holds
-// what the program says, and what stands on the log, against what must be:
+// starting it anew each time. The clients repeat what was not acknowledged. Beside them
+// small jobs come in all the time, a hundred a second, so that each kill meets commits
+// under way. Then it holds what the program says, and what stands on the log, against what
+// must be:
 //
 //   - every acknowledged job has ended, with the right result;
 //   - in its history no sequence number is missing or there twice, each attempt was

@@ -16,6 +16,7 @@ import (
 
 type settings struct {
 	kills, jobs int
+	hum         time.Duration
 	seed        uint64
 	fsync       string
 	limit       time.Duration
@@ -26,6 +27,7 @@ func main() {
 	var s settings
 	flag.IntVar(&s.kills, "kills", 50, "how often to kill the process, per run")
 	flag.IntVar(&s.jobs, "jobs", 500, "how many jobs to ask for, per run")
+	flag.DurationVar(&s.hum, "hum", 10*time.Millisecond, "time between two small jobs beside them, so that there is always something to be killed in; 0: none")
 	flag.Uint64Var(&s.seed, "seed", rand.Uint64()>>1, "what to draw jobs and moments from") //nolint:gosec // no secret
 	flag.StringVar(&s.fsync, "fsync", "both", "run without (no), with (yes) or both")
 	flag.DurationVar(&s.limit, "limit", 5*time.Minute, "give a run up after this")

@@ -17,10 +17,12 @@ import (
 
 const (
 	clients = 8
-	// firstReady is how long the first start may take.
-	firstReady = 30 * time.Second
+	// readyWithin is after how long a process that is not ready is given up.
+	readyWithin = 30 * time.Second
 	// drain is how long the jobs may take to end once nobody kills any more.
 	drain = 60 * time.Second
+	// reportWithin is how long the looking may take, after a run that was given up as well.
+	reportWithin = 60 * time.Second
 	// stopWithin is what Ctrl-C promises.
 	stopWithin = 5 * time.Second
 )
@@ -49,11 +51,14 @@ type scenario struct {
 	stopped     time.Duration
 	submissions sync.WaitGroup
 	failed      chan error
+
+	mu    sync.Mutex
+	small []*load.Job
 }
 
 // one does one run and prints its figures.
 func one(ctx context.Context, s settings, bin, dir string, fsync bool, seed uint64) (err error) {
-	sc := &scenario{settings: s, fsync: fsync, bin: bin, dir: dir, failed: make(chan error, s.jobs)}
+	sc := &scenario{settings: s, fsync: fsync, bin: bin, dir: dir, failed: make(chan error, 1)}
 	sc.rnd = rand.New(rand.NewPCG(seed, 2)) //nolint:gosec // the same moments from the same seed
 	name := "without --fsync"
 	if fsync {
@@ -74,7 +79,9 @@ func one(ctx context.Context, s settings, bin, dir string, fsync bool, seed uint
 	if p == nil {
 		return err
 	}
-	wrong := sc.report(ctx)
+	reporting, enough := context.WithTimeout(context.WithoutCancel(ctx), reportWithin)
+	defer enough()
+	wrong := sc.report(reporting)
 	sc.stopped, err = stop(p, err)
 	fmt.Printf("  stopped within %.2f s of SIGTERM\n", sc.stopped.Seconds())
 	if len(wrong) > 0 {
@@ -134,14 +141,21 @@ func (s *scenario) killAll(ctx context.Context) (*process.Process, error) {
 		return p, err
 	}
 	began := p.Began
+	humming, quiet := context.WithCancel(ctx)
+	defer quiet()
+	s.submissions.Go(func() { s.hum(ctx, humming.Done()) })
 	for k := 0; ; k++ {
 		s.release(ctx, k)
 		if k == s.kills {
 			s.killed = p.Began.Sub(began)
-			s.lives = append(s.lives, life{began: p.Began, ready: s.readyAfter(ctx, p)})
-			return p, nil
+			ready, err := s.readyAfter(ctx, p)
+			s.lives = append(s.lives, life{began: p.Began, ready: ready})
+			return p, err
 		}
-		l := life{began: p.Began, ready: s.live(ctx, p, k == 0)}
+		l := life{began: p.Began}
+		if l.ready, err = s.live(ctx, p, k == 0); err != nil {
+			return p, err
+		}
 		if err := p.Kill(); err != nil {
 			return p, errors.Join(context.Cause(ctx), fmt.Errorf("kill %d: %w", k+1, err))
 		}
@@ -155,36 +169,36 @@ func (s *scenario) killAll(ctx context.Context) (*process.Process, error) {
 
 // live lets a process live for as long as is drawn, and returns how soon it was ready: one
 // of six dies within its start, the others die at work, some time after they were ready.
-func (s *scenario) live(ctx context.Context, p *process.Process, first bool) time.Duration {
+func (s *scenario) live(ctx context.Context, p *process.Process, first bool) (time.Duration, error) {
 	if !first && s.rnd.IntN(6) == 0 {
 		dies, cancel := context.WithDeadline(ctx, p.Began.Add(time.Duration(s.rnd.IntN(400))*time.Millisecond))
 		defer cancel()
-		ready := s.readyAfter(dies, p)
+		if api.New("http://"+s.listen).Ready(dies) != nil {
+			return 0, context.Cause(ctx) // killed before, as it may be
+		}
+		ready := time.Since(p.Began)
 		<-dies.Done()
-		return ready
+		return ready, context.Cause(ctx)
 	}
 	span := time.Duration(20+s.rnd.IntN(900)) * time.Millisecond
-	ready := s.readyAfter(ctx, p)
-	if api.Pause(ctx, span) != nil {
-		return ready // the scenario is being given up, and says so elsewhere
+	ready, err := s.readyAfter(ctx, p)
+	if err != nil {
+		return 0, err
 	}
-	return ready
+	return ready, api.Pause(ctx, span)
 }
 
-// readyAfter waits until the process is ready, for a while, and returns after how long it
-// was; 0 for never.
-func (s *scenario) readyAfter(ctx context.Context, p *process.Process) time.Duration {
-	ctx, cancel := context.WithTimeout(ctx, firstReady)
+// readyAfter waits until the process is ready and returns after how long it was.
+func (s *scenario) readyAfter(ctx context.Context, p *process.Process) (time.Duration, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, readyWithin, fmt.Errorf("not ready %s after start %d", readyWithin, len(s.lives)+1))
 	defer cancel()
-	if api.New("http://"+s.listen).Ready(ctx) != nil {
-		return 0
-	}
-	return time.Since(p.Began)
+	err := api.New("http://" + s.listen).Ready(ctx)
+	return time.Since(p.Began), err
 }
 
 // ready waits for the first start and puts the definitions.
 func (s *scenario) ready(ctx context.Context, p *process.Process) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, firstReady, fmt.Errorf("not ready after %s", firstReady))
+	ctx, cancel := context.WithTimeoutCause(ctx, readyWithin, fmt.Errorf("not ready after %s", readyWithin))
 	defer cancel()
 	go func() {
 		select {
@@ -205,8 +219,45 @@ func (s *scenario) release(ctx context.Context, k int) {
 	for i := k * len(s.jobs) / lives; i < (k+1)*len(s.jobs)/lives; i++ {
 		s.submissions.Go(func() {
 			if err := s.jobs[i].Run(ctx, s.clients[i%clients]); err != nil {
-				s.failed <- err
+				s.fail(err)
 			}
+		})
+	}
+}
+
+// fail notes the first reason to give up.
+func (s *scenario) fail(err error) {
+	select {
+	case s.failed <- err:
+	default:
+	}
+}
+
+// hum asks for small jobs until quiet, each until it is acknowledged, whatever happens.
+func (s *scenario) hum(ctx context.Context, quiet <-chan struct{}) {
+	if s.settings.hum <= 0 {
+		return
+	}
+	tick := time.NewTicker(s.settings.hum)
+	defer tick.Stop()
+	for i := 0; ; i++ {
+		select {
+		case <-quiet:
+			return
+		case <-tick.C:
+		}
+		s.submissions.Go(func() {
+			j, err := load.Small(fmt.Sprintf("hum-%06d", i))
+			if err == nil {
+				err = j.Submit(ctx, s.clients[i%clients])
+			}
+			if err != nil {
+				s.fail(err)
+				return
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.small = append(s.small, j)
 		})
 	}
 }
@@ -230,6 +281,7 @@ func (s *scenario) await(ctx context.Context) error {
 		return err
 	default:
 	}
+	s.jobs = append(s.jobs, s.small...)
 	if err := load.Await(ctx, s.clients[0], s.jobs); err != nil {
 		return err
 	}

@@ -72,6 +72,9 @@ func (s *Subject) results(ctx context.Context) (wrong []string) {
 		if err == nil {
 			err = j.Check(&found)
 		}
+		if ctx.Err() != nil {
+			return append(wrong, fmt.Sprintf("the jobs from %s on could not be asked for: %v", j.ID, err))
+		}
 		if err != nil {
 			wrong = append(wrong, err.Error())
 			continue
@@ -87,6 +90,9 @@ func (s *Subject) histories(ctx context.Context) (wrong []string) {
 	n := 0
 	for _, j := range s.Jobs {
 		events, err := s.Client.Events(ctx, j.ID)
+		if ctx.Err() != nil {
+			return append(wrong, fmt.Sprintf("the histories from that of %s on could not be asked for: %v", j.ID, err))
+		}
 		if err != nil {
 			wrong = append(wrong, fmt.Sprintf("%s: %v", j.ID, err))
 			continue
