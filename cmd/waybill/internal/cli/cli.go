@@ -85,7 +85,7 @@ func newRoot(env *Env) *cobra.Command {
 
 Try it:   waybill demo
 Run it:   waybill serve
-Use it:   waybill submit --type noop-demo --input '{}' --wait
+Use it:   waybill apply -f FILE, waybill submit --type TYPE --input '{}' --wait
 
 Settings come from flags, else from the environment (WAYBILL_LISTEN for --listen), else from waybill.yaml (--config).
 Durations are written 2s or PT2S. Exit codes: 0 done, 1 a job that was waited for ended in error, 2 usage,
