@@ -30,6 +30,8 @@ type store[S Aggregate[S, C, E], C, E any] struct {
 	m      Machine[S, C, E]
 	sh     *shard
 	decode func(string, []byte) (E, error)
+	// Names of topics, put together once: every record needs one.
+	eventsTopic, completionsTopic string
 
 	entries map[string]*entry[S]
 	agenda  agenda[*entry[S]]
@@ -69,7 +71,8 @@ type replayed[E any] struct {
 func (m Machine[S, C, E]) open(sh *shard) cell {
 	return &store[S, C, E]{
 		m: m, sh: sh, decode: m.NewDecoder(), entries: make(map[string]*entry[S]),
-		seen: remembered{keep: sh.cfg.Remember},
+		seen:        remembered{keep: sh.cfg.Remember},
+		eventsTopic: sh.topics.Events(m.Name), completionsTopic: sh.topics.Completions(m.Name),
 	}
 }
 
@@ -373,7 +376,7 @@ func rooted(problems []machine.Problem) []machine.Problem {
 }
 
 func (c *store[S, C, E]) rejection(x schemas.Refused, at time.Time) *kgo.Record {
-	return c.sh.record(c.sh.topics.Completions(c.m.Name), c.sh.id, x.AggregateID, kafka.CloudEvent{
+	return c.sh.record(c.completionsTopic, c.sh.id, x.AggregateID, kafka.CloudEvent{
 		ID:   machine.ID("rejected", c.m.Name, x.AggregateID, x.CommandID, x.CommandType, x.Reason),
 		Type: schemas.CommandRejected, Subject: x.AggregateID, Time: at, Cause: x.CommandID, InputOffset: -1,
 	}, c.m.Name, mustJSON(x))
@@ -466,7 +469,7 @@ func (c *store[S, C, E]) apply(b *batch, en *entry[S], events []E, why cause) er
 		if i == 0 {
 			env.CauseHash = why.hash
 		}
-		b.addEvent(c.sh.record(c.sh.topics.Events(c.m.Name), c.sh.id, en.id, env, c.m.Name, data))
+		b.addEvent(c.sh.record(c.eventsTopic, c.sh.id, en.id, env, c.m.Name, data))
 		c.events++
 		local := c.m.Placement != nil && c.m.Placement(e) != ""
 		for _, f := range effects {
@@ -534,7 +537,7 @@ func (c *store[S, C, E]) emit(b *batch, en *entry[S], at time.Time, f machine.Ef
 		b.addAfter(c.sh.keyed(t.Commands(f.Aggregate), f.Key, env, c.m.Name, mustJSON(f.Value)))
 	case machine.Completion:
 		env.ID, env.Type, env.Subject = f.ID, f.Type, en.id
-		b.addAfter(c.sh.record(t.Completions(c.m.Name), c.sh.id, en.id, env, c.m.Name, mustJSON(f.Value)))
+		b.addAfter(c.sh.record(c.completionsTopic, c.sh.id, en.id, env, c.m.Name, mustJSON(f.Value)))
 	case machine.Announce:
 		env.ID = machine.ID("announce", f.Key, strconv.FormatInt(en.seq, 10))
 		env.Type, env.Subject = f.Type, f.Key
@@ -559,7 +562,7 @@ func (c *store[S, C, E]) close(b *batch) error {
 	c.refused, c.settled, c.moved, c.events = nil, nil, false, 0
 	c.closed = true
 	c.txn++
-	b.addEvent(c.sh.record(c.sh.topics.Events(c.m.Name), c.sh.id, schemas.ShardKey, kafka.CloudEvent{
+	b.addEvent(c.sh.record(c.eventsTopic, c.sh.id, schemas.ShardKey, kafka.CloudEvent{
 		ID:   machine.ID("position", c.m.Name, strconv.Itoa(int(c.sh.id)), strconv.FormatInt(p.Txn, 10)),
 		Type: schemas.ShardPosition, Time: b.at, InputOffset: -1,
 	}, c.m.Name, mustJSON(p)))
