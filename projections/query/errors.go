@@ -70,8 +70,11 @@ func (q *queries) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		}
 	case errors.As(err, &late):
 		p.Status = http.StatusGatewayTimeout
-	case errors.As(err, &fault), errors.Is(err, projections.ErrClosed):
+	case errors.As(err, &fault):
 		p.Status = http.StatusServiceUnavailable
+	case errors.Is(err, projections.ErrClosed): // whoever takes over answers soon
+		p.Status = http.StatusServiceUnavailable
+		w.Header().Set("Retry-After", "1")
 	case errors.Is(err, context.DeadlineExceeded):
 		p.Status = http.StatusGatewayTimeout
 	default:

@@ -2,6 +2,8 @@ package query
 
 import (
 	"fmt"
+	"math"
+	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -11,6 +13,18 @@ import (
 	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/projections"
 )
+
+// wellFormed refuses a query of which a part cannot be read: net/url drops that part, and
+// an answer without one of the filters looks like an answer.
+func wellFormed(r *http.Request) error {
+	if r.URL.RawQuery == "" {
+		return nil
+	}
+	if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
+		return &paramError{"query", err.Error()}
+	}
+	return nil
+}
 
 func position(token string) (kafka.Position, error) {
 	p, err := kafka.ParsePosition(token)
@@ -51,7 +65,19 @@ func moment(v url.Values, name string) (time.Time, error) {
 	if err != nil {
 		return t, &paramError{name, fmt.Sprintf("%.50q: want a time as in RFC 3339, 2026-01-02T15:04:05Z", s)}
 	}
-	return t, nil
+	return representable(t), nil
+}
+
+// representable moves a time into the range of what the rows hold, nanoseconds in 64 bits:
+// beyond it they would run over, and the year 9999 would lie before all others.
+func representable(t time.Time) time.Time {
+	if least := time.Unix(0, math.MinInt64); t.Before(least) {
+		return least
+	}
+	if most := time.Unix(0, math.MaxInt64); t.After(most) {
+		return most
+	}
+	return t
 }
 
 // wait reads ?wait=; absent is 0.

@@ -49,7 +49,11 @@ func Routes(mux *http.ServeMux, cfg Config) {
 	q := newQueries(cfg)
 	plain := func(pattern string, h func(http.ResponseWriter, *http.Request) error) {
 		mux.HandleFunc("GET "+pattern, func(w http.ResponseWriter, r *http.Request) {
-			if err := h(w, r); err != nil {
+			err := wellFormed(r)
+			if err == nil {
+				err = h(w, r)
+			}
+			if err != nil {
 				q.refuse(w, r, err)
 			}
 		})
@@ -127,8 +131,11 @@ func (q *queries) reachWithin(r *http.Request, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(r.Context(), limit)
 	defer cancel()
 	err = q.db.WaitFor(ctx, p)
-	if errors.Is(err, context.DeadlineExceeded) {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
 		return &lateError{token, limit}
+	case projections.IsNotFound(err): // 404 would be said of what is asked for
+		return &paramError{"position", err.Error()}
 	}
 	return err
 }

@@ -3,6 +3,7 @@ package query
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/waybill/waybill/projections"
@@ -101,8 +102,11 @@ func (q *queries) definition(kind string) func(http.ResponseWriter, *http.Reques
 		if err == nil {
 			return answerValue(w, d)
 		}
-		if !projections.IsNotFound(err) || version != 0 {
+		if !projections.IsNotFound(err) {
 			return err
+		}
+		if version != 0 {
+			return &projections.NotFoundError{What: fmt.Sprintf("version %d of %s definition", version, kind), ID: typ}
 		}
 		for _, b := range q.cfg.BuiltIn(kind) {
 			if b.Type == typ {
