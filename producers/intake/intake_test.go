@@ -362,8 +362,12 @@ func TestAReportGoesToTheAttemptThatWaitsForIt(t *testing.T) {
 	f.wants(w, http.StatusConflict, "attempt 2", "WAITING")
 	w, _ = f.do("POST", "/v1/work/w/fail", `{}`)
 	f.wants(w, http.StatusUnprocessableEntity, `"path":"$.error"`)
+	w, _ = f.do("POST", "/v1/work/w/fail", `{"error":5}`)
+	f.wants(w, http.StatusUnprocessableEntity, `"path":"$.error"`, "a string")
+	w, _ = f.do("POST", "/v1/work/w/complete", `{"outputs":{"a":1}}`)
+	f.wants(w, http.StatusUnprocessableEntity, `"path":"$.outputs"`, "not known")
 	w, _ = f.do("POST", "/v1/work/w/fail", `{"attempt":"two"}`)
-	f.wants(w, http.StatusUnprocessableEntity, `"path":"$.attempt"`)
+	f.wants(w, http.StatusUnprocessableEntity, `"path":"$.attempt"`, "got string")
 }
 
 func TestADeadLetterIsReplayedToItsTopic(t *testing.T) {

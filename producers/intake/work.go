@@ -1,11 +1,13 @@
 package intake
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/domain/orchestration"
@@ -30,18 +32,19 @@ func (in *Intake) completeWork(w http.ResponseWriter, r *http.Request) error {
 
 func (in *Intake) failWork(w http.ResponseWriter, r *http.Request) error {
 	var body struct {
-		Attempt int                  `json:"attempt"`
-		Error   *orchestration.Fault `json:"error"`
+		Attempt int             `json:"attempt"`
+		Error   json.RawMessage `json:"error"`
 	}
 	work, err := in.reportable(w, r, &body, &body.Attempt)
 	if err != nil {
 		return err
 	}
-	if body.Error == nil || body.Error.Message == "" {
+	var fault orchestration.Fault
+	if len(body.Error) == 0 || json.Unmarshal(body.Error, &fault) != nil || fault.Message == "" {
 		return misfit("error", "want what went wrong: a string, or {step, message}")
 	}
 	return in.report(w, r, func(ctx context.Context) (producers.Accepted, error) {
-		return in.cfg.Publisher.FailWork(ctx, work, *body.Error)
+		return in.cfg.Publisher.FailWork(ctx, work, fault)
 	})
 }
 
@@ -66,8 +69,8 @@ func (in *Intake) reportable(w http.ResponseWriter, r *http.Request, body any, a
 	if err != nil {
 		return producers.Work{}, err
 	}
-	if err := json.Unmarshal(raw, body); err != nil {
-		return producers.Work{}, mistake(err)
+	if err := decodeReport(raw, body); err != nil {
+		return producers.Work{}, err
 	}
 	id := r.PathValue("workId")
 	at, err := in.cfg.Reads.Work(r.Context(), id)
@@ -96,14 +99,29 @@ func conflict(format string, args ...any) error {
 	}}
 }
 
+// decodeReport reads a report. A member that reports do not have is refused: an output
+// that was written beside "output" would be lost for good.
+func decodeReport(raw []byte, body any) error {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	err := dec.Decode(body)
+	if err == nil {
+		return nil
+	}
+	// encoding/json says which in words only: json: unknown field "outputs".
+	if _, name, ok := strings.Cut(err.Error(), "unknown field "); ok {
+		return misfit(strings.Trim(name, `"`), "is not known here")
+	}
+	return mistake(err)
+}
+
 // mistake turns what encoding/json could not read into its path.
 func mistake(err error) error {
-	path := ""
 	var typed *json.UnmarshalTypeError
 	if errors.As(err, &typed) {
-		path = typed.Field
+		return misfit(typed.Field, fmt.Sprintf("got %s, want %s", typed.Value, typed.Type))
 	}
-	return misfit(path, err.Error())
+	return misfit("", err.Error())
 }
 
 func (in *Intake) report(w http.ResponseWriter, r *http.Request, publish func(context.Context) (producers.Accepted, error)) error {
