@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sort"
 	"strings"
 	"sync"
@@ -34,12 +35,16 @@ type Config struct {
 
 	workTopics *workTopics
 	lag        *lag
+	replays    chan struct{} // holds those that are under way
 }
 
 const (
 	defaultRemember       = 7 * 24 * time.Hour
 	defaultSessionTimeout = 6 * time.Second
 	rebalanceTimeout      = 10 * time.Second
+	// maxReplays is how many shards are read back at the same time at most: all at once they
+	// would take their memory at once, and be no sooner done where there are fewer cores.
+	maxReplays = 4
 )
 
 // Runner owns the shards that the group gives to this process. Make one with New, start
@@ -85,6 +90,7 @@ func New(cfg Config) (*Runner, error) {
 	}
 	cfg.workTopics = &workTopics{known: make(map[string]struct{})}
 	cfg.lag = &lag{}
+	cfg.replays = make(chan struct{}, min(max(runtime.GOMAXPROCS(0), 2), maxReplays))
 	return &Runner{cfg: cfg, owned: make(map[int32]*tenure), states: make(map[int32]string), took: make(map[int32]bool)}, nil
 }
 

@@ -85,6 +85,10 @@ func (sh *shard) own(ctx context.Context) (err error) {
 		kgo.MaxBufferedRecords(1<<20),
 		kgo.MaxBufferedBytes(256<<20),
 		kgo.FetchMaxWait(5*time.Second),
+		// Each shard has a client of its own, and what one fetch brings takes several times its
+		// size in both ends of the connection, the embedded broker's among them.
+		kgo.FetchMaxBytes(2<<20),
+		kgo.FetchMaxPartitionBytes(1<<20),
 	)
 	if err != nil {
 		return err
@@ -151,8 +155,20 @@ func (sh *shard) take(ctx context.Context) error {
 	return nil
 }
 
+// replayTurn is after how long others may replay besides: a shard that cannot be read, for
+// want of a leader say, holds up no other for longer.
+const replayTurn = 10 * time.Second
+
 // replay reads the events of every aggregate type from the beginning to the owned record.
 func (sh *shard) replay(ctx context.Context) error {
+	select {
+	case sh.cfg.replays <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	done := sync.OnceFunc(func() { <-sh.cfg.replays })
+	defer done()
+	defer time.AfterFunc(replayTurn, done).Stop()
 	left := make(map[string]cell)
 	from := make(map[string]map[int32]kgo.Offset)
 	for name, c := range sh.byName {
