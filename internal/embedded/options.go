@@ -20,8 +20,9 @@ func Options() []kfake.Opt {
 	// its readers. Both wait for the first tick of this clock.
 	const never = 10 * 365 * 24 * time.Hour
 	// At start the broker reads one segment of every partition at a time into memory.
-	// With its own default of 100 MiB that was the whole log.
-	const segmentBytes = 4 << 20
+	// With its own default of 100 MiB that was the whole log, with 4 MiB still twice what
+	// the process needs at work. Each segment that has been read keeps a file open.
+	const segmentBytes = 1 << 20
 	return []kfake.Opt{
 		kfake.NumBrokers(1),
 		kfake.ClusterID("waybill-embedded"),

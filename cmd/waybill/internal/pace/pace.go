@@ -7,10 +7,13 @@
 // the next, is hundreds of megabytes a second: doubling takes hundredths of a second, and a
 // quarter of the time went into looking through the same few megabytes. So while the
 // collector comes often it is given a fixed room to fill before it runs again, and when it
-// does not, the process is as small as it would be without this package.
+// does not, the process is as small as it would be without this package. A large heap, that
+// of a long history, is not let double either: it gets the same room, up to where that
+// would have the collector run all the time.
 package pace
 
 import (
+	"math"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -20,8 +23,8 @@ import (
 )
 
 const (
-	// Room is how much may be allocated, in bytes, between two collections of a busy process.
-	// A live heap that is larger than this is let double, as ever.
+	// Room is how much may be allocated, in bytes, between two collections of a busy process,
+	// or one with a live heap that is larger than this.
 	Room = 64 << 20
 	// busy is what is often: as long as collections are no further apart.
 	busy = 500 * time.Millisecond
@@ -30,6 +33,8 @@ const (
 	quiet = 5 * time.Second
 	// usual is Go's own percentage.
 	usual = 100
+	// tight bounds the percentage from below: a live heap that is larger still grows by half.
+	tight = 50
 	// least bounds the percentage from above, by the smallest live heap that is reckoned with.
 	least = 1 << 20
 )
@@ -40,7 +45,9 @@ func Keep() (stop func()) {
 	if os.Getenv("GOGC") != "" {
 		return func() {}
 	}
-	p := &pacer{percent: usual, last: time.Now()}
+	p := &pacer{percent: usual, last: time.Now(), limit: debug.SetMemoryLimit(-1)}
+	p.guard = p.limit
+	p.set(usual, 0)
 	p.calm = time.AfterFunc(quiet, p.rest)
 	p.watch()
 	return p.stop
@@ -51,6 +58,8 @@ type pacer struct {
 	mu      sync.Mutex
 	stopped bool
 	percent int
+	guard   int64     // the memory limit that is set
+	limit   int64     // the one that was set before
 	last    time.Time // of the last collection
 	calm    *time.Timer
 }
@@ -68,7 +77,8 @@ func (p *pacer) collected() {
 		return
 	}
 	now := time.Now()
-	p.set(percentage(liveHeap(), now.Sub(p.last)))
+	live := reckoned()
+	p.set(percentage(live, now.Sub(p.last)), live)
 	p.last = now
 	p.calm.Reset(quiet)
 	p.watch()
@@ -79,43 +89,62 @@ func (p *pacer) rest() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.stopped {
-		p.set(usual)
+		live := reckoned()
+		p.set(percentage(live, quiet), live)
 	}
 }
 
-// set changes the percentage; that stops the world for a moment, so not for a little.
-func (p *pacer) set(percent int) {
-	if d := percent - p.percent; percent != usual && d < p.percent/4 && -d < p.percent/4 {
-		return
-	}
-	if percent != p.percent {
+// set changes the percentage and the guard; that stops the world for a moment, so not for a
+// little.
+func (p *pacer) set(percent int, live uint64) {
+	if d := percent - p.percent; percent != p.percent && (percent == usual || abs(d) >= p.percent/4) {
 		debug.SetGCPercent(percent)
 		p.percent = percent
 	}
+	guard := min(guarded(live), p.limit)
+	if d := guard - p.guard; abs(d) >= Room/4 {
+		debug.SetMemoryLimit(guard)
+		p.guard = guard
+	}
 }
+
+func abs[T int | int64](n T) T { return max(n, -n) }
 
 func (p *pacer) stop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.stopped = true
 	p.calm.Stop()
-	p.set(usual)
+	debug.SetGCPercent(usual)
+	debug.SetMemoryLimit(p.limit)
 }
 
 // percentage is by how much a live heap may grow when the last collections were so far apart.
 func percentage(live uint64, apart time.Duration) int {
-	if apart > busy || live >= Room {
+	if apart > busy && live < Room {
 		return usual
 	}
-	return int(Room * 100 / max(live, least))
+	return max(int(Room*100/max(live, least)), tight)
 }
 
-// liveHeap is what the last collection has left, in bytes.
-func liveHeap() uint64 {
-	s := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+// guarded is how large the whole may become before the next collection. A percentage fits
+// the live heap that it was taken of: when a few megabytes become fifty at once, as when a
+// log is read back, it would have them become five hundred before anybody looks again.
+func guarded(live uint64) int64 {
+	return int64(min(2*Room+live+live/2, math.MaxInt64))
+}
+
+// reckoned is what the percentage is taken of, in bytes: what the last collection has left
+// of the heap, and what it looks through besides, which weighs where the heap is small.
+func reckoned() uint64 {
+	s := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"}}
 	metrics.Read(s)
-	if s[0].Value.Kind() != metrics.KindUint64 {
-		return Room // unknown: then let it be
+	var sum uint64
+	for _, m := range s {
+		if m.Value.Kind() != metrics.KindUint64 {
+			return Room // unknown: then let it be
+		}
+		sum += m.Value.Uint64()
 	}
-	return s[0].Value.Uint64()
+	return sum
 }

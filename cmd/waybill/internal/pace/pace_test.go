@@ -16,7 +16,8 @@ func TestABusyProcessWithASmallHeapHasRoomToFill(t *testing.T) {
 		{Room / 2, busy, 200},
 		{Room / 4, busy + 1, usual},
 		{Room, time.Millisecond, usual},
-		{10 * Room, time.Millisecond, usual},
+		{Room * 5 / 4, time.Minute, 80},
+		{10 * Room, time.Millisecond, tight},
 		{0, time.Millisecond, 100 * Room / least},
 	} {
 		if got := percentage(c.live, c.apart); got != c.want {
@@ -27,7 +28,11 @@ func TestABusyProcessWithASmallHeapHasRoomToFill(t *testing.T) {
 
 func TestTheCollectorComesLessOftenWhileItIsKeptAndAsEverAfterwards(t *testing.T) {
 	t.Setenv("GOGC", "")
+	limit := debug.SetMemoryLimit(-1)
 	stop := Keep()
+	if got := debug.SetMemoryLimit(-1); got > 4*Room {
+		t.Errorf("a heap that grows at once may become %d bytes", got)
+	}
 	for wait := time.Now().Add(10 * time.Second); percentNow() == usual; {
 		if time.Now().After(wait) {
 			t.Fatal("the percentage has not changed, however much was allocated")
@@ -37,6 +42,9 @@ func TestTheCollectorComesLessOftenWhileItIsKeptAndAsEverAfterwards(t *testing.T
 	stop()
 	if got := percentNow(); got != usual {
 		t.Errorf("afterwards it is %d %%, want %d %%", got, usual)
+	}
+	if got := debug.SetMemoryLimit(-1); got != limit {
+		t.Errorf("afterwards the limit is %d bytes, want %d", got, limit)
 	}
 }
 
