@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -32,45 +31,9 @@ const idle = 2 * time.Second
 
 // Read reads a topic from its beginning to its present end, read committed.
 func Read(ctx context.Context, brokers []string, topic string) ([]Record, error) {
-	cl, err := kgo.NewClient(
-		kgo.SeedBrokers(brokers...), kgo.ConsumeTopics(topic), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.KeepControlRecords(),
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer cl.Close()
-	ends, err := kadm.NewClient(cl).ListEndOffsets(ctx, topic)
-	if err = errors.Join(err, ends.Error()); err != nil {
-		return nil, fmt.Errorf("the end of %s: %w", topic, err)
-	}
-	left := map[int32]int64{}
-	ends.Each(func(o kadm.ListedOffset) {
-		if o.Offset > 0 {
-			left[o.Partition] = o.Offset
-		}
-	})
 	var all []Record
-	for len(left) > 0 {
-		pollCtx, cancel := context.WithTimeout(ctx, idle)
-		fetches := cl.PollFetches(pollCtx)
-		cancel()
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		if fetches.NumRecords() == 0 {
-			return all, nil
-		}
-		fetches.EachRecord(func(r *kgo.Record) {
-			if r.Offset+1 >= left[r.Partition] {
-				delete(left, r.Partition)
-			}
-			if !r.Attrs.IsControl() {
-				all = append(all, record(r))
-			}
-		})
-	}
-	return all, nil
+	err := each(ctx, brokers, topic, func(r *kgo.Record) { all = append(all, record(r)) })
+	return all, err
 }
 
 func record(r *kgo.Record) Record {

@@ -109,18 +109,23 @@ func (p *Process) Stop(within time.Duration) (time.Duration, error) {
 }
 
 // RSS is how much of the machine's memory the process holds, in bytes.
-func (p *Process) RSS() (int64, error) {
+func (p *Process) RSS() (int64, error) { return p.status("VmRSS:") }
+
+// PeakRSS is how much of it the process has held at most, in bytes.
+func (p *Process) PeakRSS() (int64, error) { return p.status("VmHWM:") }
+
+func (p *Process) status(name string) (int64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(status)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if rest, ok := strings.CutPrefix(line, name); ok {
 			kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
 			return kib << 10, err
 		}
 	}
-	return 0, fmt.Errorf("process %d shows no VmRSS", p.cmd.Process.Pid)
+	return 0, fmt.Errorf("process %d shows no %s", p.cmd.Process.Pid, strings.TrimSuffix(name, ":"))
 }
 
 // FreeAddress finds an address nobody listens on. It lies below the ports that the system

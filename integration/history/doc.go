@@ -1,0 +1,13 @@
+// Command history shows what a long history costs: memory while it is made, and the time
+// and memory of a start on it.
+//
+// It has `waybill serve` decide orchestrations of three activities, asked for over Kafka,
+// until a million events are on the log, and leaves a thousand more that wait. Then it
+// stops the process, starts it again, kills it, and starts it once more. Both starts have
+// to be ready, and to have completed a job asked for after them, within ten seconds; the
+// process may never hold more than 300 MB, not while the history is made either. What was
+// there before has to be there after: the waiting ones go on, an ended one asked for again
+// changes nothing, and the log has every event once.
+//
+// It prints the figures, and exits with 0 only if all of this was so.
+package main
