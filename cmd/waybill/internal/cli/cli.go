@@ -7,8 +7,10 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -38,12 +40,17 @@ func (e *Env) complete() {
 	}
 }
 
+// sameSignal is for how long a signal is taken for the one before it.
+const sameSignal = 200 * time.Millisecond
+
 // Main runs a command of this process and returns its exit code. The first interrupt
 // ends what runs in good order, the second one ends the process.
 func Main(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // from now on signals do what they do by default
+	// From now on signals do what they do by default, but not yet: timeout(1) and others signal
+	// a process and then its group, which is one wish and not two.
+	context.AfterFunc(ctx, func() { time.AfterFunc(sameSignal, stop) })
 	return Run(ctx, Env{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.LookupEnv, Terminal: isTerminal(os.Stdout),
 	}, args...)
@@ -116,6 +123,9 @@ func command(env *Env, c cobra.Command, args cobra.PositionalArgs, run func(cmd 
 			cmd.Annotations = map[string]string{}
 		}
 		cmd.Annotations[ranKey] = "yes"
+		if slices.Contains(args, "") { // a variable of a script that was never set
+			return usagef("an argument of `%s` is empty", cmd.CommandPath())
+		}
 		if err := settle(cmd.Flags(), env.Getenv); err != nil {
 			return err
 		}

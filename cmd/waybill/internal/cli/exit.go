@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/waybill/waybill/cmd/waybill/internal/app"
@@ -99,6 +100,14 @@ func message(err error) string {
 	text := oneLine(err.Error())
 	var noServer *client.UnreachableError
 	var status *client.StatusError
+	var number *strconv.NumError
+	if errors.As(err, &number) { // strconv speaks to programmers
+		want := map[bool]string{true: "want true or false", false: "want a number"}[number.Func == "ParseBool"]
+		text = strings.Replace(text, number.Error(), want, 1)
+		if quoted := strconv.Quote(number.Num); !strings.Contains(text, quoted) {
+			text += ", not " + quoted
+		}
+	}
 	switch {
 	case errors.As(err, &noServer):
 		return text + ": is `waybill serve` running there? Another server is named with --server"
@@ -110,8 +119,18 @@ func message(err error) string {
 
 // oneLine joins lines and drops what a terminal would obey.
 func oneLine(s string) string {
-	s = strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ")
-	return clean(s)
+	var b strings.Builder
+	for line := range strings.Lines(strings.TrimSpace(s)) {
+		switch before := b.String(); {
+		case before == "":
+		case strings.HasSuffix(before, ":"): // what follows is what was announced
+			b.WriteByte(' ')
+		default:
+			b.WriteString("; ")
+		}
+		b.WriteString(strings.TrimSpace(line))
+	}
+	return clean(b.String())
 }
 
 // clean replaces control characters: what comes from outside must not move the cursor.

@@ -93,6 +93,9 @@ func newList(env *Env) *cobra.Command {
 	cmd := asking(env, cobra.Command{
 		Use: "list", Short: "List jobs, newest first",
 	}, cobra.NoArgs, func(ctx context.Context, r *remote, c *client.Client, _ []string) error {
+		if limit < 0 {
+			return usagef("--limit %d: want how many, 0 for all", limit)
+		}
 		query := url.Values{}
 		for k, v := range map[string]string{"state": state, "type": typ, "label": label, "since": since, "until": until, "q": q} {
 			if v != "" {
@@ -133,7 +136,7 @@ func newList(env *Env) *cobra.Command {
 	f.StringVar(&since, "since", "", "only created at or after this time, RFC 3339")
 	f.StringVar(&until, "until", "", "only created before this time, RFC 3339")
 	f.StringVarP(&q, "query", "q", "", "only with this in the id or name")
-	f.IntVar(&limit, "limit", 50, "at most so many")
+	f.IntVar(&limit, "limit", 50, "at most so many, 0 for all")
 	return cmd
 }
 

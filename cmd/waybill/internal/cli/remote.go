@@ -102,7 +102,7 @@ func (r *remote) asJSON() bool { return r.output == "json" }
 // printJSON prints JSON indented, numbers and order as they came.
 func (r *remote) printJSON(raw json.RawMessage) error {
 	var b bytes.Buffer
-	if err := json.Indent(&b, raw, "", "  "); err != nil {
+	if err := json.Indent(&b, bytes.TrimSpace(raw), "", "  "); err != nil {
 		return fmt.Errorf("the server's answer is not JSON: %w", err)
 	}
 	_, err := fmt.Fprintln(r.env.Out, b.String())

@@ -23,6 +23,9 @@ func (s *submission) toKafka(ctx context.Context, input json.RawMessage) error {
 	if s.output != "table" && s.output != "json" {
 		return usagef("--output %s: want table or json", s.output)
 	}
+	if err := s.check(); err != nil {
+		return err
+	}
 	if s.id == "" {
 		s.id = producers.NewID()
 	}
@@ -49,6 +52,9 @@ func (s *submission) toKafka(ctx context.Context, input json.RawMessage) error {
 
 // cancel publishes a cancel itself.
 func (s *straight) cancel(ctx context.Context, r *remote, c producers.Cancel) error {
+	if err := s.check(); err != nil {
+		return err
+	}
 	a, err := publishing(ctx, s.kafka(), func(ctx context.Context, p *producers.Publisher) (producers.Accepted, error) {
 		return p.CancelOrchestration(ctx, c)
 	})

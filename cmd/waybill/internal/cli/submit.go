@@ -38,6 +38,14 @@ func (s *straight) flags(cmd *cobra.Command) {
 // meant for serve, so only the flag itself counts.
 func (s *straight) used(cmd *cobra.Command) bool { return cmd.Flags().Changed("brokers") }
 
+// check says what is wrong with the addresses before anything is dialled.
+func (s *straight) check() error {
+	if len(s.brokers) == 0 {
+		return usagef("--brokers is empty: want host:port,…")
+	}
+	return nil
+}
+
 func (s *straight) kafka() kafka.Config {
 	return kafka.Config{Brokers: s.brokers, Prefix: s.prefix, ClientID: "waybill-cli"}
 }

@@ -96,8 +96,13 @@ func (e *StatusError) Error() string {
 	default:
 		fmt.Fprintf(&b, "%s %s: %d", e.Method, e.Path, e.Status)
 	}
-	for i, m := range e.Errors {
-		b.WriteString(map[bool]string{true: ": ", false: "; "}[i == 0])
+	separator := ": "
+	for _, m := range e.Errors {
+		if strings.Contains(e.Detail, m.Message) { // of a parameter, all is said by then
+			continue
+		}
+		b.WriteString(separator)
+		separator = "; "
 		if m.Path != "" {
 			b.WriteString(m.Path + ": ")
 		}
