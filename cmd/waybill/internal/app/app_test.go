@@ -277,6 +277,7 @@ func TestWhatMustNotGetThroughDoesNot(t *testing.T) {
 		{"metrics without", get("/metrics"), 401},
 		{"liveness without", get("/healthz"), 200},
 		{"the page without", get("/"), 200},
+		{"this machine's name", get("/healthz", "Host: LocalHost:7470"), 200},
 		{"a foreign name", get("/healthz", "Host: evil.example"), 421},
 		{"a foreign page", get("/v1/jobs", "Authorization: Bearer secret", "Sec-Fetch-Site: cross-site"), 403},
 		{"nothing there", get("/v2", "Authorization: Bearer secret"), 404},

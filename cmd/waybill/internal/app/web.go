@@ -175,7 +175,7 @@ func requireLocalName(next http.Handler) http.Handler {
 		}
 		host = strings.Trim(host, "[]")
 		ip := net.ParseIP(host)
-		if host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		if !strings.EqualFold(host, "localhost") && (ip == nil || !ip.IsLoopback()) {
 			problem.Write(w, problem.Problem{
 				Status: http.StatusMisdirectedRequest,
 				Detail: fmt.Sprintf("this server listens on a loopback address only and does not answer for the host %.200q; use 127.0.0.1 or localhost, or another --listen", r.Host),
