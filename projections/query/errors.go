@@ -43,8 +43,10 @@ func (e *noResultError) Error() string {
 
 // refuse answers with an error.
 func (q *queries) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() != nil {
-		return // the client has gone
+	if r.Context().Err() != nil { // the client has gone and hears nothing, or the server stops
+		w.Header().Set("Retry-After", "1")
+		problem.Write(w, problem.Problem{Status: http.StatusServiceUnavailable, Detail: "the server is stopping"})
+		return
 	}
 	p := problem.Problem{Status: http.StatusInternalServerError, Detail: err.Error()}
 	var (

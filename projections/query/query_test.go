@@ -242,6 +242,21 @@ func TestEveryRouteAnswers(t *testing.T) {
 	}
 }
 
+func TestAReadThatTheServerGivesUpIsAnError(t *testing.T) {
+	f := newFixture(t)
+	f.start("job")
+	f.commit()
+	for _, path := range []string{"/v1/jobs/job?wait=10s", "/v1/jobs/job?position=orchestration/0/99"} {
+		stopping, stop := context.WithCancel(t.Context())
+		stop()
+		w := httptest.NewRecorder()
+		f.server.Config.Handler.ServeHTTP(w, httptest.NewRequestWithContext(stopping, http.MethodGet, path, nil))
+		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
+			t.Errorf("GET %s: %d %q", path, w.Code, w.Body)
+		}
+	}
+}
+
 func TestAReadShowsWhatTheLastCommitWrote(t *testing.T) {
 	f := newFixture(t)
 	f.start("job")

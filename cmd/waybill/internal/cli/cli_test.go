@@ -238,3 +238,25 @@ func TestAPortInUseIsOneLineThatNamesTheFlag(t *testing.T) {
 		}
 	}
 }
+
+func TestWaitingForAJobOutlastsARestartOfTheServer(t *testing.T) {
+	asked := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			w.WriteHeader(http.StatusCreated)
+			fmt.Fprint(w, `{"id": "j", "commandId": "c", "position": "orchestration/0/1"}`)
+			return
+		}
+		if asked++; asked == 1 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			fmt.Fprint(w, `{"title": "Service Unavailable", "status": 503, "detail": "the server is stopping"}`)
+			return
+		}
+		fmt.Fprint(w, `{"id": "j", "type": "t", "state": "COMPLETED", "code": 800}`)
+	}))
+	defer server.Close()
+	var errs bytes.Buffer
+	if code := cli.Run(t.Context(), cli.Env{Err: &errs}, "submit", "--type", "t", "--wait", "--server", server.URL); code != 0 || asked != 2 {
+		t.Errorf("exit %d after %d answers: %s", code, asked, &errs)
+	}
+}

@@ -223,19 +223,26 @@ func untilEnded(ctx context.Context, c *client.Client, a accepted) (*job, json.R
 	if a.Position != "" {
 		query.Set("position", a.Position)
 	}
+	alive := time.Now()
 	for {
 		var j job
 		raw, err := get(ctx, c, path, query, &j)
 		switch {
 		case ctx.Err() != nil:
 			return nil, nil, timedOutf("job %s has not ended yet: `waybill watch %s` follows it", a.ID, a.ID)
-		case isStatus(err, http.StatusGatewayTimeout): // the view is behind, or the job goes on
+		case isStatus(err, http.StatusGatewayTimeout): // the view is behind
+		case exitCode(err) == exitUnreachable && time.Since(alive) < comeBack:
+			select { // the job goes on when the server comes back
+			case <-time.After(retryInterval):
+			case <-ctx.Done():
+			}
 			continue
 		case err != nil:
 			return nil, nil, err
 		case j.ended():
 			return &j, raw, nil
 		}
+		alive = time.Now()
 	}
 }
 
