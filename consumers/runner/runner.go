@@ -353,16 +353,36 @@ type workTopics struct {
 	known map[string]struct{}
 }
 
-// ensureWorkTopic makes the topic of an activity type, once.
+func (w *workTopics) has(activityType string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, ok := w.known[activityType]
+	return ok
+}
+
+func (w *workTopics) add(activityType string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.known[activityType] = struct{}{}
+}
+
+// forget lets every topic be looked for again: one may have been deleted.
+func (w *workTopics) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	clear(w.known)
+}
+
+// ensureWorkTopic makes the topic of an activity type where this process has not seen it yet.
+// No lock is held while the broker is asked: a shard whose question hangs must not hold up
+// the others. Two that ask at once both find it there.
 func (c *Config) ensureWorkTopic(ctx context.Context, cl *kgo.Client, activityType string) error {
-	c.workTopics.mu.Lock()
-	defer c.workTopics.mu.Unlock()
-	if _, ok := c.workTopics.known[activityType]; ok {
+	if c.workTopics.has(activityType) {
 		return nil
 	}
 	if err := kafka.EnsureTopics(ctx, cl, []kafka.Spec{c.Kafka.Topics().WorkSpec(c.Shards, activityType)}); err != nil {
 		return err
 	}
-	c.workTopics.known[activityType] = struct{}{}
+	c.workTopics.add(activityType)
 	return nil
 }

@@ -1,0 +1,345 @@
+package runner_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/waybill/waybill/domain/machine"
+	"github.com/waybill/waybill/domain/orchestration"
+	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/schemas"
+)
+
+// story is what the log says of one orchestration.
+type story struct {
+	state     orchestration.State
+	seq       int64
+	requested map[string]bool     // activity and attempt
+	due       map[string]time.Time // when an activity is to be called again
+	offers    map[string]bool     // ids of the work records that must be there
+	ended     string              // id of the completion
+}
+
+// ledger is what the log says of all.
+type ledger struct {
+	s        *simulation
+	stories  map[string]*story
+	answered map[string]bool // ids of commands
+	next     map[int32]int64
+}
+
+// readAll reads what is committed on a topic; nothing of one that is not there.
+func (s *simulation) readAll(topic string) []*kgo.Record {
+	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
+	defer cancel()
+	ends, err := kadm.NewClient(s.cl).ListCommittedOffsets(ctx, topic)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	from, left := map[int32]kgo.Offset{}, map[int32]int64{}
+	ends.Each(func(o kadm.ListedOffset) {
+		switch {
+		case errors.Is(o.Err, kerr.UnknownTopicOrPartition):
+		case o.Err != nil:
+			s.t.Fatal(topic, o.Err)
+		case o.Offset > 0:
+			from[o.Partition], left[o.Partition] = kgo.NewOffset().AtStart(), o.Offset
+		}
+	})
+	cl, err := s.cfg.NewClient(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}), kgo.KeepControlRecords())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer cl.Close()
+	var all []*kgo.Record
+	for len(left) > 0 {
+		fetches := cl.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			s.t.Fatalf("%s, %v to be read: %v", topic, left, err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			if !r.Attrs.IsControl() {
+				all = append(all, r)
+			}
+			if r.Offset >= left[r.Partition]-1 {
+				delete(left, r.Partition)
+			}
+		})
+	}
+	return all
+}
+
+// over says whether every orchestration that was started has ended and every command is decided.
+func (s *simulation) over() bool { return len(s.unended()) == 0 }
+
+func (s *simulation) unended() []string {
+	var l []string
+	started, ended := map[string]bool{}, map[string]bool{}
+	next, last := map[int32]int64{}, map[string]string{}
+	for _, r := range s.readAll(s.cfg.Topics().Events(aggregate)) {
+		e, err := kafka.ParseCloudEvent(r)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if last[string(r.Key)] += " " + e.Type; e.Type != schemas.OrchestrationStarted {
+			last[string(r.Key)] += string(r.Value)
+		}
+		switch e.Type {
+		case schemas.ShardPosition:
+			p, err := schemas.DecodePosition(e.Type, r.Value)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			next[r.Partition] = p.Next
+		case schemas.OrchestrationStarted:
+			started[string(r.Key)] = true
+		case schemas.OrchestrationEnded:
+			ended[string(r.Key)] = true
+		}
+	}
+	for id := range started {
+		if !ended[id] {
+			l = append(l, id+" after "+last[id])
+		}
+	}
+	for _, r := range s.readAll(s.cfg.Topics().Commands(aggregate)) {
+		if r.Offset >= next[r.Partition] {
+			l = append(l, fmt.Sprintf("command %d of shard %d", r.Offset, r.Partition))
+		}
+	}
+	for _, p := range s.processes {
+		if err := p.runner.Load().Ready(); err != nil {
+			l = append(l, fmt.Sprintf("%s: %v", p.name, err))
+		}
+	}
+	slices.Sort(l)
+	return l
+}
+
+// check holds the log against its laws.
+func (s *simulation) check() {
+	s.t.Helper()
+	l := &ledger{s: s, stories: map[string]*story{}, answered: map[string]bool{}, next: map[int32]int64{}}
+	l.events()
+	l.completions()
+	l.work()
+	l.commands()
+	l.owners()
+}
+
+// events checks that sequences have neither gap nor repeat, time does not run backwards, positions
+// follow each other, and no attempt is asked for twice or before its time.
+func (l *ledger) events() {
+	decoders := map[int32]*schemas.Decoder{}
+	times := map[int32]time.Time{}
+	positions := map[int32]schemas.Position{}
+	for _, r := range l.s.readAll(l.s.cfg.Topics().Events(aggregate)) {
+		e, err := kafka.ParseCloudEvent(r)
+		if err != nil {
+			l.s.t.Fatal(err)
+		}
+		switch e.Type {
+		case schemas.ShardOwned:
+			continue
+		case schemas.ShardPosition:
+			l.position(r, positions)
+			continue
+		}
+		if e.Time.Before(times[r.Partition]) {
+			l.s.t.Errorf("shard %d: time runs backwards at offset %d: %s after %s", r.Partition, r.Offset, e.Time, times[r.Partition])
+		}
+		times[r.Partition] = e.Time
+		if decoders[r.Partition] == nil {
+			decoders[r.Partition] = schemas.NewDecoder()
+		}
+		event, err := decoders[r.Partition].DecodeOrchestrationEvent(e.Type, r.Value)
+		if err != nil {
+			l.s.t.Fatal(err)
+		}
+		l.event(string(r.Key), e, event)
+	}
+}
+
+func (l *ledger) position(r *kgo.Record, last map[int32]schemas.Position) {
+	p, err := schemas.DecodePosition(schemas.ShardPosition, r.Value)
+	if err != nil {
+		l.s.t.Fatal(err)
+	}
+	q := last[r.Partition]
+	if p.Txn != q.Txn+1 || p.Next < q.Next || p.Followed < q.Followed || p.Followed > p.Txn {
+		l.s.t.Errorf("shard %d: position %+v follows %+v", r.Partition, p, q)
+	}
+	last[r.Partition] = p
+	l.next[r.Partition] = p.Next
+	for _, x := range p.Refused {
+		l.answered[x.CommandID] = true
+	}
+	for _, x := range p.Settled {
+		l.answered[x.CommandID] = true
+	}
+}
+
+func (l *ledger) event(id string, e kafka.CloudEvent, event orchestration.Event) {
+	t := l.s.t
+	st := l.stories[id]
+	if st == nil {
+		st = &story{state: orchestration.New(id), requested: map[string]bool{}, due: map[string]time.Time{}, offers: map[string]bool{}}
+		l.stories[id] = st
+	}
+	if e.Sequence != st.seq+1 {
+		t.Errorf("%s: sequence %d follows %d", id, e.Sequence, st.seq)
+	}
+	st.seq = e.Sequence
+	l.answered[e.Cause] = true
+	if st.ended != "" {
+		t.Errorf("%s: %s after its end", id, e.Type)
+	}
+	placed := false
+	switch x := event.(type) {
+	case orchestration.Requested:
+		placed = x.Placement != ""
+		key := fmt.Sprintf("%s/%d", x.ActivityID, x.Attempt)
+		if st.requested[key] {
+			t.Errorf("%s: attempt %s is asked for twice", id, key)
+		}
+		st.requested[key] = true
+		if x.Attempt > 1 && !st.requested[fmt.Sprintf("%s/%d", x.ActivityID, x.Attempt-1)] {
+			t.Errorf("%s: attempt %s is asked for before the one before it", id, key)
+		}
+		if at := st.due[x.ActivityID]; e.Time.Before(at) {
+			t.Errorf("%s: attempt %s is asked for at %s, before its time, %s", id, key, e.Time, at)
+		}
+	case orchestration.Offered:
+		placed = x.Placement != ""
+	case orchestration.Scheduled:
+		st.due[x.ActivityID] = x.At
+	case orchestration.Retrying:
+		st.due[x.ActivityID] = x.At
+	case orchestration.Ended:
+		st.ended = machine.ID("completion", aggregate, id, "1")
+	}
+	for _, f := range st.state.Follow(e.Time, event) {
+		if w, ok := f.(machine.Work); ok && !placed {
+			st.offers[machine.ID("offer", w.ID, fmt.Sprint(w.Attempt), fmt.Sprint(w.Offer))] = true
+		}
+	}
+	st.state = st.state.Evolve(e.Time, event)
+}
+
+// completions checks that each end is told once, and notes the answers to refused commands.
+func (l *ledger) completions() {
+	t := l.s.t
+	copies := map[string]int{}
+	for _, r := range l.s.readAll(l.s.cfg.Topics().Completions(aggregate)) {
+		e, err := kafka.ParseCloudEvent(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Type == schemas.CommandRejected {
+			l.answered[e.Cause] = true
+			l.rejection(r, e, copies)
+			continue
+		}
+		st := l.stories[string(r.Key)]
+		if st == nil || st.ended != e.ID {
+			t.Errorf("%s: %s, id %s, without such an end", r.Key, e.Type, e.ID)
+			continue
+		}
+		if copies[e.ID]++; copies[e.ID] > 1 && !l.s.cfg.Embedded {
+			t.Errorf("%s: %d copies of its completion", r.Key, copies[e.ID])
+		}
+	}
+	for id, st := range l.stories {
+		switch {
+		case !st.state.Ended():
+			t.Errorf("%s is %s", id, st.state.Phase())
+		case copies[st.ended] == 0:
+			t.Errorf("%s has ended, and nobody was told", id)
+		}
+	}
+}
+
+// rejection checks that a command, unless it is a report, is refused once however often it came.
+func (l *ledger) rejection(r *kgo.Record, e kafka.CloudEvent, copies map[string]int) {
+	x, err := schemas.DecodeRejected(e.Type, r.Value)
+	if err != nil {
+		l.s.t.Fatal(err)
+	}
+	if copies[e.ID]++; copies[e.ID] > 1 && !l.s.cfg.Embedded && x.Hash != "" {
+		l.s.t.Errorf("%s: %d copies of the answer to %s", r.Key, copies[e.ID], e.Cause)
+	}
+}
+
+// work checks that the work that was offered, and no other, is on the topics.
+func (l *ledger) work() {
+	t := l.s.t
+	want := map[string]string{}
+	for id, st := range l.stories {
+		for offer := range st.offers {
+			want[offer] = id
+		}
+	}
+	copies := map[string]int{}
+	for _, typ := range []string{"noop", "again", "spawn", "slow", "fails", "flaky", "wait", "far"} {
+		for _, r := range l.s.readAll(l.s.cfg.Topics().Work(typ)) {
+			e, err := kafka.ParseCloudEvent(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Type != schemas.WorkRequested {
+				continue
+			}
+			if want[e.ID] == "" {
+				t.Errorf("work %s of type %s, that nobody has offered: %s", e.ID, typ, r.Value)
+			}
+			if copies[e.ID]++; copies[e.ID] > 1 && !l.s.cfg.Embedded {
+				t.Errorf("%d copies of an offer of type %s", copies[e.ID], typ)
+			}
+		}
+	}
+	for offer, id := range want {
+		if copies[offer] == 0 {
+			t.Errorf("%s: work was offered that is not on its topic", id)
+		}
+	}
+}
+
+// commands checks that every command is decided, and everybody who asked has an answer.
+func (l *ledger) commands() {
+	for _, r := range l.s.readAll(l.s.cfg.Topics().Commands(aggregate)) {
+		if r.Offset >= l.next[r.Partition] {
+			l.s.t.Errorf("command %d of shard %d is not decided", r.Offset, r.Partition)
+		}
+	}
+	for _, c := range l.s.commands {
+		if c.sent && !l.answered[c.id] {
+			l.s.t.Errorf("%s to %s has no answer", c.id, c.key)
+		}
+	}
+	if n := len(l.s.readAll(l.s.cfg.Topics().DeadLetters())); n > 0 {
+		l.s.t.Errorf("%d dead letters", n)
+	}
+}
+
+// owners checks that each shard has one.
+func (l *ledger) owners() {
+	owners := map[int32][]string{}
+	for _, p := range l.s.processes {
+		for _, s := range p.runner.Load().Owned() {
+			owners[s] = append(owners[s], p.name)
+		}
+	}
+	for s := range l.s.shards {
+		if len(owners[s]) != 1 {
+			l.s.t.Errorf("shard %d belongs to %s", s, strings.Join(owners[s], " and "))
+		}
+	}
+}
