@@ -93,5 +93,36 @@ func transact(ctx context.Context, cl *kgo.Client, groups ...[]*kgo.Record) erro
 	if first != nil {
 		return first
 	}
+	for _, g := range groups {
+		if err := loaded(ctx, cl, g); err != nil {
+			return err
+		}
+	}
 	return cl.EndTransaction(ctx, kgo.TryCommit)
+}
+
+// loaded waits until the client itself knows the partitions that it has written to. It
+// sends the records of a topic it has never produced to a moment before it puts the topic
+// where EndTransaction looks for what was written; if the broker is quicker than that,
+// EndTransaction finds nothing, aborts, and returns no error (franz-go 1.22.2,
+// txn.go: "no produce succeeded in this transaction").
+func loaded(ctx context.Context, cl *kgo.Client, records []*kgo.Record) error {
+	last := ""
+	for _, r := range records {
+		if r.Topic == last {
+			continue
+		}
+		last = r.Topic
+		for {
+			if leader, _, _ := cl.PartitionLeader(r.Topic, r.Partition); leader >= 0 {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(time.Millisecond):
+			}
+		}
+	}
+	return nil
 }
