@@ -183,6 +183,7 @@ func TestCommandsThatCannotBeReadAreDeadLettersAndThePartitionGoesOn(t *testing.
 			r.Headers = kafka.CloudEvent{ID: "bad" + strconv.Itoa(i), Source: "test", Type: schemas.OrchestrationStart}.Headers()
 		}
 		bad = append(bad, &kgo.Record{Topic: bad[0].Topic, Key: []byte("job"), Value: []byte("no headers")})
+		bad = append(bad, &kgo.Record{Topic: bad[0].Topic, Key: []byte(schemas.ShardKey), Value: []byte(`{}`), Headers: kafka.CloudEvent{ID: "own", Source: "test", Type: schemas.OrchestrationStart}.Headers()})
 		if err := p.cl.ProduceSync(t.Context(), bad...).FirstErr(); err != nil {
 			t.Fatal(err)
 		}

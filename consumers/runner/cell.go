@@ -233,10 +233,13 @@ func (c *store[S, C, E]) deadline() time.Time {
 // cannot go on with the shard; whatever is wrong with the record itself is answered.
 func (c *store[S, C, E]) command(ctx context.Context, b *batch, r *kgo.Record) error {
 	c.next, c.moved = r.Offset+1, true
-	if string(r.Key) == schemas.ShardKey {
-		return nil
-	}
 	rec, problem := parse(r)
+	if string(r.Key) == schemas.ShardKey && problem == nil {
+		if rec.env.Type == schemas.ShardOwned {
+			return nil
+		}
+		problem = fmt.Errorf("the key %s is that of the shards' own records", schemas.ShardKey)
+	}
 	if problem != nil {
 		b.addBefore(c.sh.deadLetter(r, problem, b.at))
 		return nil
