@@ -96,6 +96,7 @@ func badCommands(at func(name string) string) []bad {
 		{"no key", []step{{command{id: "id-no-key", typ: start, value: []byte(chainBody)}, dead("key")}}},
 		one("an empty key", "id-empty-key", start, "", chainBody, dead("key")),
 		one("a key that is not UTF-8", "id-bad-key", start, "\xff\xfe", chainBody, dead("UTF-8")),
+		one("the key of the shards' own books", "id-shard", start, "~shard", chainBody, dead("~shard")),
 		one("a header that is not UTF-8", "id-bad-header-\xff", start, at("bad-header"), chainBody, dead("UTF-8")),
 		{"a subject that is not the key", []step{{
 			command{id: "id-subject", typ: start, subject: "somebody-else", key: []byte(at("subject")), value: []byte(chainBody)}, dead("ce_subject"),

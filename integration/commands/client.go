@@ -77,16 +77,22 @@ func (k *kcat) write(ctx context.Context, c command) error {
 	if c.partition != anyPartition {
 		args = append(args, "-p", strconv.Itoa(int(c.partition)))
 	}
-	if c.key != nil {
-		args = append(args, "-k", string(c.key))
-	}
-	if c.value == nil {
-		args = append(args, "-Z") // makes an empty value none
+	var input string
+	switch {
+	case c.value == nil: // of an empty file kcat makes no record, of a line with nothing but a key one without a value
+		args = append(args, "-Z", "-K", unitSeparator)
+		input = string(c.key) + unitSeparator + "\n"
+	case c.key != nil:
+		args = append(args, "-k", string(c.key), k.file)
+	default:
+		args = append(args, k.file)
 	}
 	if err := os.WriteFile(k.file, c.value, 0o600); err != nil {
 		return err
 	}
-	out, err := exec.CommandContext(ctx, k.bin, append(args, k.file)...).CombinedOutput() //nolint:gosec // found in PATH
+	cmd := exec.CommandContext(ctx, k.bin, args...) //nolint:gosec // found in PATH
+	cmd.Stdin = strings.NewReader(input)
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("kcat has not written %s: %w: %s", c.id, err, out)
 	}
