@@ -1,3 +1,5 @@
+//go:build simulation
+
 package runner_test
 
 import (
@@ -22,10 +24,10 @@ import (
 type story struct {
 	state     orchestration.State
 	seq       int64
-	requested map[string]bool     // activity and attempt
+	requested map[string]bool      // activity and attempt
 	due       map[string]time.Time // when an activity is to be called again
-	offers    map[string]bool     // ids of the work records that must be there
-	ended     string              // id of the completion
+	offers    map[string]bool      // ids of the work records that must be there
+	ended     string               // id of the completion
 }
 
 // ledger is what the log says of all.
