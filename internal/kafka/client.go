@@ -39,8 +39,10 @@ func (c Config) Options(more ...kgo.Opt) []kgo.Opt {
 		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)),
 		kgo.ProducerLinger(0),
 		kgo.MetadataMinAge(metadataMinAge),
-		kgo.FetchMaxBytes(8 << 20),
-		kgo.FetchMaxPartitionBytes(4 << 20),
+		// What a fetch brings takes several times its size in both ends of the connection, the
+		// embedded broker's among them, and the next one is fetched meanwhile.
+		kgo.FetchMaxBytes(4 << 20),
+		kgo.FetchMaxPartitionBytes(1 << 20),
 		kgo.ProducerBatchMaxBytes(MaxMessageBytes),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
 	}
