@@ -229,6 +229,7 @@ func (r *Runner) hold(ctx context.Context, s int32) {
 			pause = confirmInterval // nothing was taken, so there is nobody to fight with
 		} else {
 			r.cfg.Logger.Warn("shard dropped", "shard", s, "err", err)
+			r.cfg.workTopics.forget() // one that is gone may be why
 		}
 		select {
 		case <-ctx.Done():

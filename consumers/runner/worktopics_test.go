@@ -1,3 +1,5 @@
+//go:build simulation
+
 package runner_test
 
 import (
