@@ -2,7 +2,6 @@ package machines
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/waybill/waybill/consumers/agent"
@@ -30,6 +29,9 @@ func (l local) Reserve(activityType string) (runner.Slot, bool) {
 	return slot{r}, true
 }
 
+// stepInput is the step at which work fails whose input is too large.
+const stepInput = "input"
+
 // soon is when work that is too large for a record looks for a free slot again.
 const soon = time.Second
 
@@ -38,7 +40,7 @@ func (l local) TooLarge(w machine.Work, limit int) runner.Result {
 	if l.pool.Has(w.Type) {
 		return agent.Schedule(soon)
 	}
-	return agent.Fatal(fmt.Errorf("the input has %d bytes, over the limit of %d for work that goes to another process", len(w.Input), limit)).AtStep("input")
+	return agent.Fatal(&runner.TooLargeError{Bytes: len(w.Input) + len(w.State), Limit: limit}).AtStep(stepInput)
 }
 
 type slot struct{ r *agent.Reservation }

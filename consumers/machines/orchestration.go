@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/waybill/waybill/consumers/agent"
 	"github.com/waybill/waybill/consumers/runner"
@@ -42,8 +43,8 @@ func Orchestration(starts Starts) runner.Binding {
 			return schemas.NewDecoder().DecodeOrchestrationEvent
 		},
 		Wake: func() orchestration.Command { return orchestration.Wake{} },
-		TakeOver: func(placement, agent string) orchestration.Command {
-			return orchestration.TakeOver{Placement: placement, Agent: agent}
+		TakeOver: func(placement, agent string, since time.Time) orchestration.Command {
+			return orchestration.TakeOver{Placement: placement, Agent: agent, Since: since}
 		},
 		Place:     place,
 		Placement: placement,
@@ -87,9 +88,11 @@ func placement(e orchestration.Event) string {
 
 func report(w machine.Work, r runner.Result) orchestration.Command {
 	rep := orchestration.Report{WorkID: w.ID, Attempt: w.Attempt}
-	result, ok := r.(agent.Result)
-	if !ok {
-		return orchestration.Fail{Report: rep, Error: orchestration.Fault{Message: fmt.Sprintf("a local agent answered with a %T", r)}}
+	switch r := r.(type) {
+	case agent.Result:
+		return r.Command(rep)
+	case *runner.TooLargeError:
+		return orchestration.Fail{Report: rep, Error: orchestration.Fault{Step: stepInput, Message: r.Error()}}
 	}
-	return result.Command(rep)
+	return orchestration.Fail{Report: rep, Error: orchestration.Fault{Message: fmt.Sprintf("a local agent answered with a %T", r)}}
 }

@@ -2,11 +2,13 @@ package runner
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/waybill/waybill/domain/machine"
+	"github.com/waybill/waybill/internal/kafka"
 )
 
 // batch is one transaction in the making.
@@ -19,6 +21,7 @@ type batch struct {
 	// after follows from the events.
 	after []*kgo.Record
 	bytes int
+	books int // of these, what the position records will have
 	// start is local work, to be begun once its request is committed.
 	start []placed
 	// inline are the results of work that took no time; they are decided in this batch.
@@ -46,6 +49,31 @@ type workKey struct {
 	attempt int
 }
 
+const (
+	// maxBatchBytes is from which size on a transaction takes nothing more.
+	maxBatchBytes = 8 << 20
+	// maxBookBytes is the same for what is to be remembered in one position record.
+	maxBookBytes = 1 << 20
+	// maxRecordBytes is the largest record that is written. The rest of a batch's bytes is
+	// for what surrounds it.
+	maxRecordBytes = kafka.MaxMessageBytes - 64<<10
+)
+
+// full says that what is to be decided next has to go with another transaction.
+func (b *batch) full() bool { return b.bytes > maxBatchBytes || b.books > maxBookBytes }
+
+// without takes back local work that is no longer wanted before it has begun.
+func (b *batch) without(k workKey) bool {
+	for i, p := range b.start {
+		if p.work.ID == k.id && p.work.Attempt == k.attempt {
+			p.slot.Release()
+			b.start = slices.Delete(b.start, i, i+1)
+			return true
+		}
+	}
+	return false
+}
+
 func (b *batch) empty() bool {
 	return len(b.before) == 0 && len(b.events) == 0 && len(b.after) == 0
 }
@@ -70,6 +98,9 @@ func (b *batch) release() {
 	b.start = nil
 }
 
+// maxInFlight is how many bytes are handed to the client at once: less than it can buffer.
+const maxInFlight = 64 << 20
+
 // transact writes records in one transaction. Any error means that this process must
 // assume that it has been fenced.
 func transact(ctx context.Context, cl *kgo.Client, groups ...[]*kgo.Record) error {
@@ -82,8 +113,15 @@ func transact(ctx context.Context, cl *kgo.Client, groups ...[]*kgo.Record) erro
 			first = err
 		}
 	}
+	handed := 0
 	for _, g := range groups {
 		for _, r := range g {
+			if handed += len(r.Value) + 1<<10; handed > maxInFlight {
+				if err := cl.Flush(ctx); err != nil {
+					return err
+				}
+				handed = 0
+			}
 			cl.Produce(ctx, r, done)
 		}
 	}

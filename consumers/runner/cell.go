@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -196,7 +198,7 @@ func (c *store[S, C, E]) recovered(b *batch) error {
 			local := c.m.Placement != nil && c.m.Placement(x.event) != ""
 			for _, f := range en.state.Follow(x.at, x.event) {
 				if _, work := f.(machine.Work); !work || !local {
-					c.emit(b, en, x.at, f)
+					c.emit(b, en, x.seq, x.at, f)
 				}
 			}
 			if err := c.fold(x); err != nil {
@@ -245,6 +247,10 @@ func (c *store[S, C, E]) command(ctx context.Context, b *batch, r *kgo.Record) e
 		return nil
 	}
 	if p := kafka.PartitionFor(r.Key, c.sh.cfg.Shards); p != c.sh.id {
+		if n := size(r); n > maxRecordBytes {
+			b.addBefore(c.sh.deadLetter(r, fmt.Errorf("it is not on partition %d, its key's, and too large to be forwarded: %d bytes", p, n), b.at))
+			return nil
+		}
 		b.addBefore(c.sh.forward(r, p))
 		return nil
 	}
@@ -252,7 +258,9 @@ func (c *store[S, C, E]) command(ctx context.Context, b *batch, r *kgo.Record) e
 	var refusal *machine.Refusal
 	switch {
 	case errors.As(err, &refusal):
-		c.refuse(b, rec, c.m.Hash(rec.data), refusal)
+		if hash := c.m.Hash(rec.data); !c.known(b, rec, hash) {
+			c.refuse(b, rec, hash, refusal)
+		}
 		return nil
 	case err != nil:
 		b.addBefore(c.sh.deadLetter(r, err, b.at))
@@ -264,6 +272,9 @@ func (c *store[S, C, E]) command(ctx context.Context, b *batch, r *kgo.Record) e
 	return c.decideOnce(ctx, b, rec, cmd)
 }
 
+// maxKeyBytes bounds what the records that follow from a command repeat of its envelope.
+const maxKeyBytes = 1 << 10
+
 // parse reads a command's envelope. Its error says why nobody can be answered.
 func parse(r *kgo.Record) (commandRecord, error) {
 	env, err := kafka.ParseCloudEvent(r)
@@ -272,10 +283,18 @@ func parse(r *kgo.Record) (commandRecord, error) {
 		return commandRecord{}, err
 	case len(r.Key) == 0:
 		return commandRecord{}, errors.New("the record has no key; the key is the aggregate's id")
+	case len(r.Key) > maxKeyBytes:
+		return commandRecord{}, fmt.Errorf("the key has %d bytes, over the limit of %d", len(r.Key), maxKeyBytes)
 	case !utf8.Valid(r.Key):
 		return commandRecord{}, errors.New("the key is not UTF-8")
+	case bytes.ContainsFunc(r.Key, unicode.IsControl):
+		return commandRecord{}, fmt.Errorf("the key %q has a control character", r.Key)
+	case len(env.ID) > maxKeyBytes:
+		return commandRecord{}, fmt.Errorf("ce_id has %d bytes, over the limit of %d", len(env.ID), maxKeyBytes)
+	case len(env.Type) > maxKeyBytes:
+		return commandRecord{}, fmt.Errorf("ce_type has %d bytes, over the limit of %d", len(env.Type), maxKeyBytes)
 	case env.Subject != "" && env.Subject != string(r.Key):
-		return commandRecord{}, fmt.Errorf("ce_subject %q is not the key %q", env.Subject, r.Key)
+		return commandRecord{}, fmt.Errorf("ce_subject %.100q is not the key %.100q", env.Subject, r.Key)
 	}
 	return commandRecord{env, string(r.Key), r.Value, r.Offset}, nil
 }
@@ -288,6 +307,9 @@ func (c *store[S, C, E]) decideReport(b *batch, rec commandRecord, cmd C, silent
 		en.due.value = en
 	}
 	events, err := en.state.Decide(b.at, cmd)
+	if err == nil {
+		err = c.apply(b, en, events, cause{id: rec.env.ID, offset: rec.at})
+	}
 	var refusal *machine.Refusal
 	if errors.As(err, &refusal) {
 		if !silent {
@@ -295,19 +317,22 @@ func (c *store[S, C, E]) decideReport(b *batch, rec commandRecord, cmd C, silent
 		}
 		return nil
 	}
-	if err != nil {
-		return err
+	return err
+}
+
+// known says that a command had its way before, or that another had its ID, which is answered.
+func (c *store[S, C, E]) known(b *batch, rec commandRecord, hash string) bool {
+	known, same := c.seen.find(rec.env.ID, hash)
+	if known && !same {
+		c.refuse(b, rec, "", machine.Refuse(machine.Conflict, "another command had the id "+rec.env.ID+"; an id names one command"))
 	}
-	return c.apply(b, en, events, cause{id: rec.env.ID, offset: rec.at})
+	return known
 }
 
 // decideOnce decides a command that is recognised by its ID.
 func (c *store[S, C, E]) decideOnce(ctx context.Context, b *batch, rec commandRecord, cmd C) error {
 	hash := c.m.Hash(rec.data)
-	if known, same := c.seen.find(rec.env.ID, hash); known {
-		if !same {
-			c.refuse(b, rec, "", machine.Refuse(machine.Conflict, "another command had the id "+rec.env.ID+"; an id names one command"))
-		}
+	if c.known(b, rec, hash) {
 		return nil
 	}
 	if c.m.Admit != nil {
@@ -323,16 +348,22 @@ func (c *store[S, C, E]) decideOnce(ctx context.Context, b *batch, rec commandRe
 		en.due.value = en
 	}
 	events, err := en.state.Decide(b.at, cmd)
+	if err == nil {
+		err = c.apply(b, en, events, cause{rec.env.ID, hash, rec.at})
+	}
 	if answered, err := c.answer(b, rec, hash, err); answered || err != nil {
 		return err
 	}
 	c.seen.add(rec.env.ID, hash, b.at)
 	if len(events) == 0 {
+		b.books += len(rec.env.ID) + len(rec.key) + len(hash) + bookEntryBytes
 		c.settled = append(c.settled, schemas.Settled{CommandID: rec.env.ID, AggregateID: rec.key, Hash: hash})
-		return nil
 	}
-	return c.apply(b, en, events, cause{rec.env.ID, hash, rec.at})
+	return nil
 }
+
+// bookEntryBytes is about what an entry of a position record takes besides its texts.
+const bookEntryBytes = 64
 
 // answer turns a refusal into its answer; other errors stay errors.
 func (c *store[S, C, E]) answer(b *batch, rec commandRecord, hash string, err error) (bool, error) {
@@ -350,15 +381,30 @@ func (c *store[S, C, E]) answer(b *batch, rec commandRecord, hash string, err er
 // refuse answers a command. With a hash, the answer is remembered under the command's ID.
 func (c *store[S, C, E]) refuse(b *batch, rec commandRecord, hash string, refusal *machine.Refusal) {
 	x := schemas.Refused{CommandID: rec.env.ID, CommandType: rec.env.Type, AggregateID: rec.key, Hash: hash, Refusal: *refusal}
-	x.Errors = rooted(x.Errors)
-	if known, _ := c.seen.find(rec.env.ID, hash); hash != "" && known {
-		return
-	}
+	x.Reason, x.Errors = clip(x.Reason), rooted(x.Errors)
 	if hash != "" {
 		c.seen.add(rec.env.ID, hash, b.at)
 	}
 	c.refused = append(c.refused, x)
-	b.addAfter(c.rejection(x, b.at))
+	answer := c.rejection(x, b.at)
+	b.books += len(answer.Value)
+	b.addAfter(answer)
+}
+
+// maxReasonBytes bounds a text that says what is wrong: it may quote what was sent.
+const maxReasonBytes = 4 << 10
+
+// clip shortens a text to that, between two characters.
+func clip(s string) string {
+	const mark = "…"
+	if len(s) <= maxReasonBytes {
+		return s
+	}
+	cut := maxReasonBytes - len(mark)
+	for cut > 0 && !utf8.RuneStart(s[cut]) {
+		cut--
+	}
+	return s[:cut] + mark
 }
 
 // rooted spells every path from the root of the body, $.a[0].b, whoever found the mistake.
@@ -373,6 +419,7 @@ func rooted(problems []machine.Problem) []machine.Problem {
 		case !strings.HasPrefix(p.Path, "$"):
 			p.Path = "$." + p.Path
 		}
+		p.Path, p.Message = clip(p.Path), clip(p.Message)
 		l[i] = p
 	}
 	return l
@@ -392,17 +439,17 @@ func (c *store[S, C, E]) report(b *batch, w machine.Work, r Result) error {
 		return nil
 	}
 	events, err := en.state.Decide(b.at, c.m.Report(w, r))
+	if err == nil {
+		err = c.apply(b, en, events, cause{id: machine.ID("report", w.ID, strconv.Itoa(w.Attempt)), offset: -1})
+	}
 	var refusal *machine.Refusal
 	if errors.As(err, &refusal) {
 		return nil // the orchestration has ended meanwhile, or the attempt was given up
 	}
-	if err != nil {
-		return err
-	}
-	return c.apply(b, en, events, cause{id: machine.ID("report", w.ID, strconv.Itoa(w.Attempt)), offset: -1})
+	return err
 }
 
-func (c *store[S, C, E]) takeOver(b *batch, agent string) error {
+func (c *store[S, C, E]) takeOver(b *batch) error {
 	if c.m.TakeOver == nil {
 		return nil
 	}
@@ -410,7 +457,7 @@ func (c *store[S, C, E]) takeOver(b *batch, agent string) error {
 		if en.state.Ended() {
 			continue
 		}
-		events, err := en.state.Decide(b.at, c.m.TakeOver(c.sh.placement(), agent))
+		events, err := en.state.Decide(b.at, c.m.TakeOver(c.sh.placement(), c.sh.cfg.Member, c.sh.cfg.started))
 		if err != nil {
 			return err
 		}
@@ -450,12 +497,11 @@ type cause struct {
 }
 
 // apply folds decided events in and puts them, and what follows from them, into the batch.
+// Where the first of them, the one that repeats what a command brings, is too large for a
+// record, it is a *machine.Refusal and nothing has happened.
 func (c *store[S, C, E]) apply(b *batch, en *entry[S], events []E, why cause) error {
 	if len(events) == 0 {
 		return nil
-	}
-	if en.seq == 0 {
-		c.entries[en.id] = en
 	}
 	for i, e := range events {
 		effects := en.state.Follow(b.at, e)
@@ -472,12 +518,20 @@ func (c *store[S, C, E]) apply(b *batch, en *entry[S], events []E, why cause) er
 		if i == 0 {
 			env.CauseHash = why.hash
 		}
-		b.addEvent(c.sh.record(c.eventsTopic, c.sh.id, en.id, env, c.m.Name, data))
+		r := c.sh.record(c.eventsTopic, c.sh.id, en.id, env, c.m.Name, data)
+		if n := size(r); i == 0 && n > maxRecordBytes {
+			en.seq--
+			return machine.Refuse(machine.Limit, fmt.Sprintf("the event %s would have %d bytes, over the limit of %d for a record", typ, n, maxRecordBytes))
+		}
+		if en.seq == 1 {
+			c.entries[en.id] = en
+		}
+		b.addEvent(r)
 		c.events++
 		local := c.m.Placement != nil && c.m.Placement(e) != ""
 		for _, f := range effects {
 			if _, work := f.(machine.Work); !work || !local {
-				c.emit(b, en, b.at, f)
+				c.emit(b, en, en.seq, b.at, f)
 			}
 		}
 		en.state = en.state.Evolve(b.at, e)
@@ -489,35 +543,46 @@ func (c *store[S, C, E]) apply(b *batch, en *entry[S], events []E, why cause) er
 // place decides who carries out the work that an event asks for: an agent of this very
 // process that is free, or whoever reads the work topic.
 func (c *store[S, C, E]) place(b *batch, e E, effects []machine.Effect) E {
-	if c.m.Place == nil || c.sh.cfg.Local == nil {
+	if c.m.Place == nil {
 		return e
 	}
 	for _, f := range effects {
-		w, ok := f.(machine.Work)
-		if !ok {
-			continue
-		}
-		if r, ok := c.sh.cfg.Local.Inline(w); ok {
-			b.inline = append(b.inline, localResult{c, w, r})
-			return c.m.Place(e, c.sh.placement())
-		}
-		if slot, ok := c.sh.cfg.Local.Reserve(w.Type); ok {
-			b.start = append(b.start, placed{c, w, slot})
-			return c.m.Place(e, c.sh.placement())
-		}
-		if len(w.Input)+len(w.State) > maxWorkBytes {
-			b.inline = append(b.inline, localResult{c, w, c.sh.cfg.Local.TooLarge(w, maxWorkBytes)})
+		if w, ok := f.(machine.Work); ok && c.local(b, w) {
 			return c.m.Place(e, c.sh.placement())
 		}
 	}
 	return e
 }
 
+// local says that this process carries the work out, or answers for it.
+func (c *store[S, C, E]) local(b *batch, w machine.Work) bool {
+	tooLarge := len(w.Input)+len(w.State) > maxWorkBytes
+	agents := c.sh.cfg.Local
+	if agents == nil {
+		if tooLarge {
+			b.inline = append(b.inline, localResult{c, w, &TooLargeError{len(w.Input) + len(w.State), maxWorkBytes}})
+		}
+		return tooLarge
+	}
+	if r, ok := agents.Inline(w); ok {
+		b.inline = append(b.inline, localResult{c, w, r})
+		return true
+	}
+	if slot, ok := agents.Reserve(w.Type); ok {
+		b.start = append(b.start, placed{c, w, slot})
+		return true
+	}
+	if tooLarge {
+		b.inline = append(b.inline, localResult{c, w, agents.TooLarge(w, maxWorkBytes)})
+	}
+	return tooLarge
+}
+
 // maxWorkBytes is up to which size of its input work goes to a work topic.
 const maxWorkBytes = 2 << 20
 
-// emit puts an effect into the batch.
-func (c *store[S, C, E]) emit(b *batch, en *entry[S], at time.Time, f machine.Effect) {
+// emit puts an effect of the event of that sequence into the batch.
+func (c *store[S, C, E]) emit(b *batch, en *entry[S], seq int64, at time.Time, f machine.Effect) {
 	t := c.sh.topics
 	env := kafka.CloudEvent{Time: at, InputOffset: -1}
 	switch f := f.(type) {
@@ -527,8 +592,12 @@ func (c *store[S, C, E]) emit(b *batch, en *entry[S], at time.Time, f machine.Ef
 		c.sh.needTopic(f.Type)
 		b.addAfter(c.sh.keyed(t.Work(f.Type), f.ID, env, c.m.Name, mustJSON(f)))
 	case machine.CancelWork:
-		if c.sh.isRunning(workKey{f.ID, f.Attempt}) {
-			b.cancel = append(b.cancel, workKey{f.ID, f.Attempt})
+		k := workKey{f.ID, f.Attempt}
+		if b.without(k) {
+			return
+		}
+		if c.sh.isRunning(k) {
+			b.cancel = append(b.cancel, k)
 			return
 		}
 		env.ID = machine.ID("cancel", f.ID, strconv.Itoa(f.Attempt))
@@ -542,7 +611,7 @@ func (c *store[S, C, E]) emit(b *batch, en *entry[S], at time.Time, f machine.Ef
 		env.ID, env.Type, env.Subject = f.ID, f.Type, en.id
 		b.addAfter(c.sh.record(c.completionsTopic, c.sh.id, en.id, env, c.m.Name, mustJSON(f.Value)))
 	case machine.Announce:
-		env.ID = machine.ID("announce", f.Key, strconv.FormatInt(en.seq, 10))
+		env.ID = machine.ID("announce", f.Key, strconv.FormatInt(seq, 10))
 		env.Type, env.Subject = f.Type, f.Key
 		var value []byte
 		if f.Value != nil {
@@ -592,9 +661,10 @@ func (c *store[S, C, E]) say() bool {
 	return c.unsaid
 }
 
-// mustJSON encodes a value of ours, whose raw JSON was checked when it came in.
+// mustJSON encodes a value of ours, whose raw JSON was checked when it came in. It escapes no
+// more than JSON asks for: what was measured must not grow.
 func mustJSON(v any) []byte {
-	b, err := json.Marshal(v)
+	b, err := schemas.Encode(v)
 	if err != nil {
 		return []byte(strconv.Quote(err.Error()))
 	}

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -51,13 +52,13 @@ type Machine[S Aggregate[S, C, E], C, E any] struct {
 	Wake func() C
 	// TakeOver is given to every live aggregate once by a new owner; nil where nothing is to
 	// be done. placement is what Place notes for this ownership; agent is the name of this
-	// process's agents, if it has just been started.
-	TakeOver func(placement, agent string) C
+	// process's agents, and since is when it was started.
+	TakeOver func(placement, agent string, since time.Time) C
 	// Place notes on an event that asks for work who carries it out; nil where none does.
 	Place func(e E, placement string) E
 	// Placement reads that note.
 	Placement func(e E) string
-	// Report turns a local agent's result into a command.
+	// Report turns a local agent's result, or a *TooLargeError, into a command.
 	Report func(w machine.Work, r Result) C
 }
 
@@ -83,7 +84,7 @@ type cell interface {
 	lastTime() time.Time
 	command(ctx context.Context, b *batch, r *kgo.Record) error
 	report(b *batch, w machine.Work, r Result) error
-	takeOver(b *batch, agent string) error
+	takeOver(b *batch) error
 	// wake fires one due timer; false when none is due.
 	wake(b *batch) (bool, error)
 	deadline() time.Time
@@ -107,6 +108,14 @@ type Local interface {
 	// TooLarge is the answer to work that no slot is free for and that is too large for a
 	// record: later, where this process has such agents, else never.
 	TooLarge(w machine.Work, limit int) Result
+}
+
+// TooLargeError is the result of work that is too large for a record, in a process without agents.
+type TooLargeError struct{ Bytes, Limit int }
+
+// Error implements error.
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("the input has %d bytes, over the limit of %d for work that goes to another process", e.Bytes, e.Limit)
 }
 
 // Slot is a place at a local agent.

@@ -56,9 +56,7 @@ func (r *remembered) add(id, hash string, at time.Time) {
 		delete(r.ids, r.fifo[n].id)
 		n++
 	}
-	if n > 0 {
-		r.fifo = append(r.fifo[:0], r.fifo[n:]...)
-	}
+	r.fifo = r.fifo[n:] // append lets go of what is behind when it has to grow
 }
 
 // find says whether a command was answered before, and whether with the same body.

@@ -36,6 +36,7 @@ type Config struct {
 	workTopics *workTopics
 	lag        *lag
 	replays    chan struct{} // holds those that are under way
+	started    time.Time     // the process; what its agents claimed before then is nobody's
 }
 
 const (
@@ -56,8 +57,7 @@ type Runner struct {
 	mu     sync.Mutex
 	owned  map[int32]*tenure
 	states map[int32]string // why a shard that should be ours is not ready; empty: it is
-	took   map[int32]bool   // shards taken since the process was started
-	joined bool
+	joined bool             // the group counts this process in
 }
 
 // tenure is the goroutine that holds a shard.
@@ -89,9 +89,9 @@ func New(cfg Config) (*Runner, error) {
 		cfg.SessionTimeout = defaultSessionTimeout
 	}
 	cfg.workTopics = &workTopics{known: make(map[string]struct{})}
-	cfg.lag = &lag{}
+	cfg.lag, cfg.started = &lag{}, time.Now()
 	cfg.replays = make(chan struct{}, min(max(runtime.GOMAXPROCS(0), 2), maxReplays))
-	return &Runner{cfg: cfg, owned: make(map[int32]*tenure), states: make(map[int32]string), took: make(map[int32]bool)}, nil
+	return &Runner{cfg: cfg, owned: make(map[int32]*tenure), states: make(map[int32]string)}, nil
 }
 
 // Aggregates lists the aggregate types, whose topics must exist before Run.
@@ -125,7 +125,7 @@ func (r *Runner) Run(ctx context.Context) error {
 			r.assigned(shards, m[topic])
 		}),
 		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { r.revoked(m[topic]) }),
-		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { r.revoked(m[topic]) }),
+		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { r.lost(m[topic]) }),
 	)
 	if err != nil {
 		return fmt.Errorf("runner: %w", err)
@@ -136,15 +136,29 @@ func (r *Runner) Run(ctx context.Context) error {
 	showing.Go(func() { r.cfg.lag.show(ctx, r.cfg.Kafka, cl) })
 	defer showing.Wait()
 	for ctx.Err() == nil {
-		for _, e := range cl.PollFetches(ctx).Errors() {
-			if ctx.Err() == nil {
-				r.cfg.Logger.Warn("shard group", "topic", e.Topic, "partition", e.Partition, "err", e.Err)
-			}
-		}
+		r.tell(ctx, cl.PollFetches(ctx).Errors())
 	}
 	r.revoked(r.holding())
 	r.leave(ctx, cl)
 	return nil
+}
+
+// impatience is how long the next look at the group waits after an error: some stay until
+// somebody mends the cluster, and are there again at once.
+const impatience = time.Second
+
+// tell says what is wrong with the group. The client goes on by itself.
+func (r *Runner) tell(ctx context.Context, errs []kgo.FetchError) {
+	if len(errs) == 0 || ctx.Err() != nil {
+		return
+	}
+	for _, e := range errs {
+		r.cfg.Logger.Warn("shard group", "topic", e.Topic, "partition", e.Partition, "err", e.Err)
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(impatience):
+	}
 }
 
 // leave tells the group, so that the others need not wait for the session to run out: a
@@ -212,6 +226,14 @@ func (r *Runner) revoked(shards []int32) {
 	}
 }
 
+// lost lets go of shards because the group does not count this process in any more.
+func (r *Runner) lost(shards []int32) {
+	r.mu.Lock()
+	r.joined = false
+	r.mu.Unlock()
+	r.revoked(shards)
+}
+
 // hold takes a shard and, whenever it is dropped, takes it again one session timeout
 // later if the group still says so: two members that fence each other end with one owner.
 func (r *Runner) hold(ctx context.Context, s int32) {
@@ -228,8 +250,8 @@ func (r *Runner) hold(ctx context.Context, s int32) {
 		if _, ok := errors.AsType[*unassignedError](err); ok {
 			pause = confirmInterval // nothing was taken, so there is nobody to fight with
 		} else {
+			r.cfg.workTopics.forget()
 			r.cfg.Logger.Warn("shard dropped", "shard", s, "err", err)
-			r.cfg.workTopics.forget() // one that is gone may be why
 		}
 		select {
 		case <-ctx.Done():
@@ -257,12 +279,8 @@ func (r *Runner) once(ctx context.Context, s int32) error {
 	if err := r.confirm(ctx, s); err != nil {
 		return err
 	}
-	r.mu.Lock()
-	first := !r.took[s]
-	r.took[s] = true
-	r.mu.Unlock()
 	began := time.Now()
-	sh := &shard{id: s, cfg: &r.cfg, topics: r.cfg.Kafka.Topics(), first: first, byName: make(map[string]cell)}
+	sh := &shard{id: s, cfg: &r.cfg, topics: r.cfg.Kafka.Topics(), byName: make(map[string]cell)}
 	sh.ready = func() {
 		r.note(ctx, s, "")
 		r.cfg.Logger.Info("shard taken", "shard", s, "took", time.Since(began).Round(time.Millisecond))
@@ -319,7 +337,7 @@ func (r *Runner) Ready() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.joined {
-		return errors.New("the shard group has not been joined")
+		return errors.New("the shard group has not been joined, or it has given this process up")
 	}
 	var missing []string
 	for s, why := range r.states {

@@ -2,7 +2,6 @@ package runner
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime/debug"
 	"strconv"
@@ -41,11 +40,14 @@ type shard struct {
 	cfg    *Config
 	topics kafka.Topics
 	token  string // of this taking
-	first  bool   // the first taking since the process was started
 	cl     *kgo.Client
 	cells  []cell
 	byName map[string]cell
-	at     time.Time // of the last decision
+	// commands has the aggregate type of each commands topic.
+	commands map[string]string
+	at       time.Time // of the last decision
+	base     time.Time // a decision's time, and what the clock said then: see now
+	read     time.Time
 
 	pending []*kgo.Record // effects that go with the next transaction (embedded broker)
 	wanted  map[string]struct{}
@@ -77,6 +79,7 @@ func (sh *shard) own(ctx context.Context) (err error) {
 	sh.running = make(map[workKey]context.CancelFunc)
 	sh.wanted = make(map[string]struct{})
 	sh.barrier = make(map[string]bool)
+	sh.commands = make(map[string]string)
 	sh.cl, err = sh.cfg.Kafka.NewClient(
 		kgo.TransactionalID(sh.topics.TransactionalID(sh.id)),
 		kgo.TransactionTimeout(transactionTimeout),
@@ -98,26 +101,26 @@ func (sh *shard) own(ctx context.Context) (err error) {
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer sh.cl.CloseAllowingRebalance()
 	defer stopWork()
-	if err := sh.take(ctx); err != nil {
+	if err := guarded(func() error { return sh.take(ctx) }); err != nil {
 		return fmt.Errorf("take shard %d: %w", sh.id, err)
 	}
 	sh.ready()
-	err = sh.guarded(ctx, work)
+	err = guarded(func() error { return sh.run(ctx, work) })
 	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("shard %d: %w", sh.id, err)
 	}
 	return nil
 }
 
-// guarded runs the shard and makes a panic of a decision an error like any other: the
-// shard is dropped, the process and its other shards go on.
-func (sh *shard) guarded(ctx, work context.Context) (err error) {
+// guarded makes a panic of a decision, or of a state that folds an event in, an error like
+// any other: the shard is dropped, the process and its other shards go on.
+func guarded(do func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("a decision panicked: %v\n%s", v, debug.Stack())
 		}
 	}()
-	return sh.run(ctx, work)
+	return do()
 }
 
 // take fences every earlier owner, marks the end of the log, and reads up to the mark.
@@ -146,9 +149,8 @@ func (sh *shard) take(ctx context.Context) error {
 	}
 	commands := make(map[string]map[int32]kgo.Offset)
 	for name, c := range sh.byName {
-		if t := c.lastTime(); t.After(sh.at) {
-			sh.at = t
-		}
+		sh.notBefore(c.lastTime())
+		sh.commands[sh.topics.Commands(name)] = name
 		commands[sh.topics.Commands(name)] = map[int32]kgo.Offset{sh.id: kgo.NewOffset().At(c.nextOffset())}
 	}
 	sh.cl.AddConsumePartitions(commands)
@@ -266,6 +268,9 @@ func (sh *shard) run(ctx, work context.Context) error {
 			if err := sh.step(ctx, work, fetches); err != nil {
 				return err
 			}
+			if ctx.Err() != nil {
+				return sh.drain(ctx) // what is left is decided by the next owner
+			}
 		}
 		if err := sh.flush(ctx); err != nil {
 			return err
@@ -339,69 +344,83 @@ func (sh *shard) untilDue() time.Duration {
 	if at.IsZero() {
 		return longest
 	}
-	return min(max(time.Until(at), 0), longest)
+	return min(max(at.Sub(sh.now()), 0), longest)
 }
 
 // caughtUp says that every command that was on the log at the taking has been decided;
 // only then do timers fire.
 func (sh *shard) caughtUp() bool { return len(sh.barrier) == len(sh.cells) }
 
-// now is the time of a decision: it never runs backwards in a shard.
+// now is the time of a decision: it never runs backwards in a shard. Where the clock has been
+// put back, or the owner before had one that is ahead, it goes on from where it was: timers
+// would stand still if it waited.
 func (sh *shard) now() time.Time {
-	if t := time.Now().UTC().Truncate(time.Microsecond); t.After(sh.at) {
-		sh.at = t
+	read := time.Now()
+	t := read.UTC().Truncate(time.Microsecond)
+	if t.After(sh.at) {
+		sh.base, sh.read = t, read
+	} else if t = sh.base.Add(read.Sub(sh.read)).Truncate(time.Microsecond); !t.After(sh.at) {
+		return sh.at
 	}
+	sh.at = t
 	return sh.at
+}
+
+// notBefore lets no decision be made before a time that is on the log.
+func (sh *shard) notBefore(t time.Time) {
+	if t.After(sh.at) {
+		sh.at, sh.base, sh.read = t, t, time.Now()
+	}
 }
 
 func (sh *shard) begin() *batch { return &batch{at: sh.now()} }
 
-// step decides what there is and commits it.
+// step decides what there is and commits it, in as many transactions as it takes. It stops
+// in between when ctx has ended.
 func (sh *shard) step(ctx, work context.Context, fetches kgo.Fetches) error {
-	b := sh.begin()
-	if err := sh.decide(ctx, b, fetches); err != nil {
-		b.release()
-		return err
+	left := fetches.RecordIter()
+	err := sh.transaction(ctx, work, left)
+	for err == nil && !left.Done() && ctx.Err() == nil {
+		err = sh.transaction(ctx, work, left)
 	}
-	for {
-		more, err := sh.decideLocal(b)
+	return err
+}
+
+// transaction decides as much as fits into one transaction and commits it.
+func (sh *shard) transaction(ctx, work context.Context, left *kgo.FetchesRecordIter) error {
+	b := sh.begin()
+	defer b.release() // of what was not begun, whatever went wrong: a panic, too
+	for !left.Done() && !b.full() {
+		if err := sh.decide(ctx, b, left.Next()); err != nil {
+			return err
+		}
+	}
+	for more := true; more && !b.full(); {
+		var err error
+		more, err = sh.decideLocal(b)
 		if err == nil && !more && sh.caughtUp() {
 			more, err = sh.wake(b)
 		}
 		if err != nil {
-			b.release()
 			return err
-		}
-		if !more || b.bytes > maxBatchBytes {
-			break
 		}
 	}
 	sh.hand(b.inline...)
 	b.inline = nil
-	if err := sh.commit(ctx, work, b); err != nil {
-		b.release()
-		return err
-	}
-	return nil
+	return sh.commit(ctx, work, b)
 }
 
-// maxBatchBytes is from which size on a transaction takes nothing more.
-const maxBatchBytes = 8 << 20
-
-func (sh *shard) decide(ctx context.Context, b *batch, fetches kgo.Fetches) error {
-	var failed error
-	fetches.EachRecord(func(r *kgo.Record) {
-		if failed != nil {
-			return
-		}
-		for name, c := range sh.byName {
-			if r.Topic == sh.topics.Commands(name) {
-				failed = c.command(ctx, b, r)
-				failed = errors.Join(failed, sh.passBarrier(b, name, c, r))
-			}
-		}
-	})
-	return failed
+// decide decides a command.
+func (sh *shard) decide(ctx context.Context, b *batch, r *kgo.Record) error {
+	name, ok := sh.commands[r.Topic]
+	if !ok {
+		return nil
+	}
+	c := sh.byName[name]
+	if err := c.command(ctx, b, r); err != nil {
+		return err
+	}
+	return sh.passBarrier(b, name, c, r)
 }
 
 // passBarrier notes that the commands before the taking are decided, and then offers
@@ -414,11 +433,7 @@ func (sh *shard) passBarrier(b *batch, name string, c cell, r *kgo.Record) error
 		return nil //nolint:nilerr // another owner's mark, or nobody's
 	}
 	sh.barrier[name] = true
-	agent := ""
-	if sh.first {
-		agent = sh.cfg.Member
-	}
-	return c.takeOver(b, agent)
+	return c.takeOver(b)
 }
 
 // decideLocal decides what local agents reported. It says whether there was anything.
@@ -431,7 +446,7 @@ func (sh *shard) decideLocal(b *batch) (bool, error) {
 	b.inline = nil
 	results = append(inline, results...)
 	for i, r := range results {
-		if b.bytes > maxBatchBytes {
+		if b.full() {
 			sh.hand(results[i:]...)
 			return true, nil
 		}
@@ -559,12 +574,18 @@ func (sh *shard) committed(trailing bool) {
 	}
 }
 
+// until is a context that ends with its parent, at the deadline if there is one, or when it is
+// cancelled.
+func until(parent context.Context, deadline time.Time) (context.Context, context.CancelFunc) {
+	if deadline.IsZero() {
+		return context.WithCancel(parent)
+	}
+	return context.WithDeadline(parent, deadline)
+}
+
 // start begins local work whose request is on the log.
 func (sh *shard) start(work context.Context, p placed) {
-	ctx, cancel := context.WithCancel(work)
-	if !p.work.Deadline.IsZero() {
-		ctx, cancel = context.WithDeadline(work, p.work.Deadline)
-	}
+	ctx, cancel := until(work, p.work.Deadline)
 	k := workKey{p.work.ID, p.work.Attempt}
 	sh.mu.Lock()
 	sh.running[k] = cancel
@@ -607,18 +628,26 @@ func (sh *shard) forward(r *kgo.Record, partition int32) *kgo.Record {
 	return &kgo.Record{Topic: r.Topic, Partition: partition, Key: r.Key, Value: r.Value, Headers: r.Headers, Timestamp: r.Timestamp}
 }
 
-// deadLetter keeps a record that cannot be read, with where it stood and why.
+// deadLetter keeps a record that cannot be read, with where it stood and why. One that came
+// compressed can be larger than what fits into a record here: then what does not fit is left
+// out, and the reason says so; the record itself still lies where it stood.
 func (sh *shard) deadLetter(r *kgo.Record, why error, at time.Time) *kgo.Record {
 	d := &kgo.Record{Topic: sh.topics.DeadLetters(), Key: r.Key, Value: r.Value, Timestamp: at}
 	if d.Key == nil {
 		d.Key = []byte{}
 	}
-	d.Headers = append(d.Headers, r.Headers...)
+	reason := clip(why.Error())
+	if n := size(r); n > maxRecordBytes {
+		reason += fmt.Sprintf(" (the record has %d bytes, over the limit of %d: it is not kept here whole)", n, maxRecordBytes)
+		d.Key, d.Value = d.Key[:min(len(d.Key), maxKeyBytes)], nil
+	} else {
+		d.Headers = append(d.Headers, r.Headers...)
+	}
 	add := func(k, v string) { d.Headers = append(d.Headers, kgo.RecordHeader{Key: k, Value: []byte(v)}) }
 	add(schemas.DeadLetterTopic, r.Topic)
 	add(schemas.DeadLetterPartition, strconv.Itoa(int(r.Partition)))
 	add(schemas.DeadLetterOffset, strconv.FormatInt(r.Offset, 10))
-	add(schemas.DeadLetterError, why.Error())
+	add(schemas.DeadLetterError, reason)
 	add(schemas.DeadLetterTime, at.Format(time.RFC3339Nano))
 	add(schemas.DeadLetterID, machine.ID("deadletter", r.Topic, strconv.Itoa(int(r.Partition)), strconv.FormatInt(r.Offset, 10)))
 	return d

@@ -92,8 +92,9 @@ type Wake struct{}
 // and what the agent of that name had claimed before the process was started again, is
 // offered again. It is not on the wire.
 type TakeOver struct {
-	Placement string // of what the new owner itself runs
-	Agent     string // empty: claims are left to their leases
+	Placement string    // of what the new owner itself runs
+	Agent     string    // empty: claims are left to their leases
+	Since     time.Time // when that agent was started: what it has claimed since then it is at
 }
 
 func (Start) command()     {}

@@ -355,11 +355,16 @@ func (s State) takeOver(c TakeOver) []Event {
 	var events []Event
 	for i := range s.g.nodes {
 		n := &s.g.nodes[i]
-		if n.phase == ActivityRunning && (n.place != "" && n.place != c.Placement || c.Agent != "" && n.agent == c.Agent) {
+		if n.phase == ActivityRunning && (n.place != "" && n.place != c.Placement || c.claimed(n)) {
 			events = append(events, n.offerAgain())
 		}
 	}
 	return events
+}
+
+// claimed says that the agent claimed the attempt before it was started again.
+func (c TakeOver) claimed(n *node) bool {
+	return c.Agent != "" && n.agent == c.Agent && (c.Since.IsZero() || n.began < millis(c.Since))
 }
 
 func (n *node) offerAgain() Event {

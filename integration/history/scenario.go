@@ -127,7 +127,12 @@ func (s *scenario) measure(ctx context.Context, when string) (*process.Process, 
 		return p, err
 	}
 	done := time.Since(p.Began)
-	fmt.Printf("%s: ready after %.2f s, a new job had completed after %.2f s\n", when, ready.Seconds(), done.Seconds())
+	cpu, err := p.CPU()
+	if err != nil {
+		return p, err
+	}
+	fmt.Printf("%s: ready after %.2f s, a new job had completed after %.2f s, which took %.2f s of CPU\n",
+		when, ready.Seconds(), done.Seconds(), cpu.Seconds())
 	if done > startWithin {
 		s.amiss("%s, the first job had completed only after %s; the limit is %s", when, done, startWithin)
 	}
