@@ -18,7 +18,8 @@ const (
 // Job is one orchestration as its users see it.
 type Job struct {
 	ID                string            `json:"id"`
-	Name              *string           `json:"name"`
+	Name              *string           `json:"name"` // of what it deploys
+	Set               *string           `json:"set"`  // whose it is
 	Type              string            `json:"type"`
 	DefinitionVersion int               `json:"definitionVersion"`
 	Run               int               `json:"run"`

@@ -23,6 +23,8 @@ CREATE TABLE job (
   seq     INTEGER NOT NULL, -- of the last event folded in
   code    INTEGER NOT NULL, -- of the state
   type    TEXT    NOT NULL,
+  name    TEXT,             -- of what it deploys, where it has one
+  "set"   TEXT,             -- whose it is, where it is somebody's
   created INTEGER NOT NULL,
   doc     TEXT    NOT NULL,
   input   TEXT,             -- a small one; a large one, which must not be written again with each change, is in job_input
@@ -31,6 +33,9 @@ CREATE TABLE job (
 CREATE UNIQUE INDEX job_id ON job (id);
 CREATE INDEX job_created ON job (created, id);
 CREATE INDEX job_type ON job (type, created, id);
+-- Few jobs have a name.
+CREATE INDEX job_name ON job (name, created, id) WHERE name IS NOT NULL;
+CREATE INDEX job_set ON job ("set", created, id) WHERE "set" IS NOT NULL;
 -- Nearly all jobs end well; an index over them would cost more than it finds.
 CREATE INDEX job_code ON job (code, created, id) WHERE code <> 800;
 
@@ -141,7 +146,8 @@ CREATE TABLE definition (
 -- of digits, so that text sorts as time.
 CREATE VIEW jobs AS SELECT
   j.id,
-  json_extract(doc, '$.name') AS name,
+  j.name,
+  j."set",
   j.type,
   json_extract(doc, '$.definitionVersion') AS definition_version,
   json_extract(doc, '$.run') AS run,
