@@ -21,6 +21,7 @@ type job struct {
 
 	typ          string
 	name, set    string
+	fingerprint  string
 	version, run int
 	phase        orchestration.Phase
 	created      int64
@@ -226,7 +227,7 @@ func (j *job) start(at int64, e orchestration.Started) error {
 	if j.created == 0 {
 		j.created = at
 	}
-	j.name, j.set = e.Name, e.Set
+	j.name, j.set, j.fingerprint = e.Name, e.Set, e.Fingerprint
 	j.typ, j.run, j.phase = e.Type, e.Run, orchestration.PhaseInProgress
 	j.started, j.ended, j.deadline = at, 0, nanos(e.Deadline)
 	j.partial, j.labels, j.input = e.Partial, labels, e.Input

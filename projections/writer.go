@@ -303,6 +303,7 @@ type jobDoc struct {
 	Error             json.RawMessage `json:"error"`
 	Failures          json.RawMessage `json:"failures"`
 	Progress          Progress        `json:"progress"`
+	Fingerprint       string          `json:"fingerprint"`
 	Position          *kafka.Position `json:"position"`
 }
 
@@ -311,6 +312,7 @@ func (j *job) readDoc(doc string) error {
 	if err := json.Unmarshal([]byte(doc), &d); err != nil {
 		return fmt.Errorf("job %s: %w", j.id, err)
 	}
+	j.fingerprint = d.Fingerprint
 	j.version, j.run, j.partial = d.DefinitionVersion, d.Run, d.Partial
 	j.started, j.ended, j.deadline = nanosOf(d.StartedAt), nanosOf(d.EndedAt), nanosOf(d.Deadline)
 	j.labels, j.failures = d.Labels, d.Failures

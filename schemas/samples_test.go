@@ -118,9 +118,9 @@ func records() map[string]any {
 	}
 	put := raw(`{"type":"parts-tree","activities":[{"id":"a","type":"noop"}],"version":7}`)
 	return map[string]any{
-		schemas.DefinitionPut:          definition.Put{Kind: definition.KindOrchestration, Definition: put},
+		schemas.DefinitionPut:          definition.Put{Kind: definition.KindOrchestration, Definition: put, Set: "team-a", TakeOver: true},
 		schemas.DefinitionDelete:       definition.Delete{},
-		schemas.DefinitionChanged:      definition.Changed{Kind: definition.KindOrchestration, Type: "parts-tree", Version: 7, Definition: put},
+		schemas.DefinitionChanged:      definition.Changed{Kind: definition.KindOrchestration, Type: "parts-tree", Version: 7, Definition: put, Set: "team-a"},
 		schemas.DefinitionDeleted:      definition.Deleted{},
 		schemas.OrchestrationCompleted: completion(orchestration.PhaseCompleted),
 		schemas.OrchestrationFailed:    completion(orchestration.PhaseError),

@@ -129,7 +129,8 @@ CREATE TABLE deadletter (
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX deadletter_at ON deadletter (at, id);
 
--- Every version of every definition; the newest that is not deleted is in force.
+-- Every version of every definition; the newest that is not deleted is in force. A version
+-- that has changed hands is there once for each.
 CREATE TABLE definition (
   id       TEXT    NOT NULL, -- orchestration/<type> or activity/<type>
   seq      INTEGER NOT NULL,
@@ -138,6 +139,7 @@ CREATE TABLE definition (
   version  INTEGER NOT NULL,
   deleted  INTEGER NOT NULL,
   at       INTEGER NOT NULL,
+  "set"    TEXT,             -- whose it is, where it is somebody's
   body     TEXT,
   PRIMARY KEY (id, seq)
 ) WITHOUT ROWID, STRICT;
