@@ -156,18 +156,21 @@ class Agent:
 
     def take(self, message):
         """Claims the work of a record and begins it; False means that there is nothing to do."""
-        headers = dict(message.headers() or [])
-        record = json.loads(message.value())
+        kind = dict(message.headers() or []).get("ce_type")
         begun = False
-        if headers.get("ce_type") == b"work.cancelled.v1":
-            held = self.held.get((record["workId"], record["attempt"]))
-            if held:
-                held.cancelled.set()
-        elif headers.get("ce_type") == b"work.requested.v1":
-            activity = Activity(record)
-            if activity.key not in self.seen and not activity.overdue():
-                self.claim(activity)
-                begun = True
+        try:
+            if kind == b"work.requested.v1":
+                activity = Activity(json.loads(message.value()))
+                if activity.key not in self.seen and not activity.overdue():
+                    self.claim(activity)
+                    begun = True
+            elif kind == b"work.cancelled.v1":
+                record = json.loads(message.value())
+                held = self.held.get((record["workId"], record["attempt"]))
+                if held:
+                    held.cancelled.set()
+        except (ValueError, KeyError, TypeError) as e:  # nobody can read it
+            print(f"{self.name}: {message.topic()}/{message.partition()}/{message.offset()}: {e!r}", file=sys.stderr, flush=True)
         # After the claim: from here on the lease alone says that the work is being done.
         self.consumer.store_offsets(message)
         return begun
