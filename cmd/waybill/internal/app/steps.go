@@ -31,7 +31,7 @@ func aggregates() []string {
 
 // activityTypes lists the activity types that agents of ours carry out.
 func (m *Main) activityTypes() []string {
-	types := []string{agents.NoopType, agents.RetrieveType, agents.AggregateType, agents.CallbackType}
+	types := []string{agents.NoopType, agents.RetrieveType, agents.AggregateType, agents.CallbackType, agents.HTTPType}
 	return slices.AppendSeq(types, maps.Keys(m.cfg.Agents))
 }
 
