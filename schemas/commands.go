@@ -47,6 +47,9 @@ func orchestrationCommandType(c orchestration.Command) string {
 		return WorkFail
 	case orchestration.Heartbeat:
 		return WorkHeartbeat
+	case orchestration.Pause, orchestration.Resume, orchestration.RetryActivity, orchestration.SkipActivity, orchestration.CompleteActivity,
+		orchestration.FailActivity, orchestration.PauseActivity, orchestration.ResumeActivity:
+		return operatorCommandType(c)
 	case orchestration.Wake, orchestration.TakeOver:
 	}
 	return ""
@@ -92,7 +95,7 @@ func isOrchestrationCommand(wireType string) bool {
 	case OrchestrationStart, OrchestrationCancel, WorkComplete, WorkWait, WorkSchedule, WorkRetry, WorkFail, WorkHeartbeat:
 		return true
 	}
-	return false
+	return isOperatorCommand(wireType)
 }
 
 func unknownCommand(wireType string, known []string) *machine.Refusal {
@@ -177,6 +180,7 @@ const (
 	hasAttempt
 	hasAfter
 	hasError
+	hasActivity
 )
 
 const hasReport = hasWorkID | hasAttempt
@@ -208,7 +212,7 @@ func (r *reader) command(wireType string) orchestration.Command {
 	case WorkHeartbeat:
 		return r.heartbeat()
 	}
-	return nil
+	return r.operator(wireType)
 }
 
 func (r *reader) need(members int) {
