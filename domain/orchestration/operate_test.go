@@ -123,7 +123,7 @@ func TestRetryNow(t *testing.T) {
 	t.Run("and its agents are told", at["WAITING"].When(retry).Follows(
 		machine.CancelWork{ID: workID("a"), Attempt: 1, Type: "noop", Reason: "another attempt is wanted now"},
 		machine.Work{
-			ID: workID("a"), Attempt: 2, Offer: 1, Aggregate: "orchestration", AggregateID: "o-1", Run: 1, ActivityID: "a", Type: "noop",
+			ID: workID("a"), Attempt: 2, Offer: 1, Aggregate: "orchestration", AggregateID: "o-1", Run: 1, Resource: "o-1", ActivityID: "a", Type: "noop",
 			RequestedAt: epoch, Deadline: epoch.Add(DefaultActivityDeadline), HeartbeatTimeout: 10_000,
 		}))
 	t.Run("who was waited for is late", at["WAITING"].When(retry).When(done("a")).Refuses(machine.BadState, "attempt 1 is not under way"))
@@ -159,7 +159,7 @@ func TestSkip(t *testing.T) {
 	t.Run("an agent that is at it is told", standings()["RUNNING"].When(skip("a")).Follows(
 		machine.CancelWork{ID: workID("a"), Attempt: 1, Type: "noop", Reason: "kim skipped the activity"},
 		machine.Work{
-			ID: workID("b"), Attempt: 1, Offer: 1, Aggregate: "orchestration", AggregateID: "o-1", Run: 1, ActivityID: "b", Type: "noop",
+			ID: workID("b"), Attempt: 1, Offer: 1, Aggregate: "orchestration", AggregateID: "o-1", Run: 1, Resource: "o-1", ActivityID: "b", Type: "noop",
 			RequestedAt: epoch, Deadline: epoch.Add(DefaultActivityDeadline), HeartbeatTimeout: 10_000,
 		}))
 	t.Run("its report is late", standings()["RUNNING"].When(skip("a")).When(done("a")).Refuses(machine.BadState, "SKIPPED does not lead to COMPLETED"))
