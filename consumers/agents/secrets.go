@@ -59,10 +59,17 @@ func (s Secrets) For(ctx context.Context, name string, u *url.URL) (string, erro
 // first, since one may be part of another.
 type hidden []concealed
 
+// leastHidden is from how many bytes on a value is hidden: a shorter one would be found
+// everywhere.
+const leastHidden = 4
+
 type concealed struct{ value, as string }
 
 // hide adds a value, and what it looks like in base64, within a URL or escaped in JSON.
 func (h hidden) hide(value, as string) hidden {
+	if len(value) < leastHidden {
+		return h
+	}
 	forms := []string{
 		value, base64.StdEncoding.EncodeToString([]byte(value)), base64.RawURLEncoding.EncodeToString([]byte(value)),
 		url.QueryEscape(value), url.PathEscape(value),
