@@ -257,6 +257,7 @@ func (e *Exec) tell(env []string, hidden hidden, a agent.Activity) ([]string, hi
 	add("ATTEMPT", strconv.Itoa(a.Attempt))
 	add("JOB_ID", a.JobID)
 	add("ACTIVITY_ID", a.ActivityID)
+	add("RESOURCE", a.Resource)
 	add("DISCRIMINATOR", a.Discriminator)
 	add("STATE", string(a.State))
 	add("TRACEPARENT", a.TraceParent)

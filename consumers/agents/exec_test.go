@@ -50,12 +50,14 @@ func TestExecHandsInputInAndOutputOut(t *testing.T) {
 	tells := script("env")
 	tells.Output = "text"
 	env := completed(t, execute(t, tells, `{"program": "p"}`,
-		func(a *agent.Activity) { a.Discriminator, a.State = "deploy", json.RawMessage(`{"n":1}`) }))
+		func(a *agent.Activity) {
+			a.Discriminator, a.Resource, a.State = "deploy", "tenant-1", json.RawMessage(`{"n":1}`)
+		}))
 	var text string
 	if err := json.Unmarshal([]byte(path(t, env, "text")), &text); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"WORK_ID=work-1", "ATTEMPT=1", "JOB_ID=job-1", "ACTIVITY_ID=a", "DISCRIMINATOR=deploy", `STATE={"n":1}`, "CALLBACK_URL=http://waybill/callbacks/work/work-1/[callback]"} {
+	for _, want := range []string{"WORK_ID=work-1", "ATTEMPT=1", "JOB_ID=job-1", "ACTIVITY_ID=a", "DISCRIMINATOR=deploy", "RESOURCE=tenant-1", `STATE={"n":1}`, "CALLBACK_URL=http://waybill/callbacks/work/work-1/[callback]"} {
 		if !strings.Contains("\n"+text, "\nWAYBILL_"+want+"\n") {
 			t.Errorf("no %s in %s", want, text)
 		}
@@ -102,11 +104,14 @@ func TestExecResults(t *testing.T) {
 		{"printf '[%070d' 0 | tr 0 '['; echo", "output: program p: its output is not JSON", agent.Failed, 0, ""},
 		{"head -c 2000 /dev/zero", "output: program p: it writes more than the limit of 1000 bytes", agent.Failed, 0, ""},
 		{"head -c 9000 /dev/zero | tr '\\0' x >&2; printf '\\377end' >&2; exit 1", "\uFFFDend", agent.Failed, 0, ""},
-		{"sleep 60", "not done within the timeout of 2s", agent.Retrying, 0, ""},
+		{"sleep 60", "not done within the timeout of 100ms", agent.Retrying, 0, ""},
 		{"exec /does/not/exist", "exit code 127", agent.Failed, 0, ""},
 	} {
 		p := script(c.line)
-		p.OutputBytes, p.Timeout = 1000, definition.Duration(2*time.Second)
+		p.OutputBytes = 1000
+		if strings.HasPrefix(c.line, "sleep") {
+			p.Timeout = definition.Duration(100 * time.Millisecond)
+		}
 		p.ExitCodes = map[string]agent.Kind{"7": agent.Waiting, "8": "fatal"}
 		r := execute(t, p, `{"program": "p"}`)
 		if r.Kind() != c.kind || r.Wants() != c.after || string(r.State()) != c.state {

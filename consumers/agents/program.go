@@ -30,7 +30,7 @@ type program struct {
 
 	signal   syscall.Signal // tells it to end
 	grace    time.Duration  // until it is killed, and all it started with it
-	maxBytes int64          // of its output
+	maxBytes int64          // of its output; 0 means that nobody wants to know it
 }
 
 // ran is what became of it.
@@ -50,6 +50,9 @@ func (p program) run(ctx context.Context) ran {
 	tail := &tail{}
 	cmd := exec.CommandContext(ctx, p.path, p.args...) //nolint:gosec // which program, and with what arguments, stands in the configuration
 	cmd.Dir, cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = p.dir, p.env, bytes.NewReader(p.stdin), out, tail
+	if p.maxBytes == 0 {
+		cmd.Stdout = nil
+	}
 	if cmd.Env == nil {
 		cmd.Env = []string{} // nil would mean ours
 	}
