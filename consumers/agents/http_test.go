@@ -264,15 +264,15 @@ func TestHTTPCallsOnlyWhatIsAllowed(t *testing.T) {
 	failed(t, o.call(t, to("file:///etc/passwd")), agent.Failed, "neither http nor https")
 	failed(t, o.call(t, `{"url": "`+elsewhere.URL+`"}`), agent.Failed, "not on the list of allowed hosts")
 	for input, want := range map[string]string{
-		`{"url": "//host/x"}`:                         "has no scheme and host",
-		`{"url": "ftp://host/x"}`:                     "neither http nor https",
-		`{"url": "http://user:pass@host/x"}`:          "has a user in it",
-		`{"url": "http://h ost/"}`:                    "the url cannot be read",
-		`{"url": "%s", "path": [".."]}`:               "cannot be a part of it",
-		`{"url": "%s", "path": [{}]}`:                 "path:",
-		`{"url": "http://169.254.169.254/latest"}`:    "not on the list",
-		`{"url": "%s", "headers": {"Host": "x"}}`:     "cannot be set",
-		`{"url": "%s", "headers": {"A\r\nB": "x"}}`:   "cannot be set",
+		`{"url": "//host/x"}`:                          "has no scheme and host",
+		`{"url": "ftp://host/x"}`:                      "neither http nor https",
+		`{"url": "http://user:pass@host/x"}`:           "has a user in it",
+		`{"url": "http://h ost/"}`:                     "the url cannot be read",
+		`{"url": "%s", "path": [".."]}`:                "cannot be a part of it",
+		`{"url": "%s", "path": [{}]}`:                  "path:",
+		`{"url": "http://169.254.169.254/latest"}`:     "not on the list",
+		`{"url": "%s", "headers": {"Host": "x"}}`:      "cannot be set",
+		`{"url": "%s", "headers": {"A\r\nB": "x"}}`:    "cannot be set",
 		`{"url": "%s", "headers": {"A": "x\r\nB: y"}}`: "control character",
 	} {
 		failed(t, o.call(t, input), agent.Failed, want)
@@ -431,17 +431,17 @@ func TestHTTPUndoesWithItsOwnRequest(t *testing.T) {
 func TestHTTPSaysWhatIsWrongWithItsInput(t *testing.T) {
 	o := newOther(t, func(http.ResponseWriter, *http.Request) { t.Error("it calls") })
 	for input, want := range map[string]string{
-		`{}`:                                        "has no url",
-		`[]`:                                        "input:",
-		`{"url": "%s", "expct": 200}`:               `unknown field "expct"`,
-		`{"url": "%s", "expect": "6xx"}`:            "want statuses",
-		`{"url": "%s", "expect": {}}`:               "want statuses",
-		`{"url": "%s", "method": "GET /"}`:          "method",
-		`{"url": "%s", "method": "CONNECT"}`:        "method",
-		`{"url": "%s", "body": 1, "text": "a"}`:     "want one of them",
-		`{"url": "%s", "answer": "xml"}`:            "want auto, json or text",
-		`{"url": "%s", "timeout": "soon"}`:          "want ISO 8601",
-		`{"url": "%s", "query": {"a": {}}}`:         "query a",
+		`{}`:                                    "has no url",
+		`[]`:                                    "input:",
+		`{"url": "%s", "expct": 200}`:           `unknown field "expct"`,
+		`{"url": "%s", "expect": "6xx"}`:        "want statuses",
+		`{"url": "%s", "expect": {}}`:           "want statuses",
+		`{"url": "%s", "method": "GET /"}`:      "method",
+		`{"url": "%s", "method": "CONNECT"}`:    "method",
+		`{"url": "%s", "body": 1, "text": "a"}`: "want one of them",
+		`{"url": "%s", "answer": "xml"}`:        "want auto, json or text",
+		`{"url": "%s", "timeout": "soon"}`:      "want ISO 8601",
+		`{"url": "%s", "query": {"a": {}}}`:     "query a",
 		`{"url": "%s", "wait": {}, "poll": {"url": "%s", "until": {"status": 200}}}`: "want one of them",
 		`{"url": "%s", "poll": {"url": "%s"}}`:                                       "until",
 		`{"url": "%s", "poll": {"url": "%s", "until": {}}}`:                          "always holds",
