@@ -18,6 +18,7 @@ const (
 	WorkRetry           = "work.retry.v1"
 	WorkFail            = "work.fail.v1"
 	WorkHeartbeat       = "work.heartbeat.v1"
+	WorkRelease         = "work.release.v1"
 	DefinitionPut       = "definition.put.v1"
 	DefinitionDelete    = "definition.delete.v1"
 )
@@ -71,7 +72,7 @@ func OrchestrationCommands() []string {
 	return []string{
 		OrchestrationStart, OrchestrationCancel, OrchestrationPause, OrchestrationResume,
 		ActivityRetry, ActivitySkip, ActivityComplete, ActivityFail, ActivityPause, ActivityResume,
-		WorkComplete, WorkWait, WorkSchedule, WorkRetry, WorkFail, WorkHeartbeat,
+		WorkComplete, WorkWait, WorkSchedule, WorkRetry, WorkFail, WorkHeartbeat, WorkRelease,
 	}
 }
 

@@ -124,7 +124,7 @@ func TestRetryNow(t *testing.T) {
 		machine.CancelWork{ID: workID("a"), Attempt: 1, Type: "noop", Reason: "another attempt is wanted now"},
 		machine.Work{
 			ID: workID("a"), Attempt: 2, Offer: 1, Aggregate: "orchestration", AggregateID: "o-1", Run: 1, Resource: "o-1", ActivityID: "a", Type: "noop",
-			RequestedAt: epoch, Deadline: epoch.Add(DefaultActivityDeadline), HeartbeatTimeout: 10_000,
+			RequestedAt: epoch, Deadline: epoch.Add(DefaultActivityDeadline), OfferedUntil: epoch.Add(30 * time.Second), HeartbeatTimeout: 10_000,
 		}))
 	t.Run("who was waited for is late", at["WAITING"].When(retry).When(done("a")).Refuses(machine.BadState, "attempt 1 is not under way"))
 	t.Run("it does not count as a failure", becomes(running(sternly("a", 1)).When(Retry{Report: report("a", 1)}).When(retry).
@@ -160,7 +160,7 @@ func TestSkip(t *testing.T) {
 		machine.CancelWork{ID: workID("a"), Attempt: 1, Type: "noop", Reason: "kim skipped the activity"},
 		machine.Work{
 			ID: workID("b"), Attempt: 1, Offer: 1, Aggregate: "orchestration", AggregateID: "o-1", Run: 1, Resource: "o-1", ActivityID: "b", Type: "noop",
-			RequestedAt: epoch, Deadline: epoch.Add(DefaultActivityDeadline), HeartbeatTimeout: 10_000,
+			RequestedAt: epoch, Deadline: epoch.Add(DefaultActivityDeadline), OfferedUntil: epoch.Add(30 * time.Second), HeartbeatTimeout: 10_000,
 		}))
 	t.Run("its report is late", standings()["RUNNING"].When(skip("a")).When(done("a")).Refuses(machine.BadState, "SKIPPED does not lead to COMPLETED"))
 	t.Run("the last ends it", running(activity("a")).When(skip("a")).Then(skipped("a"), ended(PhaseCompleted)))
