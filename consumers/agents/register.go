@@ -14,6 +14,9 @@ const (
 	AggregateType = "aggregate"
 	CallbackType  = "callback"
 	HTTPType      = "http"
+	ExecType      = "exec"
+	TerraformType = "terraform"
+	KafkaType     = "kafka"
 )
 
 // Config is what the built-in agents need to know. Zero values take the defaults.
