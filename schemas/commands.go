@@ -47,6 +47,8 @@ func orchestrationCommandType(c orchestration.Command) string {
 		return WorkFail
 	case orchestration.Heartbeat:
 		return WorkHeartbeat
+	case orchestration.Release:
+		return WorkRelease
 	case orchestration.Wake, orchestration.TakeOver:
 	}
 	return ""
@@ -89,7 +91,7 @@ func DecodeOrchestrationCommand(wireType string, data []byte) (orchestration.Com
 
 func isOrchestrationCommand(wireType string) bool {
 	switch wireType {
-	case OrchestrationStart, OrchestrationCancel, WorkComplete, WorkWait, WorkSchedule, WorkRetry, WorkFail, WorkHeartbeat:
+	case OrchestrationStart, OrchestrationCancel, WorkComplete, WorkWait, WorkSchedule, WorkRetry, WorkFail, WorkHeartbeat, WorkRelease:
 		return true
 	}
 	return false
@@ -179,6 +181,7 @@ const (
 	hasAttempt
 	hasAfter
 	hasError
+	hasAgent
 )
 
 const hasReport = hasWorkID | hasAttempt
@@ -209,6 +212,8 @@ func (r *reader) command(wireType string) orchestration.Command {
 		return c
 	case WorkHeartbeat:
 		return r.heartbeat()
+	case WorkRelease:
+		return r.release()
 	}
 	return nil
 }
@@ -444,6 +449,19 @@ func (r *reader) heartbeat() orchestration.Heartbeat {
 		}
 	}
 	r.need(hasReport)
+	return c
+}
+
+func (r *reader) release() orchestration.Release {
+	var c orchestration.Release
+	for o := r.object(); o.next(); {
+		if string(o.name) == "agent" {
+			c.Agent = r.required(hasAgent)
+		} else if !r.report(&c.Report, o.name) {
+			r.unknown(o.name)
+		}
+	}
+	r.need(hasReport | hasAgent)
 	return c
 }
 

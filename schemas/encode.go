@@ -231,6 +231,7 @@ func (w *writer) started(e *orchestration.Started) {
 	w.optional("set", e.Set)
 	w.optional("resource", e.Resource)
 	w.str("fingerprint", e.Fingerprint)
+	w.optional("traceparent", e.TraceParent)
 }
 
 func (w *writer) requested(e *orchestration.Requested) {

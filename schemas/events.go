@@ -115,6 +115,8 @@ func (d *Decoder) started(s *scanner) orchestration.Started {
 			e.Resource = s.str()
 		case "fingerprint":
 			e.Fingerprint = s.str()
+		case "traceparent":
+			e.TraceParent = s.str()
 		default:
 			s.raw()
 		}

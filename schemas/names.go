@@ -10,6 +10,7 @@ const (
 	WorkRetry           = "work.retry.v1"
 	WorkFail            = "work.fail.v1"
 	WorkHeartbeat       = "work.heartbeat.v1"
+	WorkRelease         = "work.release.v1"
 	DefinitionPut       = "definition.put.v1"
 	DefinitionDelete    = "definition.delete.v1"
 )
@@ -57,7 +58,7 @@ const (
 func OrchestrationCommands() []string {
 	return []string{
 		OrchestrationStart, OrchestrationCancel,
-		WorkComplete, WorkWait, WorkSchedule, WorkRetry, WorkFail, WorkHeartbeat,
+		WorkComplete, WorkWait, WorkSchedule, WorkRetry, WorkFail, WorkHeartbeat, WorkRelease,
 	}
 }
 

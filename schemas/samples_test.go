@@ -59,6 +59,7 @@ func events() map[string]orchestration.Event {
 			Type: "parts-tree", Run: 2, Plan: samplePlan(), Input: raw(`{"file":"root","connectorUrl":"http://provider1:8181"}`), Partial: true,
 			Deadline: noon, Labels: map[string]string{"team": "Größe <&> 漢字"}, Callback: "https://example.com/told?a=1&b=2",
 			Name: "orders", Set: "team-a", Resource: "orders-2025", Fingerprint: "0123456789abcdef",
+			TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 		},
 		schemas.ActivityRequested: orchestration.Requested{ActivityID: "n2", Attempt: 2, WorkID: "w-1", Placement: "member-1", Deadline: noon},
 		schemas.ActivityOffered:   orchestration.Offered{ActivityID: "n2", Attempt: 2, WorkID: "w-1", Placement: "member-1", Offer: 3},
@@ -101,6 +102,7 @@ func commands() map[string]orchestration.Command {
 		schemas.WorkRetry:     orchestration.Retry{Report: report, Error: fault, After: after, State: raw(`{"ticket":17}`)},
 		schemas.WorkFail:      orchestration.Fail{Report: report, Error: fault},
 		schemas.WorkHeartbeat: orchestration.Heartbeat{Report: report, Agent: "agent-1"},
+		schemas.WorkRelease:   orchestration.Release{Report: report, Agent: "agent-1"},
 	}
 }
 
@@ -129,7 +131,7 @@ func records() map[string]any {
 		schemas.WorkRequested: machine.Work{
 			ID: "w-1", Attempt: 2, Offer: 3, Aggregate: "orchestration", AggregateID: "job-1", Run: 2, ActivityID: "n2", Type: "retrieve",
 			Discriminator: "deploy", Resource: "orders", Input: raw(`{"file":"x"}`), State: raw(`{"ticket":17}`), RequestedAt: noon, Deadline: noon.Add(time.Hour),
-			HeartbeatTimeout: 10000, TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+			OfferedUntil: noon.Add(30 * time.Second), HeartbeatTimeout: 10000, TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 		},
 		schemas.WorkCancelled: machine.CancelWork{ID: "w-1", Attempt: 2, Type: "retrieve", Reason: "the deadline has passed"},
 		schemas.ShardPosition: schemas.Position{

@@ -33,6 +33,8 @@ func (s State) Decide(at time.Time, c Command) ([]Event, error) {
 		return s.decideFail(at, c)
 	case Heartbeat:
 		return s.heartbeat(at, c), nil
+	case Release:
+		return s.release(c), nil
 	case Wake:
 		return s.wake(at), nil
 	case TakeOver:
@@ -61,7 +63,7 @@ func (s State) decideStart(at time.Time, c Start) ([]Event, error) {
 	started := Started{
 		Type: c.Type, Run: 1, Plan: c.Plan, Input: c.Input, Partial: c.Partial, Labels: c.Labels, Callback: c.Callback,
 		Name: c.Name, Set: c.Set, Resource: c.Resource,
-		Deadline: at.Add(orElse(time.Duration(c.Deadline), DefaultDeadline)), Fingerprint: c.Fingerprint,
+		Deadline: at.Add(orElse(time.Duration(c.Deadline), DefaultDeadline)), Fingerprint: c.Fingerprint, TraceParent: c.TraceParent,
 	}
 	events := []Event{started}
 	if n == 0 {
@@ -346,6 +348,22 @@ func (s State) heartbeat(at time.Time, c Heartbeat) []Event {
 		return []Event{Extended{n.id(), c.Attempt, at.Add(timeout)}}
 	}
 	return nil
+}
+
+// release offers an attempt again that its agent has given back.
+func (s State) release(c Release) []Event {
+	if s.g == nil {
+		return nil
+	}
+	i, ok := s.g.findWork(c.WorkID)
+	if !ok {
+		return nil
+	}
+	n := &s.g.nodes[i]
+	if n.phase != ActivityRunning || c.Attempt != int(n.attempt) || n.place != "" || c.Agent != n.agent {
+		return nil
+	}
+	return []Event{n.offerAgain()}
 }
 
 // takeOver offers again what was lost with the old owner.

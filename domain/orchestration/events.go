@@ -25,8 +25,9 @@ type Started struct {
 	Callback    string            `json:"callback,omitempty"`
 	Name        string            `json:"name,omitempty"`
 	Set         string            `json:"set,omitempty"`
-	Resource    string            `json:"resource,omitempty"` // where it is neither Name nor the id
-	Fingerprint string            `json:"fingerprint"`        // of the start's body: tells a repeat from a conflict
+	Resource    string            `json:"resource,omitempty"`    // where it is neither Name nor the id
+	Fingerprint string            `json:"fingerprint"`           // of the start's body: tells a repeat from a conflict
+	TraceParent string            `json:"traceparent,omitempty"` // W3C trace context of whoever asked
 }
 
 // Requested asks for an attempt at an activity. Placement names the process whose own

@@ -47,7 +47,7 @@ func newGraph(at time.Time, e Started) *graph {
 	g := &graph{
 		plan: e.Plan, typ: e.Type, input: e.Input, labels: e.Labels, callback: e.Callback, partial: e.Partial,
 		resource:  orElse(e.Resource, e.Name),
-		startedAt: at, deadline: millis(e.Deadline), nodes: make([]node, n), open: n, last: -1,
+		startedAt: at, deadline: millis(e.Deadline), nodes: make([]node, n), open: n, last: -1, trace: e.TraceParent,
 	}
 	for i := range g.nodes {
 		g.nodes[i] = node{def: &e.Plan.def.Activities[i], waits: e.Plan.waits[i], parent: -1, late: e.Plan.late[i]}
@@ -162,12 +162,16 @@ func (n *node) offer(at time.Time, placement string) {
 	n.phase = placed(placement)
 	n.place, n.agent, n.began, n.lease, n.next = placement, "", millis(at), 0, 0
 	if n.phase == ActivityReady {
-		wait := lastOffer
-		if shift := n.offers - 1; shift < 8 {
-			wait = min(firstOffer<<shift, lastOffer)
-		}
-		n.next = millis(at.Add(wait))
+		n.next = millis(at.Add(offerWait(int(n.offers))))
 	}
+}
+
+// offerWait is how long the n-th offer of an attempt holds.
+func offerWait(n int) time.Duration {
+	if shift := n - 1; shift < 8 {
+		return min(firstOffer<<shift, lastOffer)
+	}
+	return lastOffer
 }
 
 // pause leaves a node until next.

@@ -140,7 +140,9 @@ func (r *run) report() Command {
 		return Retry{Report: rep, After: after, Error: Fault{Message: "down"}}
 	case 3:
 		return Fail{Report: rep, Error: Fault{Step: "fetch", Message: "gone"}}
-	case 4, 5:
+	case 4:
+		return Release{Report: rep, Agent: rapid.SampledFrom([]string{"one", "two"}).Draw(r.t, "agent")}
+	case 5, 6:
 		return Heartbeat{Report: rep, Agent: rapid.SampledFrom([]string{"", "one", "two"}).Draw(r.t, "agent")}
 	}
 	c := Complete{Report: rep, Output: json.RawMessage(rapid.SampledFrom([]string{`1`, `{"v":[1,2]}`, `"a long text"`}).Draw(r.t, "output"))}
@@ -209,7 +211,7 @@ func (r *run) give(c Command) []Event {
 	r.check()
 	switch c.(type) {
 	case Wake, TakeOver: // each time something else may be due, or be here
-	case Start, Cancel, Complete, Wait, Schedule, Retry, Fail, Heartbeat:
+	case Start, Cancel, Complete, Wait, Schedule, Retry, Fail, Heartbeat, Release:
 		if more, again := r.decide(c); len(more) > 0 || again != accepted {
 			r.t.Fatalf("%+v comes again: %+v, %v", c, more, again)
 		}

@@ -57,6 +57,7 @@ type graph struct {
 	labels    map[string]string
 	callback  string // URL told of the end
 	resource  string // name of what is deployed; empty: the id
+	trace     string // W3C trace context of whoever asked
 	partial   bool
 	cyclic    bool // some edge is a cycle
 	deps      bool // some node waits for more than what it spawned: see search
