@@ -49,6 +49,9 @@ func orchestrationCommandType(c orchestration.Command) string {
 		return WorkHeartbeat
 	case orchestration.Release:
 		return WorkRelease
+	case orchestration.Pause, orchestration.Resume, orchestration.RetryActivity, orchestration.SkipActivity, orchestration.CompleteActivity,
+		orchestration.FailActivity, orchestration.PauseActivity, orchestration.ResumeActivity:
+		return operatorCommandType(c)
 	case orchestration.Wake, orchestration.TakeOver:
 	}
 	return ""
@@ -94,7 +97,7 @@ func isOrchestrationCommand(wireType string) bool {
 	case OrchestrationStart, OrchestrationCancel, WorkComplete, WorkWait, WorkSchedule, WorkRetry, WorkFail, WorkHeartbeat, WorkRelease:
 		return true
 	}
-	return false
+	return isOperatorCommand(wireType)
 }
 
 func unknownCommand(wireType string, known []string) *machine.Refusal {
@@ -182,6 +185,7 @@ const (
 	hasAfter
 	hasError
 	hasAgent
+	hasActivity
 )
 
 const hasReport = hasWorkID | hasAttempt
@@ -215,7 +219,7 @@ func (r *reader) command(wireType string) orchestration.Command {
 	case WorkRelease:
 		return r.release()
 	}
-	return nil
+	return r.operator(wireType)
 }
 
 func (r *reader) need(members int) {

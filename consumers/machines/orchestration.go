@@ -70,7 +70,9 @@ func isReport(c orchestration.Command) (isReport, silent bool) {
 		return true, false
 	case orchestration.Heartbeat, orchestration.Release:
 		return true, true
-	case orchestration.Start, orchestration.Cancel, orchestration.Wake, orchestration.TakeOver:
+	case orchestration.Start, orchestration.Cancel, orchestration.Pause, orchestration.Resume,
+		orchestration.RetryActivity, orchestration.SkipActivity, orchestration.CompleteActivity, orchestration.FailActivity,
+		orchestration.PauseActivity, orchestration.ResumeActivity, orchestration.Wake, orchestration.TakeOver:
 	}
 	return false, false
 }
