@@ -102,6 +102,26 @@ func (k *Kafka) Run(ctx context.Context) error {
 	}
 }
 
+// Keep runs, and runs again after what ended it, until ctx ends.
+func (k *Kafka) Keep(ctx context.Context) {
+	for {
+		err := k.Run(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		k.cfg.Log.ErrorContext(ctx, "replies are not read; it is tried again", "pause", replyPause, "error", err)
+		timer := time.NewTimer(replyPause)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// replyPause keeps a fault that stays from filling the log.
+const replyPause = 5 * time.Second
+
 // reportAll reports replies and returns when the reports are on the log.
 func (k *Kafka) reportAll(ctx context.Context, replies []*kgo.Record) error {
 	var reports []*kgo.Record

@@ -64,11 +64,15 @@ func (c clusters) agent(t *testing.T, change ...func(*agents.KafkaConfig)) *agen
 // one reads the next record.
 func one(ctx context.Context, t *testing.T, cl *kgo.Client) *kgo.Record {
 	t.Helper()
-	fetches := cl.PollRecords(ctx, 1)
-	if err := fetches.Err(); err != nil {
-		t.Fatal(err)
+	for {
+		fetches := cl.PollRecords(ctx, 1)
+		if err := fetches.Err(); err != nil {
+			t.Fatal(err)
+		}
+		if !fetches.Empty() {
+			return fetches.Records()[0]
+		}
 	}
-	return fetches.Records()[0]
 }
 
 func headers(r *kgo.Record) map[string]string {
