@@ -255,7 +255,7 @@ func TestCatalog(t *testing.T) {
 	if got := strings.Join(c.UsedBy("slow.example.com"), " "); got != "greet" {
 		t.Errorf("used by %s", got)
 	}
-	if got := strings.Join(c.Types(definition.KindActivity), " "); got != "aggregate callback http noop retrieve slow.example.com" {
+	if got := strings.Join(c.Types(definition.KindActivity), " "); got != "aggregate callback exec http kafka noop retrieve slow.example.com terraform" {
 		t.Errorf("activity types %s", got)
 	}
 	apply("orchestration/greet", "")
