@@ -24,6 +24,9 @@ type Start struct {
 	Deadline definition.Duration `json:"deadline,omitempty"`
 	Labels   map[string]string   `json:"labels,omitempty"`
 	Callback string              `json:"callback,omitempty"`
+	// Definition describes the orchestration itself, where no definition of the type is to be looked up.
+	Definition json.RawMessage `json:"definition,omitempty"`
+	Disposes   *Disposes       `json:"disposes,omitempty"`
 
 	Plan        *Plan  `json:"-"`
 	Fingerprint string `json:"-"` // of the body

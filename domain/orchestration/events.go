@@ -24,6 +24,7 @@ type Started struct {
 	Labels      map[string]string `json:"labels,omitempty"`
 	Callback    string            `json:"callback,omitempty"`
 	Fingerprint string            `json:"fingerprint"` // of the start's body: tells a repeat from a conflict
+	Disposes    *Disposes         `json:"disposes,omitempty"`
 }
 
 // Requested asks for an attempt at an activity. Placement names the process whose own
@@ -122,6 +123,8 @@ type Ended struct {
 	Failures []Failure       `json:"failures,omitempty"` // the activities that failed, tombstones included: the first 100, then how many more
 	Reason   string          `json:"reason,omitempty"`   // of a cancel
 	By       string          `json:"by,omitempty"`
+	// Compensation is what came of undoing what had completed, where the definition asks for that.
+	Compensation *Compensation `json:"compensation,omitempty"`
 }
 
 // Failure says what went wrong where.

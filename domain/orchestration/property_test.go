@@ -36,6 +36,11 @@ func property(t *rapid.T) {
 	r.replay()
 	r.finish()
 	r.replay()
+	for range rapid.SampledFrom([]int{0, 0, 1, 2}).Draw(t, "runs") {
+		r.rerun()
+		r.replay()
+	}
+	r.dispose()
 }
 
 var (
@@ -67,7 +72,9 @@ func drawActivity(t *rapid.T, id string, before []string) definition.Activity {
 }
 
 func drawStart(t *rapid.T) Start {
-	def := definition.Orchestration{Type: "job", Output: []definition.Mapping{{Source: "a.**", Target: "all"}}}
+	def := definition.Orchestration{
+		Type: "job", Output: []definition.Mapping{{Source: "a.**", Target: "all"}}, Compensate: rapid.Bool().Draw(t, "compensate"),
+	}
 	n := rapid.IntRange(0, len(names)).Draw(t, "activities")
 	for k := range n {
 		def.Activities = append(def.Activities, drawActivity(t, names[k], names[:k]))
@@ -114,7 +121,7 @@ func (r *run) command() Command {
 	}
 	switch rapid.IntRange(0, 30).Draw(r.t, "kind") {
 	case 0:
-		return Cancel{Reason: "no"}
+		return rapid.SampledFrom([]Command{Cancel{Reason: "no"}, Rerun{Reason: "again"}, Dispose{Reason: "gone"}}).Draw(r.t, "verb")
 	case 1:
 		return TakeOver{Agent: "one"}
 	case 2, 3, 4:
@@ -209,6 +216,7 @@ func (r *run) give(c Command) []Event {
 	r.check()
 	switch c.(type) {
 	case Wake, TakeOver: // each time something else may be due, or be here
+	case Rerun, Dispose: // decided on more than the state: see rerun and dispose
 	case Start, Cancel, Complete, Wait, Schedule, Retry, Fail, Heartbeat:
 		if more, again := r.decide(c); len(more) > 0 || again != accepted {
 			r.t.Fatalf("%+v comes again: %+v, %v", c, more, again)
@@ -236,7 +244,7 @@ func (r *run) place(e Event) Event {
 	case Offered:
 		e.Placement = placement.Draw(r.t, "placement")
 		return e
-	case Started, Claimed, Extended, Waited, Scheduled, Retrying, Completed, Failed, TransfersFinished, Ended:
+	case Started, Claimed, Extended, Waited, Scheduled, Retrying, Completed, Failed, TransfersFinished, Ended, Compensating, RerunStarted, Disposed:
 	}
 	return e
 }
@@ -250,8 +258,8 @@ func (r *run) fold(e Event) {
 		r.t.Fatalf("%+v: %v", e, err)
 	}
 	if _, ok := e.(Ended); ok {
-		if r.ended++; r.ended > 1 {
-			r.t.Fatal("it ends twice")
+		if r.ended++; r.ended > r.s.run {
+			r.t.Fatal("a run ends twice")
 		}
 	}
 	r.s = r.s.Evolve(r.at, e)
@@ -309,6 +317,9 @@ func (r *run) check() {
 // replay folds what is on the log into a new state, by way of JSON.
 func (r *run) replay() {
 	s := New("o-1")
+	if slices.ContainsFunc(r.log, func(x entry) bool { return Revives(x.e) }) {
+		s = Keeping("o-1")
+	}
 	for k, x := range r.log {
 		b, err := json.Marshal(x.e)
 		if err != nil {
@@ -328,6 +339,7 @@ func (r *run) replay() {
 		}
 		s = s.Evolve(x.at, e)
 	}
+	s = s.Forget()
 	if got, want := bare(s), bare(r.s); got != want {
 		r.t.Fatalf("replayed:\n%s\nwas:\n%s", got, want)
 	}
@@ -361,7 +373,7 @@ func bare(s State) string {
 func (r *run) finish() {
 	for range 10_000 {
 		if r.s.Ended() {
-			r.equal("how often it has ended", r.ended, 1)
+			r.equal("how often it has ended", r.ended, r.s.run)
 			return
 		}
 		if id := r.m.offered(0); id != "" {
@@ -421,9 +433,11 @@ type model struct {
 	keys    map[string]string
 	failed  int
 	overdue time.Time
+	undoing bool
 }
 
 type modelNode struct {
+	undoes                       *modelNode
 	id                           string
 	def                          definition.Activity
 	phase                        ActivityPhase
@@ -517,7 +531,7 @@ func (m *model) orchestration(to Phase) error {
 }
 
 func (m *model) fold(at time.Time, e Event) error {
-	if m.phase.Final() {
+	if m.phase.Final() && !Revives(e) {
 		return errors.New("it comes after the end")
 	}
 	id, to := target(e)
@@ -527,7 +541,13 @@ func (m *model) fold(at time.Time, e Event) error {
 	case TransfersFinished:
 		return m.orchestration(PhaseTransfersFinished)
 	case Ended:
-		return m.orchestration(e.State)
+		return m.end(e)
+	case Compensating:
+		return m.compensate(e)
+	case RerunStarted:
+		return m.again(e)
+	case Disposed:
+		return errors.New("nobody asked for that")
 	case Requested, Offered, Claimed, Extended, Waited, Scheduled, Retrying, Completed, Failed:
 	}
 	n, err := m.move(id, to)
@@ -580,7 +600,7 @@ func (m *model) activity(n *modelNode, at time.Time, e Event) error {
 		m.failed++
 	case Completed:
 		return m.grow(n, e)
-	case Started, TransfersFinished, Ended:
+	case Started, TransfersFinished, Ended, Compensating, RerunStarted, Disposed:
 	}
 	return nil
 }

@@ -27,10 +27,13 @@ func (s State) wake(at time.Time) []Event {
 		return nil
 	}
 	g, now := s.g, at.UnixMilli()
+	if passed(g.deadline, now) && g.undo != nil {
+		return []Event{s.compensated(at, view{last: -1})}
+	}
 	if passed(g.deadline, now) {
 		within := fromMillis(g.deadline).Sub(g.startedAt).Truncate(time.Millisecond)
 		why := Failure{Step: stepDeadline, Message: fmt.Sprintf("the orchestration did not end within %s", within), At: at}
-		return []Event{Ended{State: PhaseError, Error: &why, Failures: g.allFailures(at, nil)}}
+		return s.conclude(at, Ended{State: PhaseError, Error: &why, Failures: g.allFailures(at, nil)}, -1)
 	}
 	var events []Event
 	var seen map[int32]struct{}
