@@ -254,6 +254,9 @@ func (r *run) fold(e Event) {
 	if again := r.s.Follow(r.at, e); !reflect.DeepEqual(f, again) {
 		r.t.Fatalf("%+v: what follows, derived twice:\n%+v\n%+v", e, f, again)
 	}
+	if c, ok := e.(Compensating); ok {
+		r.ordered(r.m.completed(), c.Undo, definition.UndoSuffix)
+	}
 	if err := r.m.fold(r.at, e); err != nil {
 		r.t.Fatalf("%+v: %v", e, err)
 	}
