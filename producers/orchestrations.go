@@ -28,6 +28,8 @@ type Start struct {
 	Deadline    time.Duration     // of the job in total; zero takes the default
 	Labels      map[string]string // for finding it again
 	Callback    string            // URL told of the end
+	Name        string            // of what it deploys: its resource name; empty means the ID is
+	Set         string            // whose it is: what is applied together
 	CommandID   string            // empty means derived from ID and the rest
 	TraceParent string            // W3C trace context, optional
 }
@@ -40,7 +42,7 @@ func (p *Publisher) StartOrchestration(ctx context.Context, s Start) (Accepted, 
 	}
 	typ, value, err := schemas.EncodeOrchestrationCommand(orchestration.Start{
 		Type: s.Type, Input: s.Input, Partial: s.Partial, Deadline: definition.Duration(s.Deadline),
-		Labels: s.Labels, Callback: s.Callback,
+		Labels: s.Labels, Callback: s.Callback, Name: s.Name, Set: s.Set,
 	})
 	if err != nil {
 		return Accepted{}, &InvalidError{Path: "input", Message: err.Error()}

@@ -20,6 +20,8 @@ type job struct {
 	seq       int64 // of the last event folded in
 
 	typ          string
+	name, set    string
+	fingerprint  string
 	version, run int
 	phase        orchestration.Phase
 	created      int64
@@ -225,6 +227,7 @@ func (j *job) start(at int64, e orchestration.Started) error {
 	if j.created == 0 {
 		j.created = at
 	}
+	j.name, j.set, j.fingerprint = e.Name, e.Set, e.Fingerprint
 	j.typ, j.run, j.phase = e.Type, e.Run, orchestration.PhaseInProgress
 	j.started, j.ended, j.deadline = at, 0, nanos(e.Deadline)
 	j.partial, j.labels, j.input = e.Partial, labels, e.Input

@@ -117,10 +117,12 @@ func parseNumber(list, s string) (int64, error) {
 type JobFilter struct {
 	State  string            // COMPLETED
 	Type   string            // of the definition
+	Name   string            // of what it deploys
+	Set    string            // whose it is
 	Labels map[string]string // all of them
 	Since  time.Time         // created then or later
 	Until  time.Time         // created before
-	Query  string            // part of the id, the type, a label or the error
+	Query  string            // part of the id, the name, the type, a label or the error
 	Limit  int               // of the page; 0 means DefaultPageSize
 	Cursor string            // Page.Next of the page before
 }
@@ -185,6 +187,12 @@ func (f JobFilter) conditions() (*conditions, error) {
 	if f.Type != "" {
 		c.add("j.type = ?", f.Type)
 	}
+	if f.Name != "" {
+		c.add("j.name = ?", f.Name)
+	}
+	if f.Set != "" {
+		c.add(`j."set" = ?`, f.Set)
+	}
 	for name, value := range f.Labels {
 		c.add("j.key IN (SELECT job FROM job_label WHERE name = ? AND value = ?)", name, value)
 	}
@@ -195,7 +203,7 @@ func (f JobFilter) conditions() (*conditions, error) {
 		c.add("j.created < ?", nanos(f.Until))
 	}
 	if f.Query != "" {
-		c.add("(instr(j.id, ?) OR instr(j.type, ?) OR instr(j.doc ->> '$.labels', ?) OR instr(j.doc ->> '$.error', ?))", f.Query, f.Query, f.Query, f.Query)
+		c.add("(instr(j.id, ?) OR instr(j.name, ?) OR instr(j.type, ?) OR instr(j.doc ->> '$.labels', ?) OR instr(j.doc ->> '$.error', ?))", f.Query, f.Query, f.Query, f.Query, f.Query)
 	}
 	if f.Cursor == "" {
 		return c, nil

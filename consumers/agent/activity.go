@@ -18,6 +18,7 @@ type Activity struct {
 	Attempt       int    // from 1
 	Type          string
 	Discriminator string // tells subtypes apart, "deploy" and "dispose" say; may be empty
+	Resource      string // name of what the job deploys or disposes of: the same for deploy, redeploy and dispose
 	JobID         string // of the orchestration, or whichever aggregate asked
 	ActivityID    string // within the job
 	Run           int    // of the job, from 1
@@ -33,7 +34,7 @@ type Activity struct {
 
 func newActivity(w machine.Work, beat func(context.Context) error) Activity {
 	return Activity{
-		ID: w.ID, Attempt: w.Attempt, Type: w.Type, Discriminator: w.Discriminator,
+		ID: w.ID, Attempt: w.Attempt, Type: w.Type, Discriminator: w.Discriminator, Resource: w.Resource,
 		JobID: w.AggregateID, ActivityID: w.ActivityID, Run: w.Run,
 		Input: NewValues(w.Input), State: w.State, Deadline: w.Deadline,
 		IdempotencyKey: w.ID, TraceParent: w.TraceParent, beat: beat,

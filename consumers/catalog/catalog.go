@@ -246,11 +246,11 @@ func (c *Catalog) starts(typ string) (*starts, error) {
 	return s, nil
 }
 
-// Known says that there is an activity type.
-func (c *Catalog) Known(activityType string) bool {
+// Activity finds an activity type.
+func (c *Catalog) Activity(activityType string) (definition.ActivityType, bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	return c.inForce.Known(activityType)
+	return c.inForce.Activity(activityType)
 }
 
 // BuiltIn says that the definition with this key is built in.

@@ -100,6 +100,7 @@ type Work struct {
 	ActivityID    string          `json:"activityId"`
 	Type          string          `json:"type"`
 	Discriminator string          `json:"discriminator,omitempty"`
+	Resource      string          `json:"resource,omitempty"` // name of what is deployed or disposed of; the same in both
 	Input         json.RawMessage `json:"input,omitempty"`
 	State         json.RawMessage `json:"state,omitempty"` // the activity's own, from its last report
 	RequestedAt   time.Time       `json:"requestedAt"`

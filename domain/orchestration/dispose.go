@@ -85,7 +85,7 @@ func (s State) undeploy(c Dispose) (Start, error) {
 	if len(list) == 0 {
 		return Start{}, machine.Refuse(machine.BadState, fmt.Sprintf("nothing of orchestration %s has completed, or all of it is undone: there is nothing to dispose of", s.id))
 	}
-	start := Start{Type: g.plan.def.DisposedBy, Labels: g.labels, Disposes: &Disposes{ID: s.id, Run: s.run}}
+	start := Start{Type: g.plan.def.DisposedBy, Labels: g.labels, Resource: s.Resource(), Disposes: &Disposes{ID: s.id, Run: s.run}}
 	if start.Type == "" {
 		return s.reverse(start, list)
 	}

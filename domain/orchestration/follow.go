@@ -73,7 +73,7 @@ func (s State) work(at time.Time, activityID string, attempt, offer int, workID 
 	n := &s.g.nodes[i]
 	return []machine.Effect{machine.Work{
 		ID: workID, Attempt: attempt, Offer: offer, Aggregate: "orchestration", AggregateID: s.id, Run: s.run,
-		ActivityID: n.id(), Type: n.def.Type, Discriminator: n.def.Discriminator,
+		ActivityID: n.id(), Type: n.def.Type, Discriminator: n.def.Discriminator, Resource: s.Resource(),
 		Input: view{g: s.g, last: -1}.inputOf(i), State: n.state, RequestedAt: at, Deadline: deadline,
 		HeartbeatTimeout: heartbeatTimeout(n.def).Milliseconds(),
 	}}

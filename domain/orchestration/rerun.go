@@ -245,7 +245,7 @@ func (g *graph) again(at time.Time, e RerunStarted) *graph {
 	r := renewal{old: g, x: x, now: make([]int32, len(x.again))}
 	r.g = newGraph(at, Started{
 		Type: g.typ, Plan: g.plan, Input: g.input, Partial: g.partial, Deadline: e.Deadline,
-		Labels: g.labels, Callback: g.callback, Disposes: g.disposes,
+		Labels: g.labels, Callback: g.callback, Resource: g.resource, Disposes: g.disposes,
 	})
 	r.register()
 	r.connect()

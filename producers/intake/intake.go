@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/waybill/waybill/domain/orchestration"
+	"github.com/waybill/waybill/internal/callbacks"
 	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/producers"
 	"github.com/waybill/waybill/schemas"
@@ -38,10 +39,11 @@ type Publisher interface {
 type Config struct {
 	Publisher      Publisher
 	Reads          Reads
-	MaxBody        int64         // bytes; zero means DefaultMaxBody
-	PublishTimeout time.Duration // zero means DefaultPublishTimeout
-	MaxWait        time.Duration // zero means DefaultMaxWait
-	Logger         *slog.Logger  // takes faults that are not the caller's; nil discards them
+	MaxBody        int64             // bytes; zero means DefaultMaxBody
+	PublishTimeout time.Duration     // zero means DefaultPublishTimeout
+	MaxWait        time.Duration     // zero means DefaultMaxWait
+	Proofs         *callbacks.Proofs // of the addresses that need no token; nil means there are none
+	Logger         *slog.Logger      // takes faults that are not the caller's; nil discards them
 }
 
 // Intake answers the write routes. It is safe for concurrent use.
@@ -86,6 +88,7 @@ func (in *Intake) Routes(mux *http.ServeMux) {
 	handle("POST /v1/work/{workId}/fail", in.failWork)
 	handle("POST /v1/work/{workId}/heartbeat", in.heartbeatWork)
 	handle("POST /v1/deadletters/{id}/replay", in.replayDeadLetter)
+	in.callbackRoutes(handle)
 }
 
 // publish bounds how long Kafka may take.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/waybill/waybill/consumers/agent"
 	"github.com/waybill/waybill/consumers/catalog"
+	"github.com/waybill/waybill/internal/callbacks"
 	"github.com/waybill/waybill/internal/embedded"
 	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/projections"
@@ -34,6 +35,7 @@ type Main struct {
 	broker *embedded.Broker
 	kafka  kafka.Config
 	member string
+	proofs *callbacks.Proofs
 
 	db          *projections.DB
 	pool        *agent.Pool
@@ -165,8 +167,17 @@ func (m *Main) openData(context.Context) error {
 	}
 	m.data = d
 	m.closers = append(m.closers, d.close)
-	m.member, err = d.member()
-	return err
+	if m.member, err = d.member(); err != nil {
+		return err
+	}
+	key := m.cfg.AddressKey
+	if len(key) == 0 {
+		if key, err = d.addressKey(); err != nil {
+			return err
+		}
+	}
+	m.proofs = callbacks.New(key)
+	return nil
 }
 
 // startBroker starts the embedded broker unless there is another, and finds out which

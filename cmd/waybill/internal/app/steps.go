@@ -31,7 +31,7 @@ func aggregates() []string {
 
 // activityTypes lists the activity types that agents of ours carry out.
 func (m *Main) activityTypes() []string {
-	types := []string{agents.NoopType, agents.RetrieveType, agents.AggregateType, agents.CallbackType}
+	types := []string{agents.NoopType, agents.RetrieveType, agents.AggregateType, agents.CallbackType, agents.HTTPType}
 	return slices.AppendSeq(types, maps.Keys(m.cfg.Agents))
 }
 
@@ -96,7 +96,15 @@ func (m *Main) makeAgents(context.Context) error {
 		return nil
 	}
 	m.pool = agent.NewPool(m.cfg.Logger)
-	if err := agents.Register(m.pool, agents.Config{Results: m.data.resultsDir(), Allow: m.cfg.Allow, CallbackKey: m.cfg.CallbackKey}); err != nil {
+	cfg := agents.Config{Results: m.data.resultsDir(), Allow: m.cfg.Allow, CallbackKey: m.cfg.CallbackKey, Secrets: m.cfg.Secrets}
+	public := m.cfg.PublicURL
+	if public == "" && m.cfg.has(RoleAPI) {
+		public = m.URL()
+	}
+	if public != "" {
+		cfg.Callbacks = m.proofs.At(public)
+	}
+	if err := agents.Register(m.pool, cfg); err != nil {
 		return usage("--allow: %w", err)
 	}
 	for typ, processor := range m.cfg.Agents {
@@ -178,7 +186,7 @@ func (m *Main) apiRoutes(mux *http.ServeMux) error {
 		defer cancel()
 		return publisher.Ping(ctx)
 	}})
-	in, err := intake.New(intake.Config{Publisher: publisher, Reads: newReads(m.db, m.definitions), Logger: m.cfg.Logger})
+	in, err := intake.New(intake.Config{Publisher: publisher, Reads: newReads(m.db, m.definitions), Proofs: m.proofs, Logger: m.cfg.Logger})
 	if err != nil {
 		return fmt.Errorf("intake: %w", err)
 	}

@@ -40,11 +40,14 @@ func (l *logFlags) logger(w io.Writer) (*slog.Logger, error) {
 
 func newServe(env *Env) *cobra.Command {
 	var (
-		cfg         app.Config
-		logs        logFlags
-		tokenFile   string
-		keyFile     string
-		config      string
+		cfg       app.Config
+		logs      logFlags
+		tokenFile string
+		keyFile   string
+		config    string
+
+		addressKeyFile string
+
 		printConfig bool
 	)
 	cmd := command(env, cobra.Command{
@@ -66,7 +69,12 @@ on another one. An interrupt lets what is under way finish and stops within five
 			return err
 		}
 		if keyFile != "" {
-			if cfg.CallbackKey, err = app.ReadCallbackKey(keyFile); err != nil {
+			if cfg.CallbackKey, err = app.ReadKey("--callback-key-file", keyFile); err != nil {
+				return err
+			}
+		}
+		if addressKeyFile != "" {
+			if cfg.AddressKey, err = app.ReadKey("--address-key-file", addressKeyFile); err != nil {
 				return err
 			}
 		}
@@ -87,6 +95,8 @@ on another one. An interrupt lets what is under way finish and stops within five
 	f.BoolVar(&cfg.Insecure, "insecure", false, "listen beyond this machine without token and TLS")
 	f.StringVar(&tokenFile, "token-file", "", "file with the token that requests must have (or WAYBILL_TOKEN)")
 	f.StringVar(&keyFile, "callback-key-file", "", "file with the key that signs what callbacks are told (HMAC-SHA256)")
+	f.StringVar(&cfg.PublicURL, "public-url", "", "where others reach the API, for the addresses they are given (default the API's own address)")
+	f.StringVar(&addressKeyFile, "address-key-file", "", "file with the key of those addresses, the same for all processes (default one made in --data)")
 	f.StringVar(&cfg.TLSCert, "tls-cert", "", "certificate, PEM file")
 	f.StringVar(&cfg.TLSKey, "tls-key", "", "its key, PEM file")
 	logs.flags(f)

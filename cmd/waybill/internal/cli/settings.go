@@ -25,7 +25,7 @@ const (
 func fileSettings() []string {
 	return []string{
 		"data", "listen", "kafka-listen", "brokers", "roles", "fsync", "prefix", "shards", "allow", "insecure",
-		"token-file", "callback-key-file", "tls-cert", "tls-key", "log-format", "log-level", "server",
+		"token-file", "callback-key-file", "public-url", "address-key-file", "tls-cert", "tls-key", "log-format", "log-level", "server",
 	}
 }
 
