@@ -62,6 +62,24 @@ func EncodeOrchestrationEvent(e orchestration.Event) (wireType string, data []by
 		w.truth("continued", e.Continued)
 	case orchestration.TransfersFinished:
 		wireType = TransfersFinished
+	case orchestration.Compensating:
+		wireType = OrchestrationCompensating
+		w.compensating(&e)
+	case orchestration.RerunStarted:
+		wireType = OrchestrationRerunStarted
+		w.integer("run", e.Run)
+		w.strings("reset", e.Reset)
+		w.time("deadline", e.Deadline)
+		w.strings("from", e.From)
+		w.optional("reason", e.Reason)
+		w.optional("by", e.By)
+	case orchestration.Disposed:
+		wireType = OrchestrationDisposed
+		w.str("id", e.ID)
+		w.integer("run", e.Run)
+		w.json("start", e.Start)
+		w.optional("reason", e.Reason)
+		w.optional("by", e.By)
 	case orchestration.Ended:
 		wireType = OrchestrationEnded
 		w.ended(&e)
@@ -231,6 +249,9 @@ func (w *writer) started(e *orchestration.Started) {
 	w.optional("set", e.Set)
 	w.optional("resource", e.Resource)
 	w.str("fingerprint", e.Fingerprint)
+	if e.Disposes != nil {
+		w.other("disposes", e.Disposes)
+	}
 }
 
 func (w *writer) requested(e *orchestration.Requested) {
@@ -252,16 +273,32 @@ func (w *writer) completed(e *orchestration.Completed) {
 	w.json("output", e.Output)
 	w.optional("key", e.Key)
 	if len(e.Spawned) > 0 {
-		w.name("spawned")
-		for i := range e.Spawned {
-			w.out = append(w.out, separator(i))
-			w.activity(&e.Spawned[i])
-		}
-		w.out = append(w.out, ']')
+		w.activities("spawned", e.Spawned)
 	}
 	w.strings("shared", e.Shared)
 	w.strings("cycles", e.Cycles)
 	w.strings("children", e.Children)
+}
+
+func (w *writer) activities(name string, l []definition.Activity) {
+	w.name(name)
+	for i := range l {
+		w.out = append(w.out, separator(i))
+		w.activity(&l[i])
+	}
+	w.out = append(w.out, ']')
+}
+
+func (w *writer) compensating(e *orchestration.Compensating) {
+	w.str("state", e.State.String())
+	w.activities("undo", e.Undo)
+	w.time("deadline", e.Deadline)
+	if e.Error != nil {
+		w.name("error")
+		w.failure(e.Error)
+	}
+	w.optional("reason", e.Reason)
+	w.optional("by", e.By)
 }
 
 // activity writes what spawned activities have in most cases; the rest is left to
@@ -303,6 +340,9 @@ func (w *writer) ended(e *orchestration.Ended) {
 	}
 	w.optional("reason", e.Reason)
 	w.optional("by", e.By)
+	if e.Compensation != nil {
+		w.other("compensation", e.Compensation)
+	}
 }
 
 // failure writes a whole object, as a value.
