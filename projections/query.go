@@ -139,7 +139,7 @@ func (e *StateError) Error() string {
 }
 
 var jobStates = []orchestration.Phase{
-	orchestration.PhaseInitial, orchestration.PhaseInProgress, orchestration.PhaseTransfersFinished,
+	orchestration.PhaseInitial, orchestration.PhaseInProgress, orchestration.PhasePaused, orchestration.PhaseTransfersFinished,
 	orchestration.PhaseCompleted, orchestration.PhaseError, orchestration.PhaseCancelled,
 }
 

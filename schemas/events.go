@@ -90,7 +90,7 @@ func (d *Decoder) event(s *scanner, wireType string) orchestration.Event {
 	case OrchestrationDisposed:
 		return s.disposed()
 	}
-	return nil
+	return s.operated(wireType)
 }
 
 func (d *Decoder) started(s *scanner) orchestration.Started {
@@ -121,6 +121,8 @@ func (d *Decoder) started(s *scanner) orchestration.Started {
 			e.Resource = s.str()
 		case "fingerprint":
 			e.Fingerprint = s.str()
+		case "traceparent":
+			e.TraceParent = s.str()
 		case "disposes":
 			s.other(&e.Disposes)
 		default:
@@ -204,6 +206,10 @@ func (s *scanner) requested() orchestration.Requested {
 			e.Placement = s.str()
 		case "deadline":
 			e.Deadline = s.instant()
+		case "reason":
+			e.Reason = s.str()
+		case "by":
+			e.By = s.str()
 		default:
 			s.raw()
 		}
@@ -347,6 +353,10 @@ func (s *scanner) completed() orchestration.Completed {
 			e.Cycles = s.strings()
 		case "children":
 			e.Children = s.strings()
+		case "reason":
+			e.Reason = s.str()
+		case "by":
+			e.By = s.str()
 		default:
 			s.raw()
 		}
@@ -366,6 +376,10 @@ func (s *scanner) failed() orchestration.Failed {
 			e.Error = s.failure()
 		case "continued":
 			e.Continued = s.boolean()
+		case "reason":
+			e.Reason = s.str()
+		case "by":
+			e.By = s.str()
 		default:
 			s.raw()
 		}

@@ -32,6 +32,13 @@ func Orchestration(starts Starts) runner.Binding {
 		Admit: func(ctx context.Context, _ string, c orchestration.Command) (orchestration.Command, error) {
 			return admit(ctx, starts, c)
 		},
+		Trace: func(c orchestration.Command, traceParent string) orchestration.Command {
+			if start, ok := c.(orchestration.Start); ok && len(traceParent) <= maxTraceParent {
+				start.TraceParent = traceParent
+				return start
+			}
+			return c
+		},
 		IsReport:    isReport,
 		Hash:        schemas.Fingerprint,
 		EncodeEvent: schemas.EncodeOrchestrationEvent,
@@ -125,14 +132,20 @@ func under(property string, problems []machine.Problem) []machine.Problem {
 	return problems
 }
 
+// maxTraceParent is what a W3C trace context of version 00 has twice over: it is kept for as
+// long as the orchestration, and anybody may send one.
+const maxTraceParent = 110
+
 // isReport: what agents say is recognised by work ID and attempt; a heartbeat is never answered.
 func isReport(c orchestration.Command) (isReport, silent bool) {
 	switch c.(type) {
 	case orchestration.Complete, orchestration.Wait, orchestration.Schedule, orchestration.Retry, orchestration.Fail:
 		return true, false
-	case orchestration.Heartbeat:
+	case orchestration.Heartbeat, orchestration.Release:
 		return true, true
-	case orchestration.Start, orchestration.Cancel, orchestration.Rerun, orchestration.Dispose, orchestration.Wake, orchestration.TakeOver:
+	case orchestration.Start, orchestration.Cancel, orchestration.Rerun, orchestration.Dispose, orchestration.Pause, orchestration.Resume,
+		orchestration.RetryActivity, orchestration.SkipActivity, orchestration.CompleteActivity, orchestration.FailActivity,
+		orchestration.PauseActivity, orchestration.ResumeActivity, orchestration.Wake, orchestration.TakeOver:
 	}
 	return false, false
 }

@@ -355,6 +355,9 @@ func (c *store[S, C, E]) decideOnce(ctx context.Context, b *batch, rec commandRe
 	if c.known(b, rec, hash) {
 		return nil
 	}
+	if c.m.Trace != nil && rec.env.TraceParent != "" {
+		cmd = c.m.Trace(cmd, rec.env.TraceParent)
+	}
 	if c.m.Admit != nil {
 		var err error
 		cmd, err = c.m.Admit(ctx, rec.key, cmd)

@@ -2,7 +2,6 @@ package definition
 
 import (
 	"encoding/json"
-	"math"
 	"time"
 )
 
@@ -74,7 +73,7 @@ func callback() Orchestration {
 	for _, name := range []string{"url", "id", "type", "subject", "time", "data"} {
 		inputs = append(inputs, Mapping{Source: name, Target: name})
 	}
-	untilTheDeadline := math.MaxInt32
+	untilTheDeadline := MaxRetries
 	return Orchestration{
 		Type:        Callback,
 		Description: "Tells the URL that a start gave as its callback how the orchestration ended.",

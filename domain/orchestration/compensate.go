@@ -58,9 +58,9 @@ func (g *graph) undone(i int32) (int32, bool) {
 	return g.find(strings.TrimSuffix(g.nodes[i].id(), definition.UndoSuffix))
 }
 
-// conclude ends a run badly: at once, or, where the definition says so, after undoing what had
+// unwind ends a run badly: at once, or, where the definition says so, after undoing what had
 // completed. last is an activity that completes in the same decision; -1: none does.
-func (s State) conclude(at time.Time, end Ended, last int32) []Event {
+func (s State) unwind(at time.Time, end Ended, last int32) []Event {
 	if !s.g.plan.def.Compensate {
 		return []Event{end}
 	}
@@ -128,11 +128,12 @@ func (g *graph) callOff(e Compensating) {
 	for i := range g.nodes {
 		n := &g.nodes[i]
 		if !n.phase.Final() {
-			n.phase, n.state, n.agent, n.place, n.next, n.lease, n.timer = ActivityCancelled, nil, "", "", 0, 0, 0
+			n.phase, n.state, n.agent, n.place, n.next, n.lease, n.timer, n.paused = ActivityCancelled, nil, "", "", 0, 0, 0, false
 		}
 		n.waits, n.unsettled = 0, 0
 	}
-	g.open, g.retrieving = 0, 0
+	g.open, g.retrieving, g.working = 0, 0, 0
+	g.beneath, g.doomed, g.verdict = 0, nil, 0
 	g.undo = &undoing{from: int32(len(g.nodes)), state: PhaseError, failure: e.Error, reason: e.Reason, by: e.By} // bounded by the node limit
 	if e.State == PhaseCancelling {
 		g.undo.state = PhaseCancelled

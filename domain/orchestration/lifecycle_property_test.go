@@ -159,7 +159,7 @@ func (m *model) completed() []string {
 func (m *model) deployed() []string {
 	return slices.DeleteFunc(m.completed(), func(id string) bool {
 		u := m.nodes[id+definition.UndoSuffix]
-		return u != nil && u.phase == ActivityCompleted
+		return u != nil && (u.phase == ActivityCompleted || u.phase == ActivitySkipped)
 	})
 }
 
@@ -202,10 +202,10 @@ func (m *model) compensate(e Compensating) error {
 	if err := m.orchestration(e.State); err != nil {
 		return err
 	}
-	m.undoing, m.overdue = true, e.Deadline
+	m.undoing, m.overdue, m.doomed, m.beneath, m.verdict = true, e.Deadline, false, 0, time.Time{}
 	for _, n := range m.nodes {
 		if !n.phase.Final() {
-			n.phase = ActivityCancelled
+			n.phase, n.paused = ActivityCancelled, false
 		}
 	}
 	for _, a := range e.Undo {
@@ -227,7 +227,7 @@ func (m *model) end(e Ended) error {
 		if c == nil || c.Total != len(m.completed()) {
 			return fmt.Errorf("the compensation is %+v; %v had completed", c, m.completed())
 		}
-		if c.Total != c.Completed+c.Failed || (c.Failed == 0) != (c.State == CompensationCompleted) {
+		if c.Total != c.Completed+c.Failed+c.Skipped || (c.Failed == 0) != (c.State == CompensationCompleted) {
 			return fmt.Errorf("the compensation is %+v", c)
 		}
 	} else if c != nil {
@@ -284,7 +284,7 @@ func (m *model) again(e RerunStarted) error {
 			delete(m.keys, key)
 		}
 	}
-	m.undoing, m.overdue = false, e.Deadline
+	m.undoing, m.overdue, m.doomed, m.beneath, m.verdict = false, e.Deadline, false, 0, time.Time{}
 	for _, n := range m.nodes {
 		for k, d := range n.dependsOn {
 			for d != nil && gone[d] {
@@ -297,6 +297,6 @@ func (m *model) again(e RerunStarted) error {
 }
 
 func (n *modelNode) reset() {
-	n.phase, n.children, n.workID, n.attempt, n.offers = ActivityPending, nil, "", 0, 0
+	n.phase, n.children, n.workID, n.attempt, n.offers, n.paused = ActivityPending, nil, "", 0, 0, false
 	n.local, n.deadline, n.began, n.next, n.lease = false, time.Time{}, time.Time{}, time.Time{}, time.Time{}
 }

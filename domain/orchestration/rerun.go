@@ -57,7 +57,8 @@ func (s State) NeedsHistory(c Command) bool {
 	switch c.(type) {
 	case Rerun, Dispose:
 		return true
-	case Start, Cancel, Complete, Wait, Schedule, Retry, Fail, Heartbeat, Wake, TakeOver:
+	case Start, Cancel, Complete, Wait, Schedule, Retry, Fail, Heartbeat, Release, Wake, TakeOver, Pause, Resume,
+		RetryActivity, SkipActivity, CompleteActivity, FailActivity, PauseActivity, ResumeActivity:
 	}
 	return false
 }
@@ -245,7 +246,7 @@ func (g *graph) again(at time.Time, e RerunStarted) *graph {
 	r := renewal{old: g, x: x, now: make([]int32, len(x.again))}
 	r.g = newGraph(at, Started{
 		Type: g.typ, Plan: g.plan, Input: g.input, Partial: g.partial, Deadline: e.Deadline,
-		Labels: g.labels, Callback: g.callback, Resource: g.resource, Disposes: g.disposes,
+		Labels: g.labels, Callback: g.callback, Resource: g.resource, Disposes: g.disposes, TraceParent: g.trace,
 	})
 	r.register()
 	r.connect()
