@@ -64,29 +64,28 @@ func Orchestration(starts Starts) runner.Binding {
 
 // admit looks up what a command is to run by.
 func admit(ctx context.Context, starts Starts, c orchestration.Command) (orchestration.Command, error) {
-	switch c := c.(type) {
-	case orchestration.Start:
+	if start, ok := c.(orchestration.Start); ok {
 		var err error
-		if len(c.Definition) > 0 {
-			c.Plan, c.Input, err = described(c)
+		if len(start.Definition) > 0 {
+			start.Plan, start.Input, err = described(start)
 		} else {
-			c.Plan, c.Input, err = starts.Plan(ctx, c.Type, c.Input)
+			start.Plan, start.Input, err = starts.Plan(ctx, start.Type, start.Input)
 		}
-		return c, err
-	case orchestration.Dispose:
-		c.Check = func(typ string, input json.RawMessage) error {
-			_, _, err := starts.Plan(ctx, typ, input)
-			var refusal *machine.Refusal
-			if err == nil || errors.As(err, &refusal) {
-				return err
-			}
-			return machine.Refuse(machine.BadState, fmt.Sprintf("whether %s can be started cannot be told: %v", typ, err))
-		}
-		return c, nil
-	case orchestration.Cancel, orchestration.Rerun, orchestration.Complete, orchestration.Wait, orchestration.Schedule,
-		orchestration.Retry, orchestration.Fail, orchestration.Heartbeat, orchestration.Wake, orchestration.TakeOver:
+		return start, err
 	}
-	return c, nil
+	dispose, ok := c.(orchestration.Dispose)
+	if !ok {
+		return c, nil
+	}
+	dispose.Check = func(typ string, input json.RawMessage) error {
+		_, _, err := starts.Plan(ctx, typ, input)
+		var refusal *machine.Refusal
+		if err == nil || errors.As(err, &refusal) {
+			return err
+		}
+		return machine.Refuse(machine.BadState, fmt.Sprintf("whether %s can be started cannot be told: %v", typ, err))
+	}
+	return dispose, nil
 }
 
 // described is the plan of a start that brings its own definition, and its input. The activity types
