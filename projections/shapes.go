@@ -25,6 +25,7 @@ type Job struct {
 	Run               int               `json:"run"`
 	State             string            `json:"state"`
 	Code              int               `json:"code"`
+	Paused            *Pause            `json:"paused,omitempty"` // where it is
 	CreatedAt         time.Time         `json:"createdAt"`
 	StartedAt         time.Time         `json:"startedAt"`
 	EndedAt           *time.Time        `json:"endedAt"`
@@ -37,6 +38,11 @@ type Job struct {
 	Error             *Failure          `json:"error"`
 	Failures          []Failure         `json:"failures"`
 	Progress          Progress          `json:"progress"`
+	// Compensation is how far undoing what had completed is, where the definition asks for that.
+	Compensation *Compensation `json:"compensation,omitempty"`
+	// Disposal is the job that disposes of this one, Disposes what this one is there to dispose of.
+	Disposal *Disposal `json:"disposal,omitempty"`
+	Disposes *Disposes `json:"disposes,omitempty"`
 	// Fingerprint is that of the body that started it: who applies files tells by it what has changed.
 	Fingerprint string `json:"fingerprint"`
 	// Position is the last command that the job has read from the log; null for none.
@@ -45,6 +51,29 @@ type Job struct {
 	Nodes          []Node `json:"nodes,omitempty"`
 	NodesTruncated bool   `json:"nodesTruncated,omitempty"`
 	Edges          []Edge `json:"edges,omitempty"`
+}
+
+// Compensation counts what undoes. State is RUNNING, COMPLETED or FAILED.
+type Compensation struct {
+	State     string `json:"state"`
+	Total     int    `json:"total"`
+	Completed int    `json:"completed"`
+	Failed    int    `json:"failed"`
+	Skipped   int    `json:"skipped,omitempty"`
+}
+
+// Disposal is the job that disposes of another one, since when, and why.
+type Disposal struct {
+	ID     string    `json:"id"`
+	At     time.Time `json:"at"`
+	By     string    `json:"by,omitempty"`
+	Reason string    `json:"reason,omitempty"`
+}
+
+// Disposes is the job that another one is there to dispose of.
+type Disposes struct {
+	ID  string `json:"id"`
+	Run int    `json:"run"`
 }
 
 // Place is where a job's result lies.
@@ -87,6 +116,7 @@ type Node struct {
 	Parent        *string         `json:"parent"` // the node that spawned it
 	DependsOn     []string        `json:"dependsOn"`
 	State         string          `json:"state"`
+	Paused        *Pause          `json:"paused,omitempty"` // where it is: no other attempt is asked for
 	Attempt       int             `json:"attempt"`
 	WorkID        *string         `json:"workId"`
 	Agent         *string         `json:"agent"` // who runs it
@@ -98,6 +128,13 @@ type Node struct {
 	Error         *Failure        `json:"error"` // the last one
 	StartedAt     *time.Time      `json:"startedAt"`
 	EndedAt       *time.Time      `json:"endedAt"`
+}
+
+// Pause says since when a job or a node is paused, by whom and why.
+type Pause struct {
+	Since  time.Time `json:"since"`
+	By     string    `json:"by"`
+	Reason string    `json:"reason"`
 }
 
 // WaitingOn is on whom a node waits: an agent of its type to take it up, or the callback

@@ -35,6 +35,10 @@ func orchestrationCommandType(c orchestration.Command) string {
 		return OrchestrationStart
 	case orchestration.Cancel:
 		return OrchestrationCancel
+	case orchestration.Rerun:
+		return OrchestrationRerun
+	case orchestration.Dispose:
+		return OrchestrationDispose
 	case orchestration.Complete:
 		return WorkComplete
 	case orchestration.Wait:
@@ -49,6 +53,9 @@ func orchestrationCommandType(c orchestration.Command) string {
 		return WorkHeartbeat
 	case orchestration.Release:
 		return WorkRelease
+	case orchestration.Pause, orchestration.Resume, orchestration.RetryActivity, orchestration.SkipActivity, orchestration.CompleteActivity,
+		orchestration.FailActivity, orchestration.PauseActivity, orchestration.ResumeActivity:
+		return operatorCommandType(c)
 	case orchestration.Wake, orchestration.TakeOver:
 	}
 	return ""
@@ -91,10 +98,10 @@ func DecodeOrchestrationCommand(wireType string, data []byte) (orchestration.Com
 
 func isOrchestrationCommand(wireType string) bool {
 	switch wireType {
-	case OrchestrationStart, OrchestrationCancel, WorkComplete, WorkWait, WorkSchedule, WorkRetry, WorkFail, WorkHeartbeat, WorkRelease:
+	case OrchestrationStart, OrchestrationCancel, OrchestrationRerun, OrchestrationDispose, WorkComplete, WorkWait, WorkSchedule, WorkRetry, WorkFail, WorkHeartbeat, WorkRelease:
 		return true
 	}
-	return false
+	return isOperatorCommand(wireType)
 }
 
 func unknownCommand(wireType string, known []string) *machine.Refusal {
@@ -115,26 +122,12 @@ func measure(data []byte) ([]byte, error) {
 // explain says what is wrong with a value that a reader did not take, found being what it
 // stumbled over; nil if it is only what the reader was unsure of, and that is well.
 func explain(wireType string, data []byte, found error) error {
-	s := scanner{data: data, strict: true, lists: true}
-	s.raw()
-	s.end()
-	var syntax *syntaxError
-	if errors.As(s.err, &syntax) {
-		return undecodable(wireType, s.err)
-	}
-	reason := "the value does not fit the schema of " + wireType
-	var place *problemAt
-	if errors.As(s.err, &place) {
-		return refusal(place, reason)
-	}
-	if len(s.problems) > 0 {
-		problems := make([]machine.Problem, len(s.problems))
-		for i, p := range s.problems {
-			problems[i] = machine.Problem{Path: p.path, Message: p.message}
-		}
-		return machine.Refuse(machine.Schema, "the value is not JSON that every reader understands alike", problems...)
+	if err := readable(wireType, data); err != nil {
+		return err
 	}
 	problems, err := validate(wireType, data)
+	reason := misfit(wireType)
+	var place *problemAt
 	switch {
 	case err != nil:
 		return err
@@ -144,6 +137,31 @@ func explain(wireType string, data []byte, found error) error {
 		return refusal(place, reason)
 	}
 	return found
+}
+
+func misfit(wireType string) string { return "the value does not fit the schema of " + wireType }
+
+// readable says what keeps a value from being read by everybody alike, whatever its schema.
+func readable(wireType string, data []byte) error {
+	s := scanner{data: data, strict: true, lists: true}
+	s.raw()
+	s.end()
+	var syntax *syntaxError
+	if errors.As(s.err, &syntax) {
+		return undecodable(wireType, s.err)
+	}
+	var place *problemAt
+	if errors.As(s.err, &place) {
+		return refusal(place, misfit(wireType))
+	}
+	if len(s.problems) > 0 {
+		problems := make([]machine.Problem, len(s.problems))
+		for i, p := range s.problems {
+			problems[i] = machine.Problem{Path: p.path, Message: p.message}
+		}
+		return machine.Refuse(machine.Schema, "the value is not JSON that every reader understands alike", problems...)
+	}
+	return nil
 }
 
 func refusal(p *problemAt, reason string) *machine.Refusal {
@@ -182,6 +200,7 @@ const (
 	hasAfter
 	hasError
 	hasAgent
+	hasActivity
 )
 
 const hasReport = hasWorkID | hasAttempt
@@ -192,6 +211,11 @@ func (r *reader) command(wireType string) orchestration.Command {
 		return r.start()
 	case OrchestrationCancel:
 		return r.cancel()
+	case OrchestrationRerun:
+		return r.rerun()
+	case OrchestrationDispose:
+		c := r.cancel() // it has the same members
+		return orchestration.Dispose{Reason: c.Reason, By: c.By}
 	case WorkComplete:
 		return r.complete()
 	case WorkWait:
@@ -215,7 +239,7 @@ func (r *reader) command(wireType string) orchestration.Command {
 	case WorkRelease:
 		return r.release()
 	}
-	return nil
+	return r.operator(wireType)
 }
 
 func (r *reader) need(members int) {
@@ -260,6 +284,12 @@ func (r *reader) start() orchestration.Start {
 			c.Labels = r.labels()
 		case "callback":
 			c.Callback = r.url()
+		case "definition":
+			r.unsure = true
+			c.Definition = r.copied()
+		case "disposes":
+			r.unsure = true
+			r.other(&c.Disposes)
 		case "name":
 			c.Name = r.label()
 		case "set":
@@ -282,6 +312,24 @@ func (r *reader) cancel() orchestration.Cancel {
 			c.Reason = r.str()
 		case "by":
 			c.By = r.str()
+		default:
+			r.unknown(o.name)
+		}
+	}
+	return c
+}
+
+func (r *reader) rerun() orchestration.Rerun {
+	var c orchestration.Rerun
+	for o := r.object(); o.next(); {
+		switch string(o.name) {
+		case "reason":
+			c.Reason = r.str()
+		case "by":
+			c.By = r.str()
+		case "from":
+			r.unsure = true
+			r.other(&c.From)
 		default:
 			r.unknown(o.name)
 		}

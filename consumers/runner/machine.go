@@ -60,6 +60,8 @@ type Machine[S Aggregate[S, C, E], C, E any] struct {
 	Place func(e E, placement string) E
 	// Placement reads that note.
 	Placement func(e E) string
+	// History reads an aggregate back that has forgotten what a command needs; nil where none forgets.
+	History *History[S, C, E]
 	// Report turns a local agent's result, or a *TooLargeError, into a command.
 	Report func(w machine.Work, r Result) C
 }
@@ -80,11 +82,13 @@ type cell interface {
 	replay(r *kgo.Record, token string) (bool, error)
 	// recovered ends the replay: what may be missing of the last transactions' effects is
 	// put into b.
-	recovered(b *batch) error
+	recovered(ctx context.Context, b *batch) error
 	// next is the offset of the first command that has not been decided.
 	nextOffset() int64
 	lastTime() time.Time
 	command(ctx context.Context, b *batch, r *kgo.Record) error
+	// pass goes on behind a batch of commands that nobody can read.
+	pass(b *batch, packed *kgo.ErrDecompressTooLarge)
 	report(b *batch, w machine.Work, r Result) error
 	takeOver(b *batch) error
 	// wake fires one due timer; false when none is due.

@@ -13,9 +13,12 @@ type Phase int
 const (
 	PhaseInitial           Phase = 100
 	PhaseInProgress        Phase = 600
+	PhasePaused            Phase = 610 // by an operator: nothing new is asked for
 	PhaseTransfersFinished Phase = 700 // all retrieval done, aggregation running
 	PhaseCompleted         Phase = 800
+	PhaseCompensating      Phase = 820 // it failed; what had completed is being undone
 	PhaseError             Phase = -1
+	PhaseCancelling        Phase = 1190 // it was cancelled; what had completed is being undone
 	PhaseCancelled         Phase = 1200
 )
 
@@ -26,10 +29,22 @@ var phases = []struct {
 }{
 	{PhaseInitial, "INITIAL"},
 	{PhaseInProgress, "IN_PROGRESS"},
+	{PhasePaused, "PAUSED"},
 	{PhaseTransfersFinished, "TRANSFERS_FINISHED"},
 	{PhaseCompleted, "COMPLETED"},
+	{PhaseCompensating, "COMPENSATING"},
 	{PhaseError, "ERROR"},
+	{PhaseCancelling, "CANCELLING"},
 	{PhaseCancelled, "CANCELLED"},
+}
+
+// Phases lists every phase, in the order they are shown.
+func Phases() []Phase {
+	l := make([]Phase, len(phases))
+	for i, x := range phases {
+		l[i] = x.phase
+	}
+	return l
 }
 
 // String returns the public name, IN_PROGRESS.
@@ -56,7 +71,7 @@ func (p *Phase) UnmarshalText(b []byte) error {
 	return fmt.Errorf("unknown orchestration state %q", b)
 }
 
-// Final says that nothing moves on from here.
+// Final says that the run has ended: nothing moves on from here by itself, only another run begins.
 func (p Phase) Final() bool {
 	return p == PhaseCompleted || p == PhaseError || p == PhaseCancelled
 }
@@ -96,21 +111,27 @@ func (p ActivityPhase) offered() bool {
 	return p == ActivityReady || p == ActivityRunning || p == ActivityWaiting
 }
 
-// moves is the one table of allowed moves of an orchestration.
+// moves is the one table of allowed moves of an orchestration. From an end another run leads on.
 var moves = map[Phase][]Phase{
 	PhaseInitial:           {PhaseInProgress},
-	PhaseInProgress:        {PhaseTransfersFinished, PhaseCompleted, PhaseError, PhaseCancelled},
-	PhaseTransfersFinished: {PhaseCompleted, PhaseError, PhaseCancelled},
+	PhaseInProgress:        {PhasePaused, PhaseTransfersFinished, PhaseCompleted, PhaseCompensating, PhaseError, PhaseCancelling, PhaseCancelled},
+	PhasePaused:            {PhaseInProgress, PhaseTransfersFinished, PhaseCompleted, PhaseCompensating, PhaseError, PhaseCancelling, PhaseCancelled},
+	PhaseTransfersFinished: {PhasePaused, PhaseCompleted, PhaseCompensating, PhaseError, PhaseCancelling, PhaseCancelled},
+	PhaseCompensating:      {PhaseError},
+	PhaseCancelling:        {PhaseCancelled},
+	PhaseCompleted:         {PhaseInProgress},
+	PhaseError:             {PhaseInProgress},
+	PhaseCancelled:         {PhaseInProgress},
 }
 
 // activityMoves is the one table of allowed moves of an activity.
 var activityMoves = [...][]ActivityPhase{
-	ActivityPending:   {ActivityReady, ActivityRunning, ActivityCancelled},
-	ActivityReady:     {ActivityReady, ActivityRunning, ActivityWaiting, ActivityScheduled, ActivityRetrying, ActivityCompleted, ActivityFailed, ActivityCancelled},
-	ActivityRunning:   {ActivityReady, ActivityRunning, ActivityWaiting, ActivityScheduled, ActivityRetrying, ActivityCompleted, ActivityFailed, ActivityCancelled},
-	ActivityWaiting:   {ActivityRetrying, ActivityCompleted, ActivityFailed, ActivityCancelled},
-	ActivityScheduled: {ActivityReady, ActivityRunning, ActivityFailed, ActivityCancelled},
-	ActivityRetrying:  {ActivityReady, ActivityRunning, ActivityFailed, ActivityCancelled},
+	ActivityPending:   {ActivityReady, ActivityRunning, ActivityCancelled, ActivitySkipped},
+	ActivityReady:     {ActivityReady, ActivityRunning, ActivityWaiting, ActivityScheduled, ActivityRetrying, ActivityCompleted, ActivityFailed, ActivityCancelled, ActivitySkipped},
+	ActivityRunning:   {ActivityReady, ActivityRunning, ActivityWaiting, ActivityScheduled, ActivityRetrying, ActivityCompleted, ActivityFailed, ActivityCancelled, ActivitySkipped},
+	ActivityWaiting:   {ActivityReady, ActivityRunning, ActivityRetrying, ActivityCompleted, ActivityFailed, ActivityCancelled, ActivitySkipped},
+	ActivityScheduled: {ActivityReady, ActivityRunning, ActivityCompleted, ActivityFailed, ActivityCancelled, ActivitySkipped},
+	ActivityRetrying:  {ActivityReady, ActivityRunning, ActivityCompleted, ActivityFailed, ActivityCancelled, ActivitySkipped},
 }
 
 // MoveError says that the table does not allow a move.
@@ -145,13 +166,14 @@ func Diagram() string {
 	for _, p := range phases {
 		fmt.Fprintf(&b, "| %s | %d |\n", p.phase, int(p.phase))
 	}
-	b.WriteString("\n## Activity\n\nSKIPPED is an operator's doing.\n\n```mermaid\nstateDiagram-v2\n    [*] --> PENDING\n")
+	b.WriteString("\n## Activity\n\nSKIPPED is an operator's doing; so are COMPLETED after SCHEDULED and RETRYING, and READY or RUNNING after WAITING. " +
+		"That an activity is paused is no state of its own: no other attempt is asked for until it is resumed.\n\n```mermaid\nstateDiagram-v2\n    [*] --> PENDING\n")
 	for from, l := range activityMoves {
 		for _, to := range l {
 			fmt.Fprintf(&b, "    %s --> %s\n", ActivityPhase(from), to)
 		}
 	}
-	for p := ActivityCompleted; p <= ActivityCancelled; p++ {
+	for p := ActivityCompleted; p <= ActivitySkipped; p++ {
 		fmt.Fprintf(&b, "    %s --> [*]\n", p)
 	}
 	b.WriteString("```\n")

@@ -16,6 +16,9 @@ type State struct {
 	fingerprint string
 	endedAt     time.Time
 	last        ending
+	disposal    string // the orchestration that disposes of this one
+	// keeps says that the graph is kept when a run ends: see Keeping.
+	keeps bool
 	// g is what an orchestration needs while it runs; an ended one has none.
 	g *graph
 }
@@ -56,6 +59,7 @@ type graph struct {
 	input     json.RawMessage
 	labels    map[string]string
 	callback  string // URL told of the end
+	disposes  *Disposes
 	resource  string // name of what is deployed; empty: the id
 	trace     string // W3C trace context of whoever asked
 	partial   bool
@@ -63,6 +67,7 @@ type graph struct {
 	deps      bool // some node waits for more than what it spawned: see search
 	startedAt time.Time
 	deadline  int64 // unix milliseconds; 0: none
+	within    int64 // how many milliseconds the run was given
 
 	nodes      []node
 	index      map[string]int32 // ids of spawned nodes, and keys; plan ids are in the plan
@@ -71,7 +76,12 @@ type graph struct {
 	retrieving int              // of those, the ones before aggregation
 	failures   []Failure        // the first of them, at most maxFailures
 	failed     int              // how many there were
-	last       int32            // the node that ended last; -1: none
+	undo       *undoing         // what had completed is being undone
+	last       int32            // the node that ended last, or that reported last before a bad end; -1: none
+	working    int              // nodes that are READY or RUNNING
+	beneath    Phase            // while PAUSED: where it goes on; else 0
+	doomed     *Failure         // the first that ends it, while others may still report
+	verdict    int64            // unix milliseconds: when they may no more
 	timers     timers
 }
 
@@ -104,6 +114,7 @@ type node struct {
 	phase                     ActivityPhase
 	said                      reports // of this attempt
 	late                      bool    // an aggregation, or after one
+	paused                    bool    // no other attempt is asked for
 }
 
 // links are edges that most nodes do not have.
@@ -130,6 +141,10 @@ const (
 	saidSchedule
 	saidRetry
 	saidFail
+	// What an operator said in the agent's place.
+	orderedSkip
+	orderedComplete
+	orderedFail
 )
 
 func (n *node) id() string { return n.def.ID }

@@ -1,6 +1,7 @@
 package orchestration_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -28,6 +29,10 @@ var rewrite = flag.Bool("rewrite", false, "write what the transcripts in testdat
 //	aggregate <activity>                      complete as the agent for aggregate does
 //	complete|wait|schedule|retry|fail|claim <activity>: <output, time, message, agent>
 //	cancel: <reason>
+//	rerun [<activities>]: <reason>            the history is read back first, as the runner does
+//	dispose: <reason>
+//	kim pauses: <reason>          kim resumes
+//	kim pauses|resumes|retries|skips|completes|fails <activity>: <reason, output, message>
 //	after <time>                              and let happen what is due
 //
 // Activities are called by their name.
@@ -60,10 +65,17 @@ type transcript struct {
 	t     *testing.T
 	at    time.Time
 	s     State
+	log   []happened
 	types map[string]definition.Orchestration
 	nodes map[string]*asked // by name
 	byID  map[string]string // the name
 	out   strings.Builder
+}
+
+// happened is an event, and when.
+type happened struct {
+	at time.Time
+	e  Event
 }
 
 // asked is an activity that was asked for.
@@ -118,8 +130,15 @@ func (p *transcript) line(line string) {
 		p.give(Start{Type: typ, Plan: compile(p.types[typ]), Input: json.RawMessage(rest), Partial: partial, Fingerprint: line})
 	case "cancel":
 		p.give(Cancel{Reason: rest})
+	case "rerun":
+		p.give(Rerun{Reason: rest, From: strings.Fields(name)})
+	case "dispose":
+		p.give(Dispose{Reason: rest})
 	case "after":
 		p.after(name)
+	case "kim":
+		verb, name, _ := strings.Cut(name, " ")
+		p.give(p.order(verb, name, rest))
 	default:
 		p.give(p.report(verb, name, rest))
 	}
@@ -128,10 +147,39 @@ func (p *transcript) line(line string) {
 func (p *transcript) after(d string) {
 	until := p.at.Add(p.duration(d))
 	for due := p.s.Deadline(); !due.IsZero() && !due.After(until); due = p.s.Deadline() {
-		p.at = due
+		if due.After(p.at) { // what a pause held is due when it ends
+			p.at = due
+		}
 		p.give(Wake{})
 	}
 	p.at = until
+}
+
+func (p *transcript) order(verb, name, rest string) Command {
+	o := Order{ActivityID: name, By: "kim"}
+	switch verb {
+	case "pauses":
+		if o.Reason = rest; name != "" {
+			return PauseActivity{o}
+		}
+		return Pause{rest, "kim"}
+	case "resumes":
+		if o.Reason = rest; name != "" {
+			return ResumeActivity{o}
+		}
+		return Resume{rest, "kim"}
+	case "retries":
+		o.Reason = rest
+		return RetryActivity{o}
+	case "skips":
+		return SkipActivity{o, json.RawMessage(rest)}
+	case "completes":
+		return CompleteActivity{o, json.RawMessage(rest)}
+	case "fails":
+		return FailActivity{o, Fault{Message: rest}}
+	}
+	p.t.Fatalf("kim cannot do this: %q", verb)
+	return nil
 }
 
 func (p *transcript) report(verb, name, rest string) Command {
@@ -207,7 +255,19 @@ func (p *transcript) duration(text string) time.Duration {
 	return d
 }
 
+// remembered is the state with all that happened before an end.
+func (p *transcript) remembered() State {
+	s := Keeping("job-1")
+	for _, x := range p.log {
+		s = s.Evolve(x.at, x.e)
+	}
+	return s
+}
+
 func (p *transcript) give(c Command) {
+	if p.s.NeedsHistory(c) {
+		p.s = p.remembered()
+	}
 	events, err := p.s.Decide(p.at, c)
 	if err != nil {
 		p.say("  refused: %v", err)
@@ -218,7 +278,9 @@ func (p *transcript) give(c Command) {
 			p.say("    > %s", p.effect(f))
 		}
 		p.s = p.s.Evolve(p.at, e)
+		p.log = append(p.log, happened{p.at, e})
 	}
+	p.s = p.s.Forget()
 	if again, _ := p.s.Decide(p.at, c); len(again) > 0 {
 		if _, ok := c.(Wake); !ok {
 			p.say("  AND AGAIN: %v", again)
@@ -247,7 +309,7 @@ func (p *transcript) event(e Event) string {
 	case Started:
 		return "started " + e.Type
 	case Requested:
-		return fmt.Sprintf("requested %s, attempt %d", p.name(e.ActivityID), e.Attempt)
+		return fmt.Sprintf("requested %s, attempt %d%s", p.name(e.ActivityID), e.Attempt, signed(e.By, e.Reason))
 	case Offered:
 		return fmt.Sprintf("offered %s again, attempt %d, offer %d, at %s", p.name(e.ActivityID), e.Attempt, e.Offer, p.when(p.at))
 	case Claimed:
@@ -263,17 +325,33 @@ func (p *transcript) event(e Event) string {
 	case Completed:
 		return p.completed(e)
 	case Failed:
-		return fmt.Sprintf("failed %s%s: %s", p.name(e.ActivityID), map[bool]string{true: ", a tombstone"}[e.Continued], failed(e.Error))
+		return fmt.Sprintf("failed %s%s: %s%s", p.name(e.ActivityID), map[bool]string{true: ", a tombstone"}[e.Continued], failed(e.Error), signed(e.By, e.Reason))
+	case Paused:
+		return "paused" + signed(e.By, e.Reason)
+	case Resumed:
+		return "resumed as " + e.State.String() + signed(e.By, e.Reason)
+	case ActivityPaused:
+		return "paused " + p.name(e.ActivityID) + signed(e.By, e.Reason)
+	case ActivityResumed:
+		return "resumed " + p.name(e.ActivityID) + signed(e.By, e.Reason)
+	case Skipped:
+		return fmt.Sprintf("skipped %s: %s%s", p.name(e.ActivityID), e.Output, signed(e.By, e.Reason))
 	case TransfersFinished:
 		return "transfers finished"
+	case Compensating:
+		return p.compensating(e)
 	case Ended:
 		return p.ended(e)
+	case RerunStarted:
+		return fmt.Sprintf("run %d, of %s", e.Run, strings.Join(p.nameAll(e.Reset), ", "))
+	case Disposed:
+		return "disposed of by " + p.started(e.Start)
 	}
 	return fmt.Sprintf("%T", e)
 }
 
 func (p *transcript) completed(e Completed) string {
-	s := fmt.Sprintf("completed %s: %s", p.name(e.ActivityID), e.Output)
+	s := fmt.Sprintf("completed %s: %s%s", p.name(e.ActivityID), e.Output, signed(e.By, e.Reason))
 	for _, a := range e.Spawned {
 		p.byID[a.ID] = a.Name
 		s += "\n    spawned " + a.Name
@@ -287,6 +365,38 @@ func (p *transcript) completed(e Completed) string {
 	return s
 }
 
+func (p *transcript) compensating(e Compensating) string {
+	s := "is " + e.State.String()
+	if e.Error != nil {
+		s += ": " + failed(*e.Error)
+	}
+	for _, a := range e.Undo {
+		p.byID[a.ID] = "undo " + a.Name
+		s += "\n    undo " + a.Name
+		if len(a.DependsOn) > 0 {
+			s += " after " + strings.Join(p.nameAll(a.DependsOn), ", ")
+		}
+	}
+	return s
+}
+
+// started is a start command, indented.
+func (p *transcript) started(value json.RawMessage) string {
+	var b bytes.Buffer
+	if err := json.Indent(&b, value, "    ", "  "); err != nil {
+		p.t.Fatal(err)
+	}
+	return b.String()
+}
+
+func (p *transcript) nameAll(ids []string) []string {
+	names := make([]string, len(ids))
+	for i, id := range ids {
+		names[i] = p.name(id)
+	}
+	return names
+}
+
 func (p *transcript) ended(e Ended) string {
 	s := "ended " + e.State.String()
 	if e.Output != nil {
@@ -295,10 +405,24 @@ func (p *transcript) ended(e Ended) string {
 	if e.Error != nil {
 		s += ": " + failed(*e.Error)
 	}
+	if c := e.Compensation; c != nil {
+		s += fmt.Sprintf("\n    compensation %s: %d of %d undone, %d failed", c.State, c.Completed, c.Total, c.Failed)
+	}
 	for _, f := range e.Failures {
 		s += "\n    failure of " + f.Name + ": " + failed(f)
 	}
 	return s
+}
+
+// signed says who wanted it, and why, where somebody did.
+func signed(by, reason string) string {
+	switch {
+	case by == "":
+		return ""
+	case reason == "":
+		return " (by " + by + ")"
+	}
+	return " (by " + by + ": " + reason + ")"
 }
 
 func failed(f Failure) string {
@@ -314,7 +438,9 @@ func (p *transcript) effect(f machine.Effect) string {
 		return fmt.Sprintf("cancel work %s, attempt %d: %s", f.Type, f.Attempt, f.Reason)
 	case machine.Completion:
 		return "completion " + f.Type
-	case machine.Send, machine.Announce:
+	case machine.Send:
+		return "send " + f.Type + " to " + f.Key
+	case machine.Announce:
 	}
 	return fmt.Sprintf("%T", f)
 }

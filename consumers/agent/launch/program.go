@@ -126,6 +126,7 @@ func (p *program) services(ctx context.Context) (*services.Services, error) {
 		HTTP:     services.HTTPConfig{Timeout: time.Duration(p.cfg.HTTPTimeout), Tries: p.cfg.HTTPTries},
 		Secrets:  secret.Config{Vault: p.cfg.Vault},
 		Traces:   services.TracesConfig{Endpoint: p.cfg.OTLPEndpoint},
+		Kafka:    p.kafka,
 		Settings: settings,
 	})
 }
