@@ -33,12 +33,12 @@ type ownSettings struct {
 }
 
 func tester(own any) launch.Agent {
-	make := func(context.Context, *services.Services) (agent.Processor, error) {
+	greeter := func(context.Context, *services.Services) (agent.Processor, error) {
 		return agent.ProcessorFunc(func(_ context.Context, a agent.Activity) agent.Result {
 			return agent.Complete("hello " + a.Input.String("name"))
 		}), nil
 	}
-	return launch.Agent{Name: "the-tester", Version: "1.2", Settings: own, Types: []launch.Type{{Type: "one", Concurrency: 3, New: make}, {Type: "two", New: make}}}
+	return launch.Agent{Name: "the-tester", Version: "1.2", Settings: own, Types: []launch.Type{{Type: "one", Concurrency: 3, New: greeter}, {Type: "two", New: greeter}}}
 }
 
 // printed runs with --print-config and more.
