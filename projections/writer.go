@@ -216,11 +216,22 @@ func (w *writer) cause(j *job, e orchestration.Event, ce kafka.CloudEvent) {
 
 // asked says that somebody asked for what the event says, by a command of their own.
 func asked(e orchestration.Event) bool {
-	if end, ok := e.(orchestration.Ended); ok {
-		return end.State == orchestration.PhaseCancelled
+	switch e := e.(type) {
+	case orchestration.Started, orchestration.Paused, orchestration.Resumed,
+		orchestration.ActivityPaused, orchestration.ActivityResumed, orchestration.Skipped:
+		return true
+	case orchestration.Ended:
+		return e.State == orchestration.PhaseCancelled
+	case orchestration.Requested:
+		return e.By != "" // an operator's word
+	case orchestration.Completed:
+		return e.By != ""
+	case orchestration.Failed:
+		return e.By != ""
+	case orchestration.Offered, orchestration.Claimed, orchestration.Extended, orchestration.Waited, orchestration.Scheduled,
+		orchestration.Retrying, orchestration.TransfersFinished:
 	}
-	_, ok := e.(orchestration.Started)
-	return ok || byOperator(e)
+	return false
 }
 
 // remember appends the event to the job's history.

@@ -91,7 +91,8 @@ func (v *verb) flags(cmd *cobra.Command) {
 			continue
 		}
 		for _, m := range of.Members {
-			v.members[m] = f.String(memberFlag(m))
+			name, usage := memberFlag(m)
+			v.members[m] = f.String(name, "", usage)
 		}
 	}
 	if v.node != nil {
@@ -110,16 +111,15 @@ func (v *verb) flags(cmd *cobra.Command) {
 	})
 }
 
-// memberFlag is the flag for what a verb takes besides reason and by: its name, what it is
-// without it, and what it is for.
-func memberFlag(member string) (name, value, usage string) {
+// memberFlag is the flag for what a verb takes besides reason and by.
+func memberFlag(member string) (name, usage string) {
 	switch member {
 	case "output":
-		return "result", "", "output of the node: JSON, @FILE, or @- for the standard input"
+		return "result", "output of the node: JSON, @FILE, or @- for the standard input"
 	case "error":
-		return "error", "", "what went wrong (default the reason)"
+		return "error", "what went wrong (default the reason)"
 	}
-	return member, "", member + " of the command"
+	return member, member + " of the command"
 }
 
 func (v *verb) run(cmd *cobra.Command, args []string) error {
