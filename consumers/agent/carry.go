@@ -58,7 +58,9 @@ func (s *server) carry(ctx, claiming context.Context, sl *slots, r *run, msg *me
 	}()
 	defer give()
 	defer b.keep(ctx)()
-	result = s.pool.carryOut(ctx, sl, r, w, b.now)
+	ctx, ended := s.trace(ctx, w)
+	result = s.pool.carryOut(ctx, sl, r, w, b.now).redacted(s.cfg.Redact)
+	ended(result)
 }
 
 // claim publishes the first heartbeat, as long as the offer holds.

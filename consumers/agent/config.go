@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/internal/pubsub"
@@ -65,6 +67,12 @@ type Config struct {
 	// Grace is how long, when the agent has to stop, its processors may go on before their
 	// contexts end; DefaultGrace unless set, none if negative.
 	Grace time.Duration
+	// Tracer makes a span of each attempt, in the trace of whoever asked for the work; none
+	// unless set.
+	Tracer trace.Tracer
+	// Redact takes secrets out of the errors that are reported: they are kept on the log and
+	// shown to everybody.
+	Redact func(string) string
 	// Log takes what there is nobody to return to: retries of publishing, records that
 	// cannot be read, panics. slog.Default unless set.
 	Log *slog.Logger
@@ -76,6 +84,12 @@ func (c Config) complete() (Config, error) {
 	c.Grace = cmp.Or(c.Grace, DefaultGrace)
 	if c.Log == nil {
 		c.Log = slog.Default()
+	}
+	if c.Tracer == nil {
+		c.Tracer = noop.NewTracerProvider().Tracer("")
+	}
+	if c.Redact == nil {
+		c.Redact = func(text string) string { return text }
 	}
 	if c.Name == "" {
 		return c, errors.New("agent: Config.Name is missing: a name that the process keeps when it is started again")

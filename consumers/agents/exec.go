@@ -84,9 +84,9 @@ func (v EnvValue) MarshalJSON() ([]byte, error) {
 
 // ExecConfig says what may be run.
 type ExecConfig struct {
-	Programs  map[string]Program
-	Secrets   *secret.Store        // nil means that no environment has secrets
-	Callbacks *callbacks.Addresses // nil means that there is no address to give away
+	Programs  map[string]Program   `json:"programs"`
+	Secrets   *secret.Store        `json:"-"` // nil means that no environment has secrets
+	Callbacks *callbacks.Addresses `json:"-"` // nil means that there is no address to give away
 }
 
 // Exec runs programs. Its input is {program, …}: program is the name of one that the
