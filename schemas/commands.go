@@ -118,26 +118,12 @@ func measure(data []byte) ([]byte, error) {
 // explain says what is wrong with a value that a reader did not take, found being what it
 // stumbled over; nil if it is only what the reader was unsure of, and that is well.
 func explain(wireType string, data []byte, found error) error {
-	s := scanner{data: data, strict: true, lists: true}
-	s.raw()
-	s.end()
-	var syntax *syntaxError
-	if errors.As(s.err, &syntax) {
-		return undecodable(wireType, s.err)
-	}
-	reason := "the value does not fit the schema of " + wireType
-	var place *problemAt
-	if errors.As(s.err, &place) {
-		return refusal(place, reason)
-	}
-	if len(s.problems) > 0 {
-		problems := make([]machine.Problem, len(s.problems))
-		for i, p := range s.problems {
-			problems[i] = machine.Problem{Path: p.path, Message: p.message}
-		}
-		return machine.Refuse(machine.Schema, "the value is not JSON that every reader understands alike", problems...)
+	if err := readable(wireType, data); err != nil {
+		return err
 	}
 	problems, err := validate(wireType, data)
+	reason := misfit(wireType)
+	var place *problemAt
 	switch {
 	case err != nil:
 		return err
@@ -147,6 +133,31 @@ func explain(wireType string, data []byte, found error) error {
 		return refusal(place, reason)
 	}
 	return found
+}
+
+func misfit(wireType string) string { return "the value does not fit the schema of " + wireType }
+
+// readable says what keeps a value from being read by everybody alike, whatever its schema.
+func readable(wireType string, data []byte) error {
+	s := scanner{data: data, strict: true, lists: true}
+	s.raw()
+	s.end()
+	var syntax *syntaxError
+	if errors.As(s.err, &syntax) {
+		return undecodable(wireType, s.err)
+	}
+	var place *problemAt
+	if errors.As(s.err, &place) {
+		return refusal(place, misfit(wireType))
+	}
+	if len(s.problems) > 0 {
+		problems := make([]machine.Problem, len(s.problems))
+		for i, p := range s.problems {
+			problems[i] = machine.Problem{Path: p.path, Message: p.message}
+		}
+		return machine.Refuse(machine.Schema, "the value is not JSON that every reader understands alike", problems...)
+	}
+	return nil
 }
 
 func refusal(p *problemAt, reason string) *machine.Refusal {

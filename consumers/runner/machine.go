@@ -85,6 +85,8 @@ type cell interface {
 	nextOffset() int64
 	lastTime() time.Time
 	command(ctx context.Context, b *batch, r *kgo.Record) error
+	// pass goes on behind a batch of commands that nobody can read.
+	pass(b *batch, packed *kgo.ErrDecompressTooLarge)
 	report(b *batch, w machine.Work, r Result) error
 	takeOver(b *batch) error
 	// wake fires one due timer; false when none is due.

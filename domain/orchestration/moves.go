@@ -34,6 +34,15 @@ var phases = []struct {
 	{PhaseCancelled, "CANCELLED"},
 }
 
+// Phases lists every phase, in the order they are shown.
+func Phases() []Phase {
+	l := make([]Phase, len(phases))
+	for i, x := range phases {
+		l[i] = x.phase
+	}
+	return l
+}
+
 // String returns the public name, IN_PROGRESS.
 func (p Phase) String() string {
 	for _, x := range phases {
