@@ -215,7 +215,7 @@ func TestAnArgoWorkflowReportsWhenItIsDone(t *testing.T) {
 	})
 	typ := o.put(guide + "/argo-workflow.yaml")
 	report := func(address, body string) {
-		resp, err := http.Post(address, "application/json", strings.NewReader(body)) //nolint:noctx,gosec // the stand-in's call
+		resp, err := http.Post(address, "application/json", strings.NewReader(body))
 		if err != nil {
 			t.Error(err)
 			return
