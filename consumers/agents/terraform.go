@@ -215,7 +215,7 @@ func (w *workspace) copyModule(in terraformInput) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = root.Close() }() // nothing was written by way of it
+	defer func() { _ = root.Close() }()   // nothing was written by way of it
 	from, err := root.OpenRoot(in.Module) // follows no link that leads out
 	if err != nil {
 		return fmt.Errorf("module %s: %w", in.Module, err)
