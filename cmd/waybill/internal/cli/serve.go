@@ -62,13 +62,17 @@ func serving(env *Env, c cobra.Command, run func(cmd *cobra.Command, cfg app.Con
 		printConfig bool
 	)
 	cmd := command(env, c, cobra.NoArgs, func(cmd *cobra.Command, _ []string) error {
+		file, err := readStructured(cmd.Flags(), env.Getenv)
+		if err != nil {
+			return err
+		}
+		cfg.Outside, cfg.Vault = file.Agents, file.Vault
 		if printConfig {
-			return printSettings(env.Out, cmd.Flags())
+			return printSettings(env.Out, cmd.Flags(), file)
 		}
 		if cfg.Shards < 1 {
 			return usagef("--shards %d: want 1 to 1000", cfg.Shards)
 		}
-		var err error
 		if cfg.Logger, err = logs.logger(env.Err); err != nil {
 			return err
 		}
@@ -113,8 +117,8 @@ func serving(env *Env, c cobra.Command, run func(cmd *cobra.Command, cfg app.Con
 }
 
 // printSettings prints a configuration file with the settings in force.
-func printSettings(out io.Writer, fs *pflag.FlagSet) error {
-	settings := map[string]any{}
+func printSettings(out io.Writer, fs *pflag.FlagSet, file structured) error {
+	settings := map[string]any{"agents": file.Agents, "vault": file.Vault}
 	for _, name := range fileSettings() {
 		f := fs.Lookup(name)
 		if f == nil {
