@@ -254,11 +254,16 @@ func (s State) proceed(events []Event, at time.Time, i int32) []Event {
 // completed is the good end, unless its output is too large for a record.
 func (s State) completed(at time.Time, v view) Event {
 	v.g = s.g
+	v = v.within(maxRawOutputBytes)
 	output := v.mapped(s.g.plan.def.Output)
-	if len(output) <= MaxOutputBytes {
+	has := fmt.Sprintf("%d", len(output))
+	switch {
+	case v.full():
+		has = fmt.Sprintf("more than %d", maxRawOutputBytes)
+	case len(output) <= MaxOutputBytes:
 		return Ended{State: PhaseCompleted, Output: output, Failures: s.g.allFailures(at, v.failure)}
 	}
-	why := Failure{Step: stepOutput, Message: fmt.Sprintf("the output of the orchestration has %d bytes, over the limit of %d", len(output), MaxOutputBytes), At: at}
+	why := Failure{Step: stepOutput, Message: fmt.Sprintf("the output of the orchestration has %s bytes, over the limit of %d", has, MaxOutputBytes), At: at}
 	return s.failed(at, &why, v.failure)
 }
 
