@@ -3,6 +3,7 @@ package cli_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -314,5 +315,28 @@ func TestApplyingAtOnceDeploysOnce(t *testing.T) {
 	var jobs []json.RawMessage
 	if err := json.Unmarshal([]byte(out), &jobs); code != 0 || err != nil || len(jobs) != 1 {
 		t.Errorf("exit %d, %v: %s", code, err, out)
+	}
+}
+
+// A volume of Kubernetes has its files below a hidden directory, and links to them.
+func TestHiddenFilesAreNotApplied(t *testing.T) {
+	dir := t.TempDir()
+	text, err := os.ReadFile("testdata/definitions/greet.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hidden := filepath.Join(dir, "..2026_01_02")
+	err = errors.Join(
+		os.Mkdir(hidden, 0o700), os.WriteFile(filepath.Join(hidden, "greet.yaml"), text, 0o600),
+		os.Symlink(hidden, filepath.Join(dir, "..data")), os.Symlink("..data/greet.yaml", filepath.Join(dir, "greet.yaml")),
+		os.WriteFile(filepath.Join(dir, ".draft.yaml"), []byte("neither: this"), 0o600),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	code := cli.Run(t.Context(), cli.Env{Out: &out, Err: &errs}, "apply", "-f", dir, "--server", fakeServer(t))
+	if code != 0 || strings.Count(out.String(), "\n") != 2 {
+		t.Errorf("exit %d: %s%s", code, &out, &errs)
 	}
 }
