@@ -37,6 +37,11 @@ var historyTypes = [...]string{
 	10: schemas.ActivityFailed,
 	11: schemas.TransfersFinished,
 	12: schemas.OrchestrationEnded,
+	13: schemas.ActivitySkipped,
+	14: schemas.ActivityPaused,
+	15: schemas.ActivityResumed,
+	16: schemas.OrchestrationPaused,
+	17: schemas.OrchestrationResumed,
 }
 
 const (

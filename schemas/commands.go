@@ -47,6 +47,11 @@ func orchestrationCommandType(c orchestration.Command) string {
 		return WorkFail
 	case orchestration.Heartbeat:
 		return WorkHeartbeat
+	case orchestration.Release:
+		return WorkRelease
+	case orchestration.Pause, orchestration.Resume, orchestration.RetryActivity, orchestration.SkipActivity, orchestration.CompleteActivity,
+		orchestration.FailActivity, orchestration.PauseActivity, orchestration.ResumeActivity:
+		return operatorCommandType(c)
 	case orchestration.Wake, orchestration.TakeOver:
 	}
 	return ""
@@ -89,10 +94,10 @@ func DecodeOrchestrationCommand(wireType string, data []byte) (orchestration.Com
 
 func isOrchestrationCommand(wireType string) bool {
 	switch wireType {
-	case OrchestrationStart, OrchestrationCancel, WorkComplete, WorkWait, WorkSchedule, WorkRetry, WorkFail, WorkHeartbeat:
+	case OrchestrationStart, OrchestrationCancel, WorkComplete, WorkWait, WorkSchedule, WorkRetry, WorkFail, WorkHeartbeat, WorkRelease:
 		return true
 	}
-	return false
+	return isOperatorCommand(wireType)
 }
 
 func unknownCommand(wireType string, known []string) *machine.Refusal {
@@ -190,6 +195,8 @@ const (
 	hasAttempt
 	hasAfter
 	hasError
+	hasAgent
+	hasActivity
 )
 
 const hasReport = hasWorkID | hasAttempt
@@ -220,8 +227,10 @@ func (r *reader) command(wireType string) orchestration.Command {
 		return c
 	case WorkHeartbeat:
 		return r.heartbeat()
+	case WorkRelease:
+		return r.release()
 	}
-	return nil
+	return r.operator(wireType)
 }
 
 func (r *reader) need(members int) {
@@ -455,6 +464,19 @@ func (r *reader) heartbeat() orchestration.Heartbeat {
 		}
 	}
 	r.need(hasReport)
+	return c
+}
+
+func (r *reader) release() orchestration.Release {
+	var c orchestration.Release
+	for o := r.object(); o.next(); {
+		if string(o.name) == "agent" {
+			c.Agent = r.required(hasAgent)
+		} else if !r.report(&c.Report, o.name) {
+			r.unknown(o.name)
+		}
+	}
+	r.need(hasReport | hasAgent)
 	return c
 }
 

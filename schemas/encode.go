@@ -60,11 +60,14 @@ func EncodeOrchestrationEvent(e orchestration.Event) (wireType string, data []by
 		w.name("error")
 		w.failure(&e.Error)
 		w.truth("continued", e.Continued)
+		w.signature(e.Reason, e.By)
 	case orchestration.TransfersFinished:
 		wireType = TransfersFinished
 	case orchestration.Ended:
 		wireType = OrchestrationEnded
 		w.ended(&e)
+	case orchestration.Skipped, orchestration.Paused, orchestration.Resumed, orchestration.ActivityPaused, orchestration.ActivityResumed:
+		wireType = w.operated(e)
 	default:
 		return "", nil, fmt.Errorf("event %T has no wire name", e)
 	}
@@ -231,6 +234,7 @@ func (w *writer) started(e *orchestration.Started) {
 	w.optional("set", e.Set)
 	w.optional("resource", e.Resource)
 	w.str("fingerprint", e.Fingerprint)
+	w.optional("traceparent", e.TraceParent)
 }
 
 func (w *writer) requested(e *orchestration.Requested) {
@@ -238,6 +242,7 @@ func (w *writer) requested(e *orchestration.Requested) {
 	w.str("workId", e.WorkID)
 	w.optional("placement", e.Placement)
 	w.time("deadline", e.Deadline)
+	w.signature(e.Reason, e.By)
 }
 
 func (w *writer) offered(e *orchestration.Offered) {
@@ -262,6 +267,7 @@ func (w *writer) completed(e *orchestration.Completed) {
 	w.strings("shared", e.Shared)
 	w.strings("cycles", e.Cycles)
 	w.strings("children", e.Children)
+	w.signature(e.Reason, e.By)
 }
 
 // activity writes what spawned activities have in most cases; the rest is left to
@@ -301,8 +307,13 @@ func (w *writer) ended(e *orchestration.Ended) {
 		}
 		w.out = append(w.out, ']')
 	}
-	w.optional("reason", e.Reason)
-	w.optional("by", e.By)
+	w.signature(e.Reason, e.By)
+}
+
+// signature is why, and who, where somebody said so.
+func (w *writer) signature(reason, by string) {
+	w.optional("reason", reason)
+	w.optional("by", by)
 }
 
 // failure writes a whole object, as a value.

@@ -84,7 +84,7 @@ func (d *Decoder) event(s *scanner, wireType string) orchestration.Event {
 	case OrchestrationEnded:
 		return s.ended()
 	}
-	return nil
+	return s.operated(wireType)
 }
 
 func (d *Decoder) started(s *scanner) orchestration.Started {
@@ -115,6 +115,8 @@ func (d *Decoder) started(s *scanner) orchestration.Started {
 			e.Resource = s.str()
 		case "fingerprint":
 			e.Fingerprint = s.str()
+		case "traceparent":
+			e.TraceParent = s.str()
 		default:
 			s.raw()
 		}
@@ -196,6 +198,10 @@ func (s *scanner) requested() orchestration.Requested {
 			e.Placement = s.str()
 		case "deadline":
 			e.Deadline = s.instant()
+		case "reason":
+			e.Reason = s.str()
+		case "by":
+			e.By = s.str()
 		default:
 			s.raw()
 		}
@@ -339,6 +345,10 @@ func (s *scanner) completed() orchestration.Completed {
 			e.Cycles = s.strings()
 		case "children":
 			e.Children = s.strings()
+		case "reason":
+			e.Reason = s.str()
+		case "by":
+			e.By = s.str()
 		default:
 			s.raw()
 		}
@@ -358,6 +368,10 @@ func (s *scanner) failed() orchestration.Failed {
 			e.Error = s.failure()
 		case "continued":
 			e.Continued = s.boolean()
+		case "reason":
+			e.Reason = s.str()
+		case "by":
+			e.By = s.str()
 		default:
 			s.raw()
 		}

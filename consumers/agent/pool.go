@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/waybill/waybill/domain/machine"
 )
 
@@ -147,6 +149,9 @@ func (p *Pool) carryOut(ctx context.Context, s *slots, r *run, work machine.Work
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, work.Deadline)
 		defer cancel()
+	}
+	if !trace.SpanContextFromContext(ctx).IsValid() {
+		ctx = traced(ctx, work) // what the processor calls is still in the trace of whoever asked
 	}
 	return process(ctx, p.log, s.processor, newActivity(work, beat))
 }

@@ -38,18 +38,29 @@ func (s State) Follow(at time.Time, e Event) []machine.Effect {
 	}
 	switch e := e.(type) {
 	case Requested:
-		return s.work(at, e.ActivityID, e.Attempt, 1, e.WorkID, e.Deadline)
+		// An operator may have given up an attempt for it.
+		effects := s.unwanted(e.ActivityID, "another attempt is wanted now")
+		return append(effects, s.work(at, e.ActivityID, e.Attempt, 1, e.WorkID, e.Deadline)...)
 	case Offered:
 		if i, ok := s.g.find(e.ActivityID); ok {
 			return s.work(at, e.ActivityID, e.Attempt, e.Offer, e.WorkID, fromMillis(s.g.nodes[i].deadline))
 		}
 	case Retrying:
 		return s.abandoned(e.ActivityID, e.Error)
+	case Completed:
+		if e.By != "" {
+			return s.unwanted(e.ActivityID, e.By+" completed the activity")
+		}
+	case Skipped:
+		return s.unwanted(e.ActivityID, e.By+" skipped the activity")
 	case Failed:
+		if e.By != "" {
+			return s.unwanted(e.ActivityID, e.By+" failed the activity")
+		}
 		return s.abandoned(e.ActivityID, e.Error)
 	case Ended:
 		return s.ended(at, e)
-	case Started, Claimed, Extended, Waited, Scheduled, Completed, TransfersFinished:
+	case Started, Claimed, Extended, Waited, Scheduled, TransfersFinished, Paused, Resumed, ActivityPaused, ActivityResumed:
 	}
 	return nil
 }
@@ -66,7 +77,7 @@ func (s State) work(at time.Time, activityID string, attempt, offer int, workID 
 		ID: workID, Attempt: attempt, Offer: offer, Aggregate: "orchestration", AggregateID: s.id, Run: s.run,
 		ActivityID: n.id(), Type: n.def.Type, Discriminator: n.def.Discriminator, Resource: s.Resource(),
 		Input: view{g: s.g, last: -1}.input(n.def), State: n.state, RequestedAt: at, Deadline: deadline,
-		HeartbeatTimeout: heartbeatTimeout(n.def).Milliseconds(),
+		TraceParent: s.g.trace, OfferedUntil: fromMillis(millis(at.Add(offerWait(offer)))), HeartbeatTimeout: heartbeatTimeout(n.def).Milliseconds(),
 	}}
 }
 
@@ -75,11 +86,15 @@ func (s State) abandoned(activityID string, f Failure) []machine.Effect {
 	if !givenUp(f.Step) {
 		return nil
 	}
-	i, ok := s.g.find(activityID)
-	if !ok {
-		return nil
+	return s.unwanted(activityID, f.Message)
+}
+
+// unwanted tells the agents that the attempt which is out, where one is, is no longer wanted.
+func (s State) unwanted(activityID, why string) []machine.Effect {
+	if i, ok := s.g.find(activityID); ok {
+		return s.g.nodes[i].cancel(nil, why)
 	}
-	return s.g.nodes[i].cancel(nil, f.Message)
+	return nil
 }
 
 func (n *node) cancel(effects []machine.Effect, reason string) []machine.Effect {
@@ -96,7 +111,7 @@ func (s State) ended(at time.Time, e Ended) []machine.Effect {
 		typ = FailedType
 	case PhaseCancelled:
 		typ = CancelledType
-	case PhaseInitial, PhaseInProgress, PhaseTransfersFinished, PhaseCompleted:
+	case PhaseInitial, PhaseInProgress, PhasePaused, PhaseTransfersFinished, PhaseCompleted:
 	}
 	labels := s.g.labels
 	if labels == nil {

@@ -44,7 +44,9 @@ type initialized struct {
 	topics *pubsub.Subscriber
 }
 
-func (i initialized) SubscribeInitialize(topic string) error { return i.topics.SubscribeInitialize(topic) }
+func (i initialized) SubscribeInitialize(topic string) error {
+	return i.topics.SubscribeInitialize(topic)
+}
 
 // The suite nacks more often than the broker's default delivers a record, and closes and
 // opens subscribers faster than its default lock ends.

@@ -79,7 +79,13 @@ func (in *Intake) Routes(mux *http.ServeMux) {
 		})
 	}
 	handle("POST /v1/jobs", in.startJob)
-	handle("POST /v1/jobs/{id}/cancel", in.cancelJob)
+	for _, v := range producers.JobVerbs() {
+		handle("POST /v1/jobs/{id}/"+v.Name, in.operateJob(v))
+	}
+	for _, v := range producers.NodeVerbs() {
+		handle("POST /v1/jobs/{id}/nodes/{nodeId}/"+v.Name, in.operateNode(v))
+	}
+	handle("POST /v1/bulk/{verb}", in.bulk)
 	for _, k := range kinds {
 		handle("PUT /v1/definitions/"+k.path+"/{type}", in.putDefinition(k))
 		handle("DELETE /v1/definitions/"+k.path+"/{type}", in.deleteDefinition(k))

@@ -36,6 +36,7 @@ type Main struct {
 	kafka  kafka.Config
 	member string
 	proofs *callbacks.Proofs
+	redact func(string) string // takes secrets out of texts
 
 	db          *projections.DB
 	pool        *agent.Pool
