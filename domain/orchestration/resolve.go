@@ -3,6 +3,7 @@ package orchestration
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -59,9 +60,21 @@ func (v view) mapped(l []definition.Mapping) json.RawMessage {
 
 func (v view) put(m map[string]json.RawMessage, l []definition.Mapping) {
 	for _, x := range l {
-		if value := v.lookup(x.Source); value != nil {
+		switch value := v.lookup(x.Source); {
+		case value == nil:
+		case x.Target == definition.Spread:
+			spread(m, value)
+		default:
 			m[x.Target] = value
 		}
+	}
+}
+
+// spread puts the properties of an object into another one; anything but an object has none.
+func spread(m map[string]json.RawMessage, value json.RawMessage) {
+	var more map[string]json.RawMessage
+	if json.Unmarshal(value, &more) == nil {
+		maps.Copy(m, more)
 	}
 }
 
