@@ -94,13 +94,24 @@ func (k *Kafka) Run(ctx context.Context) error {
 			}
 			return fmt.Errorf("report replies: %w", err)
 		}
-		if err := cl.CommitRecords(ctx, fetches.Records()...); err != nil && ctx.Err() == nil {
+		if err := acknowledge(ctx, cl, fetches.Records()); err != nil {
 			// They are read again by whoever has the partition then, and known to be repeats.
 			k.cfg.Log.WarnContext(ctx, "replies were not acknowledged", "error", err)
 		}
 		cl.AllowRebalance()
 	}
 }
+
+// acknowledge notes that replies were reported, also where Run has to end just then: else
+// whoever comes next would report them again.
+func acknowledge(ctx context.Context, cl *kgo.Client, replies []*kgo.Record) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastAcknowledgement)
+	defer cancel()
+	return cl.CommitRecords(ctx, replies...)
+}
+
+// lastAcknowledgement is how long the end of Run waits for a broker that does not answer.
+const lastAcknowledgement = 3 * time.Second
 
 // Keep runs, and runs again after what ended it, until ctx ends.
 func (k *Kafka) Keep(ctx context.Context) {

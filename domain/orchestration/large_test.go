@@ -73,24 +73,23 @@ func checkAndStart(tb testing.TB, raw json.RawMessage, types func(string) (defin
 	}
 }
 
-// One of some tries has to make it, since others use the machine meanwhile.
+// The best of some, since other tests run meanwhile: on a busy machine it takes some more until
+// one of them has a core for itself.
 func TestAThousandActivitiesWithTenThousandEdgesStartWithin100Milliseconds(t *testing.T) {
 	raw, types := dense()
 	if edges := strings.Count(string(raw), `"source"`); edges != 10_000 {
 		t.Fatalf("there are %d edges", edges)
 	}
-	var best time.Duration
-	for range 20 {
+	const limit = 100 * time.Millisecond
+	best := time.Hour
+	for tries := 0; tries < 50 && best > limit; tries++ {
 		begin := time.Now()
 		checkAndStart(t, raw, types)
-		if took := time.Since(begin); best == 0 || took < best {
-			best = took
-		}
-		if best <= 100*time.Millisecond {
-			return
-		}
+		best = min(best, time.Since(begin))
 	}
-	t.Errorf("it took %s", best)
+	if best > limit {
+		t.Errorf("it took %s", best)
+	}
 }
 
 func BenchmarkCheckAndStart1000Activities10000Edges(b *testing.B) {
