@@ -34,19 +34,7 @@ func TestTranscripts(t *testing.T) {
 // TestLiveTranscripts runs those of testdata/live, each against a server of its own. Whatever
 // is printed follows from what is asked, ids included.
 func TestLiveTranscripts(t *testing.T) {
-	transcripts(t, "testdata/live/*.txt", func(t *testing.T) string {
-		t.Helper()
-		m := app.New(app.Config{Data: t.TempDir(), Listen: "127.0.0.1:0", KafkaListen: "127.0.0.1:0"})
-		if err := m.Start(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := m.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-		return m.URL()
-	})
+	transcripts(t, "testdata/live/*.txt", serve)
 }
 
 func transcripts(t *testing.T, pattern string, server func(*testing.T) string) {
@@ -289,18 +277,10 @@ func TestWaitingForAJobOutlastsARestartOfTheServer(t *testing.T) {
 
 // Of several who apply the same at once one deploys, and the others find it deployed.
 func TestApplyingAtOnceDeploysOnce(t *testing.T) {
-	m := app.New(app.Config{Data: t.TempDir(), Listen: "127.0.0.1:0", KafkaListen: "127.0.0.1:0"})
-	if err := m.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := m.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	url := serve(t)
 	run := func(args ...string) (int, string) {
 		var out bytes.Buffer
-		return cli.Run(t.Context(), cli.Env{Out: &out, Err: &out}, append(args, "--server", m.URL())...), out.String()
+		return cli.Run(t.Context(), cli.Env{Out: &out, Err: &out}, append(args, "--server", url)...), out.String()
 	}
 	hello := "testdata/gitops/first/hello.json"
 	if code, out := run("apply", "-f", "testdata/gitops/first/greet.yaml"); code != 0 {
@@ -339,4 +319,43 @@ func TestHiddenFilesAreNotApplied(t *testing.T) {
 	if code != 0 || strings.Count(out.String(), "\n") != 2 {
 		t.Errorf("exit %d: %s%s", code, &out, &errs)
 	}
+}
+
+// While a deployment is under way, a changed document waits for its end where it was told to.
+func TestAChangedDocumentWaitsForTheDeploymentBefore(t *testing.T) {
+	url := serve(t)
+	run := func(args ...string) (int, string) {
+		var out bytes.Buffer
+		return cli.Run(t.Context(), cli.Env{Out: &out, Err: &out}, append(args, "--server", url)...), out.String()
+	}
+	if code, out := run("apply", "-f", "testdata/gitops/slow.yaml"); code != 0 {
+		t.Fatal(out)
+	}
+	ended := make(chan string)
+	go func() {
+		code, out := run("apply", "-f", "testdata/gitops/slower.yaml", "--wait")
+		ended <- fmt.Sprintf("exit %d: %s", code, out)
+	}()
+	first := "58382d1c-c4e8-57e3-8440-b123c2f1e1bb"
+	if code, out := run("cancel", first); code != 0 {
+		t.Fatal(out)
+	}
+	if out := <-ended; !strings.Contains(out, "exit 0") || !strings.Contains(out, "job/waiting deployed (changed)") || !strings.Contains(out, "ended COMPLETED") {
+		t.Error(out)
+	}
+}
+
+// serve runs a server for a test.
+func serve(t *testing.T) string {
+	t.Helper()
+	m := app.New(app.Config{Data: t.TempDir(), Listen: "127.0.0.1:0", KafkaListen: "127.0.0.1:0"})
+	if err := m.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m.URL()
 }
