@@ -114,10 +114,10 @@ func (s *server) serve(ctx context.Context, typ string) error {
 	// First the cancellations, so that none is missed of work that is taken.
 	if s.cancelled != nil {
 		var messages <-chan *message.Message
-		if s.until(ctx, typ, func() (err error) {
+		if !s.until(ctx, typ, func() (err error) {
 			messages, err = s.cancelled.Subscribe(ctx, s.topics.Work(typ))
 			return err
-		}) != nil {
+		}) {
 			return nil
 		}
 		watching.Go(func() { s.watch(messages) })
@@ -151,13 +151,14 @@ func (s *server) fetch(ctx context.Context, typ string, member int, keeps bool) 
 	}
 	var from source
 	var messages <-chan *message.Message
-	if s.until(ctx, typ, func() (err error) {
+	subscribed := s.until(ctx, typ, func() (err error) {
 		from, err = s.transport.work(ctx, typ, wanted)
 		if err == nil && (from.shared || member == 0) {
 			messages, err = from.Subscribe(ctx, s.topics.Work(typ))
 		}
 		return err
-	}) != nil || messages == nil {
+	})
+	if !subscribed || messages == nil {
 		return nil
 	}
 	if from.shared && keeps {
@@ -171,12 +172,12 @@ func (s *server) fetch(ctx context.Context, typ string, member int, keeps bool) 
 	return nil
 }
 
-// until subscribes until that succeeds; the error says that ctx ended first.
-func (s *server) until(ctx context.Context, typ string, subscribe func() error) error {
+// until subscribes until that succeeds; false if ctx ended first.
+func (s *server) until(ctx context.Context, typ string, subscribe func() error) bool {
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		err := subscribe()
 		if err == nil || ctx.Err() != nil {
-			return context.Cause(ctx)
+			return ctx.Err() == nil
 		}
 		s.cfg.Log.WarnContext(ctx, "subscribing is tried again", "agent", s.cfg.Name, "type", typ, "pause", pause, "error", err)
 		rest(ctx, pause)
