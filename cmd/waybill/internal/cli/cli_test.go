@@ -33,19 +33,22 @@ func TestTranscripts(t *testing.T) {
 // TestLiveTranscripts runs those of testdata/live, each against a server of its own. Whatever
 // is printed follows from what is asked, ids included.
 func TestLiveTranscripts(t *testing.T) {
-	transcripts(t, "testdata/live/*.txt", func(t *testing.T) string {
-		t.Helper()
-		m := app.New(app.Config{Data: t.TempDir(), Listen: "127.0.0.1:0", KafkaListen: "127.0.0.1:0"})
-		if err := m.Start(t.Context()); err != nil {
-			t.Fatal(err)
+	transcripts(t, "testdata/live/*.txt", liveServer)
+}
+
+// liveServer starts a server and returns its address.
+func liveServer(t *testing.T) string {
+	t.Helper()
+	m := app.New(app.Config{Data: t.TempDir(), Listen: "127.0.0.1:0", KafkaListen: "127.0.0.1:0"})
+	if err := m.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
 		}
-		t.Cleanup(func() {
-			if err := m.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-		return m.URL()
 	})
+	return m.URL()
 }
 
 func transcripts(t *testing.T, pattern string, server func(*testing.T) string) {
