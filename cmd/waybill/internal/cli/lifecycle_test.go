@@ -85,7 +85,7 @@ func (x terminal) equal(what string, got, want any) {
 }
 
 func TestWhatHadCompletedIsUndoneAndTheJobRunsAgain(t *testing.T) {
-	x := terminal{t, liveServer(t)}
+	x := terminal{t, serve(t)}
 	if _, errs, code := x.run("apply -f testdata/lifecycle.yaml"); code != 0 {
 		t.Fatal(errs)
 	}
@@ -109,7 +109,7 @@ func TestWhatHadCompletedIsUndoneAndTheJobRunsAgain(t *testing.T) {
 }
 
 func TestAJobIsRunAgainFromANodeAndDisposedOf(t *testing.T) {
-	x := terminal{t, liveServer(t)}
+	x := terminal{t, serve(t)}
 	if _, errs, code := x.run("apply -f testdata/lifecycle.yaml"); code != 0 {
 		t.Fatal(errs)
 	}
