@@ -60,6 +60,8 @@ type Machine[S Aggregate[S, C, E], C, E any] struct {
 	Place func(e E, placement string) E
 	// Placement reads that note.
 	Placement func(e E) string
+	// History reads an aggregate back that has forgotten what a command needs; nil where none forgets.
+	History *History[S, C, E]
 	// Report turns a local agent's result, a *TooLargeError or an *UnfitError into a command.
 	Report func(w machine.Work, r Result) C
 }
@@ -80,7 +82,7 @@ type cell interface {
 	replay(r *kgo.Record, token string) (bool, error)
 	// recovered ends the replay: what may be missing of the last transactions' effects is
 	// put into b.
-	recovered(b *batch) error
+	recovered(ctx context.Context, b *batch) error
 	// next is the offset of the first command that has not been decided.
 	nextOffset() int64
 	lastTime() time.Time

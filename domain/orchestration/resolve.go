@@ -3,6 +3,7 @@ package orchestration
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,7 +34,7 @@ func (v view) within(most int) view {
 }
 
 // full says that there was more than the view could put together.
-func (v view) full() bool { return v.room.left < 0 }
+func (v view) full() bool { return v.room != nil && v.room.left < 0 }
 
 // value finds a source, as long as there is room; nil where there is no such value.
 func (v view) value(source string) json.RawMessage {
@@ -41,7 +42,9 @@ func (v view) value(source string) json.RawMessage {
 		return nil
 	}
 	value := v.lookup(source)
-	v.room.left -= len(value)
+	if v.room != nil {
+		v.room.left -= len(value)
+	}
 	return value
 }
 
@@ -83,9 +86,21 @@ func (v view) mapped(l []definition.Mapping) json.RawMessage {
 
 func (v view) put(m map[string]json.RawMessage, l []definition.Mapping) {
 	for _, x := range l {
-		if value := v.value(x.Source); value != nil {
+		switch value := v.value(x.Source); {
+		case value == nil:
+		case x.Target == definition.Spread:
+			spread(m, value)
+		default:
 			m[x.Target] = value
 		}
+	}
+}
+
+// spread puts the properties of an object into another one; anything but an object has none.
+func spread(m map[string]json.RawMessage, value json.RawMessage) {
+	var more map[string]json.RawMessage
+	if json.Unmarshal(value, &more) == nil {
+		maps.Copy(m, more)
 	}
 }
 
