@@ -428,7 +428,9 @@ func TestHTTPUndoesWithItsOwnRequest(t *testing.T) {
 	var got string
 	o := newOther(t, func(_ http.ResponseWriter, r *http.Request) { got = r.Method + " " + r.URL.Path })
 	undo := func(a *agent.Activity) { a.Discriminator = "dispose" }
-	completed(t, o.call(t, `{"method": "POST", "url": "%s/things", "dispose": {"method": "DELETE", "url": "%s/things/1"}}`, undo))
+	// What is undone comes with its output over its input.
+	completed(t, o.call(t, `{"method": "POST", "url": "%s/things?x=1", "status": 201, "headers": {"a": "b"}, "body": {"id": 1}, "accepted": {}, "more": 1,
+		"dispose": {"method": "DELETE", "url": "%s/things/${output.body.id}"}}`, undo))
 	if got != "DELETE /things/1" {
 		t.Errorf("it sent %s", got)
 	}

@@ -122,7 +122,9 @@ func (t *Terraform) Process(ctx context.Context, a agent.Activity) agent.Result 
 
 func readTerraformInput(a agent.Activity) (in terraformInput, err error) {
 	dec := json.NewDecoder(bytes.NewReader(a.Input.Raw()))
-	dec.DisallowUnknownFields()
+	if a.Discriminator != dispose { // there the outputs come with the input
+		dec.DisallowUnknownFields()
+	}
 	if err := dec.Decode(&in); err != nil {
 		return in, fmt.Errorf("want {module, variables}: %s", strings.TrimPrefix(err.Error(), "json: "))
 	}
@@ -301,6 +303,9 @@ func (w *workspace) apply(ctx context.Context) agent.Result {
 	}
 	open := map[string]any{}
 	for name, o := range outputs {
+		if name == "module" || name == "variables" {
+			return agent.Fatal(fmt.Errorf("the module has an output %q: give it another name, or disposing would take it for the input", name)).AtStep("output")
+		}
 		if !o.Sensitive {
 			open[name] = w.hidden.json(decoded(o.Value))
 		}
