@@ -208,6 +208,9 @@ func (c *call) address(in *httpRequest) (*url.URL, error) {
 			return nil, err
 		}
 	}
+	if u.Host == "" {
+		return nil, fmt.Errorf("the url %.100q has no host", u.Redacted())
+	}
 	if u.User != nil {
 		return nil, errors.New(`the url has a user in it, which stays on the log; give the header Authorization as {"secret": NAME}`)
 	}

@@ -275,6 +275,7 @@ func TestHTTPCallsOnlyWhatIsAllowed(t *testing.T) {
 	failed(t, o.call(t, `{"url": "`+elsewhere.URL+`"}`), agent.Failed, "not on the list of allowed hosts")
 	for input, want := range map[string]string{
 		`{"url": "//host/x"}`:                          "has no scheme and host",
+		`{"url": "http:x"}`:                            "has no host",
 		`{"url": "ftp://host/x"}`:                      "neither http nor https",
 		`{"url": "http://user:pass@host/x"}`:           "has a user in it",
 		`{"url": "http://h ost/"}`:                     "the url cannot be read",

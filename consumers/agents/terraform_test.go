@@ -250,10 +250,21 @@ func TestTerraformIsInterruptedAndThenKilled(t *testing.T) {
 		go func() { done <- tf.Process(ctx, a) }()
 		until(t, func() bool { return slices.Contains(tf.calls(t), "waits") })
 		failed(t, tf.Process(t.Context(), a), agent.Retrying, "another run works in the workspace")
+		workspaces, err := filepath.Glob(filepath.Join(tf.state, "*"))
+		if err != nil || len(workspaces) != 1 {
+			t.Fatal(workspaces, err)
+		}
+		write(t, filepath.Join(workspaces[0], "run-killed", "waybill.auto.tfvars.json"), "secret")
 		cancel(errors.New("nobody wants it"))
 		failed(t, <-done, agent.Retrying, "nobody wants it")
 		if told := slices.Contains(tf.calls(t), "interrupted"); told != (deaf == "") {
 			t.Errorf("deaf %q, interrupted %v", deaf, told)
+		}
+		// What a run left that was killed goes with the next one.
+		a.Discriminator = "plan"
+		completed(t, tf.Process(t.Context(), a))
+		if left, err := filepath.Glob(filepath.Join(workspaces[0], "run-*")); err != nil || len(left) > 0 {
+			t.Errorf("left are %v, %v", left, err)
 		}
 	}
 }
