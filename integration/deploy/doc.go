@@ -4,7 +4,8 @@
 //
 // Of the manifests it checks here that the program takes their arguments, settings and
 // environment; whether Kubernetes would take them is a test in manifests/, with the types
-// of its API, in a module of its own so that nobody else has to have them. Then it runs:
+// of its API, in a module of its own so that nobody else has to have them; whether systemd
+// takes the unit is asked of systemd-analyze, where there is one. Then it runs:
 //
 //   - a server as in standalone.yaml, without its agents, and beside it agents as in
 //     cluster.yaml: ready, the token is asked for, a job is done by the agents; after a
