@@ -143,8 +143,19 @@ func (j *job) apply(at time.Time, e orchestration.Event) error {
 		j.rerun(t, e)
 	case orchestration.Disposed:
 		j.dispose(t, e)
-	case orchestration.Paused, orchestration.Resumed, orchestration.ActivityPaused, orchestration.ActivityResumed, orchestration.Skipped:
-		j.operate(t, e)
+	case orchestration.Paused:
+		j.phase, j.paused = orchestration.PhasePaused, pauseOf(t, e.By, e.Reason)
+	case orchestration.Resumed:
+		j.phase, j.paused = e.State, nil
+	case orchestration.ActivityPaused:
+		j.hold(e.ActivityID, pauseOf(t, e.By, e.Reason))
+	case orchestration.ActivityResumed:
+		j.hold(e.ActivityID, nil)
+	case orchestration.Skipped:
+		if n := j.nodes.get(e.ActivityID); n != nil {
+			j.move(n, t, orchestration.ActivitySkipped)
+			n.output, n.failure = e.Output, nil
+		}
 	case orchestration.Requested:
 		if n := j.nodes.get(e.ActivityID); n != nil {
 			n.attempt, n.work, n.deadline = e.Attempt, e.WorkID, nanos(e.Deadline)

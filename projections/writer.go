@@ -221,15 +221,24 @@ func (w *writer) cause(j *job, e orchestration.Event, ce kafka.CloudEvent) {
 
 // asked says that somebody asked for what the event says, by a command of their own.
 func asked(e orchestration.Event) bool {
-	switch e := e.(type) { //nolint:exhaustive,gochecksumtype // the others say so themselves
-	case orchestration.Started, orchestration.RerunStarted, orchestration.Disposed:
+	switch e := e.(type) {
+	case orchestration.Started, orchestration.RerunStarted, orchestration.Disposed, orchestration.Paused, orchestration.Resumed,
+		orchestration.ActivityPaused, orchestration.ActivityResumed, orchestration.Skipped:
 		return true
 	case orchestration.Compensating:
 		return e.State == orchestration.PhaseCancelling
 	case orchestration.Ended: // after undoing, it is the last report's
 		return e.State == orchestration.PhaseCancelled && (e.Compensation == nil || e.Compensation.Total == 0)
+	case orchestration.Requested:
+		return e.By != "" // an operator's word
+	case orchestration.Completed:
+		return e.By != ""
+	case orchestration.Failed:
+		return e.By != ""
+	case orchestration.Offered, orchestration.Claimed, orchestration.Extended, orchestration.Waited, orchestration.Scheduled,
+		orchestration.Retrying, orchestration.TransfersFinished:
 	}
-	return byOperator(e)
+	return false
 }
 
 // remember appends the event to the job's history.

@@ -53,9 +53,22 @@ func orchestrationCommandType(c orchestration.Command) string {
 		return WorkHeartbeat
 	case orchestration.Release:
 		return WorkRelease
-	case orchestration.Pause, orchestration.Resume, orchestration.RetryActivity, orchestration.SkipActivity, orchestration.CompleteActivity,
-		orchestration.FailActivity, orchestration.PauseActivity, orchestration.ResumeActivity:
-		return operatorCommandType(c)
+	case orchestration.Pause:
+		return OrchestrationPause
+	case orchestration.Resume:
+		return OrchestrationResume
+	case orchestration.RetryActivity:
+		return ActivityRetry
+	case orchestration.SkipActivity:
+		return ActivitySkip
+	case orchestration.CompleteActivity:
+		return ActivityComplete
+	case orchestration.FailActivity:
+		return ActivityFail
+	case orchestration.PauseActivity:
+		return ActivityPause
+	case orchestration.ResumeActivity:
+		return ActivityResume
 	case orchestration.Wake, orchestration.TakeOver:
 	}
 	return ""

@@ -82,8 +82,26 @@ func EncodeOrchestrationEvent(e orchestration.Event) (wireType string, data []by
 	case orchestration.Ended:
 		wireType = OrchestrationEnded
 		w.ended(&e)
-	case orchestration.Skipped, orchestration.Paused, orchestration.Resumed, orchestration.ActivityPaused, orchestration.ActivityResumed:
-		wireType = w.operated(e)
+	case orchestration.Skipped:
+		wireType = ActivitySkipped
+		w.str("activityId", e.ActivityID)
+		w.json("output", e.Output)
+		w.signature(e.Reason, e.By)
+	case orchestration.ActivityPaused:
+		wireType = ActivityPaused
+		w.str("activityId", e.ActivityID)
+		w.signature(e.Reason, e.By)
+	case orchestration.ActivityResumed:
+		wireType = ActivityResumed
+		w.str("activityId", e.ActivityID)
+		w.signature(e.Reason, e.By)
+	case orchestration.Paused:
+		wireType = OrchestrationPaused
+		w.signature(e.Reason, e.By)
+	case orchestration.Resumed:
+		wireType = OrchestrationResumed
+		w.str("state", e.State.String())
+		w.signature(e.Reason, e.By)
 	default:
 		return "", nil, fmt.Errorf("event %T has no wire name", e)
 	}

@@ -176,7 +176,7 @@ func report(w machine.Work, r runner.Result) orchestration.Command {
 	switch r := r.(type) {
 	case agent.Result:
 		return r.Command(rep)
-	case *runner.TooLargeError:
+	case error: // *runner.TooLargeError or *runner.UnfitError
 		return orchestration.Fail{Report: rep, Error: orchestration.Fault{Step: stepInput, Message: r.Error()}}
 	}
 	return orchestration.Fail{Report: rep, Error: orchestration.Fault{Message: fmt.Sprintf("a local agent answered with a %T", r)}}

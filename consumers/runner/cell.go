@@ -530,6 +530,7 @@ func (c *store[S, C, E]) apply(b *batch, en *entry[S], events []E, why cause) er
 	if len(events) == 0 {
 		return nil
 	}
+	b.asked = 0
 	for i, e := range events {
 		effects := en.state.Follow(b.at, e)
 		e = c.place(b, e, effects)
@@ -584,16 +585,23 @@ func (c *store[S, C, E]) place(b *batch, e E, effects []machine.Effect) E {
 
 // local says that this process carries the work out, or answers for it.
 func (c *store[S, C, E]) local(b *batch, w machine.Work) bool {
+	if b.asked += len(w.Input) + len(w.State); w.Unfit == "" && b.asked > maxAskedBytes {
+		w.Unfit = fmt.Sprintf("its input, with those of what is asked for at the same time, is over the limit of %d bytes", maxAskedBytes)
+	}
+	if w.Unfit != "" {
+		b.answer(c, w, &UnfitError{w.Unfit})
+		return true
+	}
 	tooLarge := len(w.Input)+len(w.State) > maxWorkBytes
 	agents := c.sh.cfg.Local
 	if agents == nil {
 		if tooLarge {
-			b.inline = append(b.inline, localResult{c, w, &TooLargeError{len(w.Input) + len(w.State), maxWorkBytes}})
+			b.answer(c, w, &TooLargeError{len(w.Input) + len(w.State), maxWorkBytes})
 		}
 		return tooLarge
 	}
 	if r, ok := agents.Inline(w); ok {
-		b.inline = append(b.inline, localResult{c, w, r})
+		b.answer(c, w, r)
 		return true
 	}
 	if slot, ok := agents.Reserve(w.Type); ok {
@@ -601,13 +609,17 @@ func (c *store[S, C, E]) local(b *batch, w machine.Work) bool {
 		return true
 	}
 	if tooLarge {
-		b.inline = append(b.inline, localResult{c, w, agents.TooLarge(w, maxWorkBytes)})
+		b.answer(c, w, agents.TooLarge(w, maxWorkBytes))
 	}
 	return tooLarge
 }
 
 // maxWorkBytes is up to which size of its input work goes to a work topic.
 const maxWorkBytes = 2 << 20
+
+// maxAskedBytes is how much work one decision asks for: ten thousand activities may start at
+// once, each with the whole input, and all of it has to be held until it is written.
+const maxAskedBytes = 128 << 20
 
 // emit puts an effect of the event of that sequence into the batch.
 func (c *store[S, C, E]) emit(b *batch, en *entry[S], seq int64, at time.Time, f machine.Effect) {

@@ -25,18 +25,48 @@ type step struct {
 
 	mu     sync.Mutex
 	broken map[string]bool
-	calls  map[string]map[string]int // by job, activity and discriminator: its works' ids
+	calls  map[string]map[string]int // by activity and discriminator: its works' ids
+	undoes map[string]int            // by member: how many it is undoing
 }
 
 func newStep(takes time.Duration, broken ...string) *step {
-	s := &step{takes: takes, broken: map[string]bool{}, calls: map[string]map[string]int{}}
+	s := &step{takes: takes, broken: map[string]bool{}, calls: map[string]map[string]int{}, undoes: map[string]int{}}
 	for _, id := range broken {
 		s.broken[id] = true
 	}
 	return s
 }
 
-func (s *step) register(p *agent.Pool) { p.Register("step", s, 8) }
+// of registers the agent of a member.
+func (s *step) of(member string) func(*agent.Pool) {
+	return func(p *agent.Pool) {
+		p.Register("step", agent.ProcessorFunc(func(ctx context.Context, a agent.Activity) agent.Result {
+			if a.Discriminator == definition.Dispose {
+				s.undoing(member, 1)
+				defer s.undoing(member, -1)
+			}
+			return s.process(ctx, a)
+		}), 8)
+	}
+}
+
+func (s *step) undoing(member string, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.undoes[member] += n
+}
+
+// halfWayBack finds one of these members that is undoing something.
+func (s *step) halfWayBack(members map[string]*member) *member {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, m := range members {
+		if s.undoes[name] > 0 {
+			return m
+		}
+	}
+	return nil
+}
 
 func (s *step) mend() {
 	s.mu.Lock()
@@ -44,8 +74,7 @@ func (s *step) mend() {
 	clear(s.broken)
 }
 
-// Process implements agent.Processor.
-func (s *step) Process(ctx context.Context, a agent.Activity) agent.Result {
+func (s *step) process(ctx context.Context, a agent.Activity) agent.Result {
 	s.mu.Lock()
 	key := a.ActivityID + " " + a.Discriminator
 	if s.calls[key] == nil {
@@ -144,20 +173,26 @@ func (f *fleet) completion(id string) schemas.Completion {
 func TestWhatHadCompletedIsUndoneOnceWhateverHappensToTheMembers(t *testing.T) {
 	bothKinds(t, 4, stack, func(f *fleet) {
 		s := newStep(time.Second, "dns")
-		members := []*member{f.join("a", s.register), f.join("b", s.register), f.join("c", s.register)}
+		members := map[string]*member{}
+		for _, name := range []string{"a", "b", "c"} {
+			members[name] = f.join(name, s.of(name))
+		}
 		f.until("every shard has an owner", func() bool {
-			return len(members[0].Owned())+len(members[1].Owned())+len(members[2].Owned()) == 4
+			return len(members["a"].Owned())+len(members["b"].Owned())+len(members["c"].Owned()) == 4
 		})
 		const jobs = 8
 		for i := range jobs {
 			f.start("job-"+strconv.Itoa(i), "stack")
 			f.passes(130 * time.Millisecond)
 		}
-		for i, m := range members[:2] {
-			f.until("a job is half way back", f.halfWayBack)
-			m.gate.kill()
-			m.stop()
-			f.join("new-"+strconv.Itoa(i), s.register)
+		for i := range 2 {
+			var victim *member
+			f.until("a member is undoing something", func() bool { victim = s.halfWayBack(members); return victim != nil })
+			victim.gate.kill()
+			victim.stop()
+			delete(members, victim.name)
+			next := "new-" + strconv.Itoa(i)
+			members[next] = f.join(next, s.of(next))
 			f.start("late-"+strconv.Itoa(i), "stack")
 		}
 		for i := range jobs {
@@ -171,25 +206,6 @@ func TestWhatHadCompletedIsUndoneOnceWhateverHappensToTheMembers(t *testing.T) {
 			}
 		}
 	})
-}
-
-// halfWayBack says that some job is being undone right now.
-func (f *fleet) halfWayBack() bool {
-	f.t.Helper()
-	undoing := map[string]bool{}
-	for _, r := range f.read(f.cfg.Topics().Events(aggregate)) {
-		ce, err := kafka.ParseCloudEvent(r)
-		if err != nil {
-			f.t.Fatal(err)
-		}
-		switch ce.Type {
-		case schemas.OrchestrationCompensating:
-			undoing[string(r.Key)] = true
-		case schemas.OrchestrationEnded:
-			delete(undoing, string(r.Key))
-		}
-	}
-	return len(undoing) > 0
 }
 
 // undone checks that a job has failed and everything was undone once.
@@ -207,7 +223,8 @@ func (f *fleet) undone(id string) {
 			f.t.Errorf("%s: %d times %s, want %d", id, told[what], what, n)
 		}
 	}
-	c := f.completion(id)
+	var c schemas.Completion
+	f.until(id+" tells how it ended", func() bool { c = f.completion(id); return c.ID == id })
 	if want := (orchestration.Compensation{State: orchestration.CompensationCompleted, Total: 2, Completed: 2}); c.Compensation == nil || *c.Compensation != want {
 		f.t.Errorf("%s: the compensation is %+v, want %+v", id, c.Compensation, want)
 	}
@@ -242,21 +259,21 @@ func (f *fleet) runs(id string) []string {
 func TestAnEndedJobIsRunAgainAfterRestartsToo(t *testing.T) {
 	bothKinds(t, 2, stack, func(f *fleet) {
 		s := newStep(300*time.Millisecond, "dns")
-		m := f.join("a", s.register)
+		m := f.join("a", s.of("a"))
 		f.owns(m, 2)
 		f.start("job", "plain")
 		f.start("other", "plain") // so that the log has more than the one
 		f.ends("job", "failed")
 		m.stop()
 		s.mend()
-		m = f.join("a", s.register)
+		m = f.join("a", s.of("a"))
 		f.owns(m, 2)
 		f.sendAs("again", "job", schemas.OrchestrationRerun, `{"reason":"there is room","by":"kim"}`)
 		f.until("it runs again", func() bool { return f.told("job")["activity.requested dns"] == 2 })
 		f.sendAs("again", "job", schemas.OrchestrationRerun, `{"reason":"there is room","by":"kim"}`)
 		m.gate.kill() // in the middle of the second run
 		m.stop()
-		m = f.join("b", s.register)
+		m = f.join("b", s.of("b"))
 		f.owns(m, 2)
 		f.until("the second run completes", func() bool { return slices.Equal(f.runs("job"), []string{"1 ERROR", "2 COMPLETED"}) })
 		f.send("job", schemas.OrchestrationRerun, `{"from":"vm"}`)
@@ -280,7 +297,7 @@ func TestAnEndedJobIsRunAgainAfterRestartsToo(t *testing.T) {
 			return len(a) == 4 && len(b) == 1
 		})
 		m.stop()
-		m = f.join("c", s.register)
+		m = f.join("c", s.of("c"))
 		f.owns(m, 2)
 		f.send("job", schemas.OrchestrationRerun, `{"from":"dns"}`)
 		f.until("the fourth run completes", func() bool { return len(f.runs("job")) == 4 })
@@ -290,24 +307,26 @@ func TestAnEndedJobIsRunAgainAfterRestartsToo(t *testing.T) {
 func TestAnEndedJobIsDisposedOfOnce(t *testing.T) {
 	bothKinds(t, 4, stack, func(f *fleet) {
 		s := newStep(100 * time.Millisecond)
-		m := f.join("a", s.register)
+		m := f.join("a", s.of("a"))
 		f.owns(m, 4)
 		f.start("job", "plain")
 		f.ends("job", "completed")
 		m.stop()
-		m = f.join("b", s.register)
+		m = f.join("b", s.of("b"))
 		f.owns(m, 4)
 		f.sendAs("gone", "job", schemas.OrchestrationDispose, `{"reason":"gone"}`)
 		f.send("job", schemas.OrchestrationDispose, `{"reason":"gone"}`)
 		m.gate.kill()
 		m.stop()
-		m = f.join("c", s.register)
+		m = f.join("c", s.of("c"))
 		f.owns(m, 4)
 		f.sendAs("gone", "job", schemas.OrchestrationDispose, `{"reason":"gone"}`)
 		var id string
 		f.until("it is disposed of", func() bool { id = f.disposal("job"); return id != "" })
 		f.ends(id, "completed")
-		if c := f.completion(id); c.Disposes == nil || c.Disposes.ID != "job" || c.Type != "plain" {
+		var c schemas.Completion
+		f.until("it tells how it ended", func() bool { c = f.completion(id); return c.ID == id })
+		if c.Disposes == nil || c.Disposes.ID != "job" || c.Type != "plain" {
 			f.t.Errorf("%+v", c)
 		}
 		if got := f.told("job")["orchestration.disposed"]; got != 1 {

@@ -62,7 +62,7 @@ type Machine[S Aggregate[S, C, E], C, E any] struct {
 	Placement func(e E) string
 	// History reads an aggregate back that has forgotten what a command needs; nil where none forgets.
 	History *History[S, C, E]
-	// Report turns a local agent's result, or a *TooLargeError, into a command.
+	// Report turns a local agent's result, a *TooLargeError or an *UnfitError into a command.
 	Report func(w machine.Work, r Result) C
 }
 
@@ -123,6 +123,12 @@ type TooLargeError struct{ Bytes, Limit int }
 func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("the input has %d bytes, over the limit of %d for work that goes to another process", e.Bytes, e.Limit)
 }
+
+// UnfitError is the result of work that nobody can carry out.
+type UnfitError struct{ Reason string }
+
+// Error implements error.
+func (e *UnfitError) Error() string { return e.Reason }
 
 // Slot is a place at a local agent.
 type Slot interface {

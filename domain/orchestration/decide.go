@@ -270,11 +270,16 @@ func (s State) completed(at time.Time, v view) []Event {
 	if s.g.undo != nil {
 		return []Event{s.compensated(at, v)}
 	}
+	v = v.within(maxRawOutputBytes)
 	output := v.mapped(s.g.plan.def.Output)
-	if len(output) <= MaxOutputBytes {
+	has := fmt.Sprintf("%d", len(output))
+	switch {
+	case v.full():
+		has = fmt.Sprintf("more than %d", maxRawOutputBytes)
+	case len(output) <= MaxOutputBytes:
 		return []Event{Ended{State: PhaseCompleted, Output: output, Failures: s.g.allFailures(at, v.failure)}}
 	}
-	why := Failure{Step: stepOutput, Message: fmt.Sprintf("the output of the orchestration has %d bytes, over the limit of %d", len(output), MaxOutputBytes), At: at}
+	why := Failure{Step: stepOutput, Message: fmt.Sprintf("the output of the orchestration has %s bytes, over the limit of %d", has, MaxOutputBytes), At: at}
 	last := v.last
 	if v.phase != ActivityCompleted {
 		last = -1

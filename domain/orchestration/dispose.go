@@ -64,7 +64,7 @@ func (s State) decideDispose(c Dispose) ([]Event, error) {
 		return nil, machine.Refuse(machine.BadState, err.Error()) // every part of it was read as JSON
 	}
 	if len(b) > maxDisposeBytes {
-		return nil, machine.Refuse(machine.Limit, fmt.Sprintf("what is to be undone takes %d bytes, over the limit of %d; give the definition a disposedBy", len(b), maxDisposeBytes))
+		return nil, tooMuchToUndo()
 	}
 	return []Event{Disposed{ID: machine.ID("dispose", s.id, itoa(s.run)), Run: s.run, Start: b, Reason: c.Reason, By: c.By}}, nil
 }
@@ -89,20 +89,27 @@ func (s State) undeploy(c Dispose) (Start, error) {
 	if start.Type == "" {
 		return s.reverse(start, list)
 	}
-	v := view{g: g, last: -1}
+	v := view{g: g, last: -1}.within(maxDisposeBytes)
 	input := map[string]json.RawMessage{}
 	spread(input, g.input)
 	spread(input, v.mapped(g.plan.def.Output))
 	start.Input = object(input)
-	if c.Check == nil {
+	switch {
+	case v.full():
+		return start, tooMuchToUndo()
+	case c.Check == nil:
 		return start, nil
 	}
 	return start, c.Check(start.Type, start.Input)
 }
 
+func tooMuchToUndo() error {
+	return machine.Refuse(machine.Limit, fmt.Sprintf("what is to be undone takes more than the limit of %d bytes; give the definition a disposedBy", maxDisposeBytes))
+}
+
 // reverse fills in a definition of what undoes, and as its input what each of them works on.
 func (s State) reverse(start Start, list []undo) (Start, error) {
-	g, v := s.g, view{g: s.g, last: -1}
+	g, v := s.g, view{g: s.g, last: -1}.within(maxDisposeBytes)
 	start.Type = g.typ
 	def := definition.Orchestration{Type: g.typ, Limits: g.plan.def.Limits}
 	input := make(map[string]json.RawMessage, len(list))
@@ -115,6 +122,9 @@ func (s State) reverse(start Start, list []undo) (Start, error) {
 		a.Inputs = []definition.Mapping{{Source: "input." + a.ID, Target: definition.Spread}}
 		def.Activities = append(def.Activities, a)
 		input[a.ID] = v.undoInput(u.of)
+	}
+	if v.full() {
+		return Start{}, tooMuchToUndo()
 	}
 	start.Input = object(input)
 	b, err := json.Marshal(def)

@@ -32,7 +32,11 @@ func (s State) Evolve(at time.Time, e Event) State {
 		return s.paused()
 	case Resumed:
 		return s.resumed(e.State)
-	case ActivityPaused, ActivityResumed, Requested, Offered, Claimed, Extended, Waited, Scheduled, Retrying, Completed, Failed, Skipped:
+	case ActivityPaused:
+		return s.held(e.ActivityID, true)
+	case ActivityResumed:
+		return s.held(e.ActivityID, false)
+	case Requested, Offered, Claimed, Extended, Waited, Scheduled, Retrying, Completed, Failed, Skipped:
 	}
 	if s.g != nil {
 		s.g.evolve(at, e)
@@ -42,15 +46,6 @@ func (s State) Evolve(at time.Time, e Event) State {
 
 // evolve folds in what concerns one activity.
 func (g *graph) evolve(at time.Time, e Event) {
-	switch e := e.(type) {
-	case ActivityPaused:
-		g.hold(e.ActivityID, true)
-		return
-	case ActivityResumed:
-		g.hold(e.ActivityID, false)
-		return
-	default:
-	}
 	id, to := target(e)
 	i, ok := g.find(id)
 	if !ok || !g.nodes[i].phase.CanMove(to) {

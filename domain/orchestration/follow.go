@@ -2,6 +2,7 @@ package orchestration
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/waybill/waybill/domain/machine"
@@ -82,10 +83,15 @@ func (s State) work(at time.Time, activityID string, attempt, offer int, workID 
 		return nil
 	}
 	n := &s.g.nodes[i]
+	v := view{g: s.g, last: -1}.within(MaxInputBytes)
+	input, unfit := v.inputOf(i), ""
+	if v.full() {
+		input, unfit = nil, fmt.Sprintf("the input has more than the limit of %d bytes once its templates are filled in", MaxInputBytes)
+	}
 	return []machine.Effect{machine.Work{
 		ID: workID, Attempt: attempt, Offer: offer, Aggregate: "orchestration", AggregateID: s.id, Run: s.run,
 		ActivityID: n.id(), Type: n.def.Type, Discriminator: n.def.Discriminator, Resource: s.Resource(),
-		Input: view{g: s.g, last: -1}.inputOf(i), State: n.state, RequestedAt: at, Deadline: deadline,
+		Input: input, Unfit: unfit, State: n.state, RequestedAt: at, Deadline: deadline,
 		TraceParent: s.g.trace, OfferedUntil: fromMillis(millis(at.Add(offerWait(offer)))), HeartbeatTimeout: heartbeatTimeout(n.def).Milliseconds(),
 	}}
 }

@@ -373,10 +373,14 @@ func (s State) resumed(to Phase) State {
 	return s
 }
 
-// hold pauses an activity, or lets it go on.
-func (g *graph) hold(id string, paused bool) {
-	if i, ok := g.find(id); ok && !g.nodes[i].phase.Final() {
-		g.nodes[i].paused = paused
-		g.arm(i)
+// held pauses an activity, or lets it go on.
+func (s State) held(id string, paused bool) State {
+	if s.g == nil {
+		return s
 	}
+	if i, ok := s.g.find(id); ok && !s.g.nodes[i].phase.Final() {
+		s.g.nodes[i].paused = paused
+		s.g.arm(i)
+	}
+	return s
 }
