@@ -90,6 +90,7 @@ func (j *job) appendDoc(b []byte) []byte {
 	b = append(append(b, `,"failures":`...), j.failures...)
 	b = j.count.append(append(b, `,"progress":`...))
 	b = appendText(append(b, `,"fingerprint":`...), j.fingerprint)
+	b = j.appendLifecycle(b)
 	b = append(b, `,"position":`...)
 	if j.command < 0 {
 		return append(b, "null}"...)

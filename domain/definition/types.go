@@ -21,6 +21,11 @@ type Orchestration struct {
 	Input       json.RawMessage `json:"input,omitempty"`  // an object: defaults under the start's input
 	Output      []Mapping       `json:"output,omitempty"` // what the completion hands on
 	Activities  []Activity      `json:"activities"`
+	// Compensate lets what had completed be undone when an orchestration fails or is cancelled half way.
+	Compensate bool `json:"compensate,omitempty"`
+	// DisposedBy is the orchestration type that disposes of what one of this type has deployed; empty
+	// means the same activities in reversed order, with the discriminator Dispose.
+	DisposedBy string `json:"disposedBy,omitempty"`
 	// Limits bound one orchestration of this type; zero values take the defaults.
 	Limits Limits `json:"limits,omitzero"`
 	// Version counts the accepted changes from 1; set by the aggregate, ignored in a put.
@@ -29,6 +34,13 @@ type Orchestration struct {
 
 // IsActive says whether new starts are taken.
 func (o *Orchestration) IsActive() bool { return o.Active == nil || *o.Active }
+
+// Dispose is the discriminator of an activity that undoes what it has done without one.
+const Dispose = "dispose"
+
+// UndoSuffix ends the id of the activity that undoes another one within the same
+// orchestration. No other activity's id ends so.
+const UndoSuffix = "~" + Dispose
 
 // Limits of one orchestration. Zero means the default.
 type Limits struct {
@@ -95,11 +107,14 @@ type Schema struct {
 // "activity1.resource", target: "resource"}. A source is the orchestration's input
 // ("cell", or "input.cell"), an activity's output ("activity1.resource", "activity1"
 // for the whole of it), or the list of the outputs of an activity and all it spawned,
-// depth first ("activity1.**").
+// depth first ("activity1.**"). The target Spread takes every property of an object.
 type Mapping struct {
 	Source string `json:"source"`
 	Target string `json:"target"`
 }
+
+// Spread is the target of a mapping that puts each property of an object to its own place.
+const Spread = "."
 
 // UnmarshalJSON takes a string or an object.
 func (m *Mapping) UnmarshalJSON(b []byte) error {

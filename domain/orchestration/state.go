@@ -16,6 +16,9 @@ type State struct {
 	fingerprint string
 	endedAt     time.Time
 	last        ending
+	disposal    string // the orchestration that disposes of this one
+	// keeps says that the graph is kept when a run ends: see Keeping.
+	keeps bool
 	// g is what an orchestration needs while it runs; an ended one has none.
 	g *graph
 }
@@ -56,6 +59,7 @@ type graph struct {
 	input     json.RawMessage
 	labels    map[string]string
 	callback  string // URL told of the end
+	disposes  *Disposes
 	resource  string // name of what is deployed; empty: the id
 	trace     string // W3C trace context of whoever asked
 	partial   bool
@@ -63,6 +67,7 @@ type graph struct {
 	deps      bool // some node waits for more than what it spawned: see search
 	startedAt time.Time
 	deadline  int64 // unix milliseconds; 0: none
+	within    int64 // how many milliseconds the run was given
 
 	nodes      []node
 	index      map[string]int32 // ids of spawned nodes, and keys; plan ids are in the plan
@@ -71,6 +76,7 @@ type graph struct {
 	retrieving int              // of those, the ones before aggregation
 	failures   []Failure        // the first of them, at most maxFailures
 	failed     int              // how many there were
+	undo       *undoing         // what had completed is being undone
 	last       int32            // the node that ended last, or that reported last before a bad end; -1: none
 	working    int              // nodes that are READY or RUNNING
 	beneath    Phase            // while PAUSED: where it goes on; else 0

@@ -197,7 +197,8 @@ func compact(t *testing.T, raw []byte) string {
 
 func TestSettingsComeFromFlagsThenEnvironmentThenFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "waybill.yaml")
-	text := "listen: 127.0.0.1:1\ndata: of-file\nprefix: of-file\nshards: 3\nfsync: true\nallow: [file:1]\n"
+	text := "listen: 127.0.0.1:1\ndata: of-file\nprefix: of-file\nshards: 3\nfsync: true\nallow: [file:1]\n" +
+		"agents: {secrets: {a: {env: A, hosts: [h]}}, exec: {programs: {p: {path: /bin/sh, env: {B: b, C: {file: c}}, exitCodes: {\"3\": retry}}}}}\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -212,6 +213,7 @@ func TestSettingsComeFromFlagsThenEnvironmentThenFile(t *testing.T) {
 	for _, want := range []string{
 		"listen: 127.0.0.1:1", "data: of-env", "prefix: of-flag", "shards: 3", "fsync: true",
 		"allow:\n- file:1\n- flag:1", "roles:\n- machines\n- agents\n", "kafkaListen: 127.0.0.1:9092",
+		"path: /bin/sh", "C:\n            file: c\n", "hosts:\n      - h\n",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in\n%s", want, &out)
@@ -234,7 +236,9 @@ func TestAMistakeInAFileNamesFileAndSetting(t *testing.T) {
 		"listen: [a, b]\n":     "want one value",
 		"listen: {a: b}\n":     "want a value",
 		"listen: a\nlisten: b": "listen",
-		"\t":                   "yaml",
+		"agents: {exc: {}}\n":  `unknown field "exc"`,
+		"agents: {exec: {programs: {p: {env: {A: {fil: x}}}}}}\n": `unknown field "fil"`,
+		"\t": "yaml",
 	} {
 		file := filepath.Join(t.TempDir(), "waybill.yaml")
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
