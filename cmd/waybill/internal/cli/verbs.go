@@ -118,6 +118,8 @@ func memberFlag(member string) (name, usage string) {
 		return "result", "output of the node: JSON, @FILE, or @- for the standard input"
 	case "error":
 		return "error", "what went wrong (default the reason)"
+	case "from":
+		return "from", "nodes to run again from: NODE,… (default those that failed or never ended)"
 	}
 	return member, member + " of the command"
 }
@@ -173,6 +175,12 @@ func (v *verb) body() (map[string]json.RawMessage, error) {
 		case *text == "":
 		case member == "output":
 			raw, err := readJSON(v.env, "--result", *text)
+			if err != nil {
+				return nil, err
+			}
+			body[member] = raw
+		case member == "from":
+			raw, err := schemas.Encode(strings.Split(*text, ","))
 			if err != nil {
 				return nil, err
 			}

@@ -28,6 +28,7 @@ func TestVerbsGoStraightToKafka(t *testing.T) {
 	want := map[string]string{}
 	for words, typ := range map[string]string{
 		"cancel j-1":                           schemas.OrchestrationCancel + ` {"by":"Ada"}`,
+		"rerun j-1 --from a,b":                 schemas.OrchestrationRerun + ` {"by":"Ada","from":["a","b"]}`,
 		"pause j-1 --reason maintenance":       schemas.OrchestrationPause + ` {"by":"Ada","reason":"maintenance"}`,
 		"resume j-1 n-2":                       schemas.ActivityResume + ` {"activityId":"n-2","by":"Ada"}`,
 		"skip j-1 n-2 --result [7]":            schemas.ActivitySkip + ` {"activityId":"n-2","by":"Ada","output":[7]}`,
