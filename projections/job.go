@@ -130,6 +130,9 @@ func (j *job) apply(at time.Time, e orchestration.Event) error {
 		return nil
 	case orchestration.Ended:
 		return j.end(t, e)
+	case orchestration.BlobsRemoved:
+		j.blobsRemoved = t
+		return nil
 	case orchestration.Requested:
 		if n := j.nodes.get(e.ActivityID); n != nil {
 			n.attempt, n.work, n.deadline = e.Attempt, e.WorkID, nanos(e.Deadline)

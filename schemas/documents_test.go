@@ -265,7 +265,7 @@ func TestAsyncAPIHasEveryTopic(t *testing.T) {
 	for _, want := range []string{
 		"{prefix}.orchestration.commands", "{prefix}.orchestration.events", "{prefix}.orchestration.completions",
 		"{prefix}.definition.commands", "{prefix}.definition.events", "{prefix}.definition.completions",
-		"{prefix}.definitions", "{prefix}.work.{activityType}", "{prefix}.deadletters", "{prefix}.shards",
+		"{prefix}.definitions", "{prefix}.work.{activityType}", "{prefix}.deadletters", "{prefix}.shards", "{prefix}.blobs",
 	} {
 		if !got[want] {
 			t.Errorf("%s is not there", want)

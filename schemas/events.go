@@ -83,6 +83,8 @@ func (d *Decoder) event(s *scanner, wireType string) orchestration.Event {
 		return orchestration.TransfersFinished{}
 	case OrchestrationEnded:
 		return s.ended()
+	case BlobsRemoved:
+		return s.blobsRemoved()
 	}
 	return nil
 }
@@ -190,6 +192,8 @@ func (s *scanner) requested() orchestration.Requested {
 			e.Placement = s.str()
 		case "deadline":
 			e.Deadline = s.instant()
+		case "fault":
+			s.other(&e.Fault)
 		default:
 			s.raw()
 		}
@@ -331,6 +335,8 @@ func (s *scanner) completed() orchestration.Completed {
 			e.Shared = s.strings()
 		case "cycles":
 			e.Cycles = s.strings()
+		case "contracts":
+			s.other(&e.Contracts)
 		case "children":
 			e.Children = s.strings()
 		default:
@@ -380,6 +386,21 @@ func (s *scanner) ended() orchestration.Ended {
 			e.Reason = s.str()
 		case "by":
 			e.By = s.str()
+		default:
+			s.raw()
+		}
+	}
+	return e
+}
+
+func (s *scanner) blobsRemoved() orchestration.BlobsRemoved {
+	var e orchestration.BlobsRemoved
+	for o := s.object(); o.next(); {
+		switch string(o.name) {
+		case "blobs":
+			e.Blobs = s.integer()
+		case "bytes":
+			e.Bytes = int64(s.integer())
 		default:
 			s.raw()
 		}
@@ -452,6 +473,8 @@ func (s *scanner) activity() definition.Activity {
 			s.other(&a.Inputs)
 		case "with":
 			a.With = s.copied()
+		case "context":
+			s.other(&a.Context)
 		case "onError":
 			a.OnError = s.str()
 		case "retry":

@@ -29,6 +29,7 @@ const (
 	ActivityFailed       = "activity.failed.v1"
 	TransfersFinished    = "orchestration.transfers-finished.v1"
 	OrchestrationEnded   = "orchestration.ended.v1"
+	BlobsRemoved         = "orchestration.blobs-removed.v1"
 	DefinitionChanged    = "definition.changed.v1"
 	DefinitionDeleted    = "definition.deleted.v1"
 )
@@ -70,7 +71,7 @@ func OrchestrationEvents() []string {
 		OrchestrationStarted,
 		ActivityRequested, ActivityOffered, ActivityClaimed, ActivityExtended, ActivityWaited,
 		ActivityScheduled, ActivityRetrying, ActivityCompleted, ActivityFailed,
-		TransfersFinished, OrchestrationEnded,
+		TransfersFinished, OrchestrationEnded, BlobsRemoved,
 	}
 }
 

@@ -24,7 +24,7 @@ func sampleActivity(id string) definition.Activity {
 	return definition.Activity{
 		ID: id, Name: "test-document-2 at http://provider2:8181", Type: "retrieve", Discriminator: "deploy",
 		DependsOn: definition.Names{"n1", "n2"}, Inputs: []definition.Mapping{{Source: "n1.url", Target: "url"}},
-		With: raw(`{"file":"test-document-2"}`), OnError: definition.OnErrorContinue,
+		With: raw(`{"file":"test-document-2"}`), Context: definition.Context{"n1"}, OnError: definition.OnErrorContinue,
 		Retry:          &definition.Retry{Limit: limit(3), BaseDelay: definition.Duration(time.Second), MaxDelay: definition.Duration(time.Minute)},
 		AttemptTimeout: definition.Duration(90 * time.Second), Deadline: definition.Duration(time.Hour), HeartbeatTimeout: definition.Duration(1500 * time.Millisecond),
 	}
@@ -38,6 +38,7 @@ func samplePlan() *orchestration.Plan {
 		Type: "parts-tree", Description: "Collects a tree.", Active: &active, Schema: raw(`{"type":"object"}`),
 		Input: raw(`{"depth":3}`), Output: []definition.Mapping{{Source: "second.path", Target: "path"}},
 		Activities: []definition.Activity{first, second},
+		Contracts:  map[string]definition.Contract{"retrieve": {Input: raw(`{"type":"object"}`), Output: raw(`{"type":"object"}`)}},
 		Limits:     definition.Limits{Nodes: 1000, Depth: 10, OutputBytes: 4096}, Version: 7,
 	})
 	if err != nil {
@@ -59,7 +60,7 @@ func events() map[string]orchestration.Event {
 			Type: "parts-tree", Run: 2, Plan: samplePlan(), Input: raw(`{"file":"root","connectorUrl":"http://provider1:8181"}`), Partial: true,
 			Deadline: noon, Labels: map[string]string{"team": "Größe <&> 漢字"}, Callback: "https://example.com/told?a=1&b=2", Fingerprint: "0123456789abcdef",
 		},
-		schemas.ActivityRequested: orchestration.Requested{ActivityID: "n2", Attempt: 2, WorkID: "w-1", Placement: "member-1", Deadline: noon},
+		schemas.ActivityRequested: orchestration.Requested{ActivityID: "n2", Attempt: 2, WorkID: "w-1", Placement: "member-1", Deadline: noon, Fault: &orchestration.Fault{Step: "input", Message: "input.file: is missing"}},
 		schemas.ActivityOffered:   orchestration.Offered{ActivityID: "n2", Attempt: 2, WorkID: "w-1", Placement: "member-1", Offer: 3},
 		schemas.ActivityClaimed:   orchestration.Claimed{ActivityID: "n2", Attempt: 2, Agent: "agent-1", Lease: noon},
 		schemas.ActivityExtended:  orchestration.Extended{ActivityID: "n2", Attempt: 2, Lease: noon},
@@ -69,7 +70,7 @@ func events() map[string]orchestration.Event {
 		schemas.ActivityCompleted: orchestration.Completed{
 			ActivityID: "n2", Attempt: 2, Output: raw(`{"text":"The quick\nbrown fox","n":1.5}`), Key: "test-document-2",
 			Spawned: []definition.Activity{{ID: "n-1", Type: "retrieve", With: raw(`{"file":"x"}`)}, sampleActivity("n-2")},
-			Shared:  []string{"n-3"}, Cycles: []string{"n1"}, Children: []string{"n-3", "n-1", "n-2"},
+			Shared:  []string{"n-3"}, Cycles: []string{"n1"}, Contracts: map[string]definition.Contract{"retrieve": {Input: raw(`{"type":"object"}`)}}, Children: []string{"n-3", "n-1", "n-2"},
 		},
 		schemas.ActivityFailed:    orchestration.Failed{ActivityID: "n2", Attempt: 2, Error: failure, Continued: true},
 		schemas.TransfersFinished: orchestration.TransfersFinished{},
@@ -77,6 +78,7 @@ func events() map[string]orchestration.Event {
 			State: orchestration.PhaseError, Output: raw(`[1,2]`), Error: &failure, Failures: []orchestration.Failure{failure, sampleFailure("n3")},
 			Reason: "nobody needs it", By: "ada",
 		},
+		schemas.BlobsRemoved: orchestration.BlobsRemoved{Blobs: 2, Bytes: 10485760},
 	}
 }
 
@@ -126,7 +128,7 @@ func records() map[string]any {
 		schemas.CommandRejected:        refused,
 		schemas.WorkRequested: machine.Work{
 			ID: "w-1", Attempt: 2, Offer: 3, Aggregate: "orchestration", AggregateID: "job-1", Run: 2, ActivityID: "n2", Type: "retrieve",
-			Discriminator: "deploy", Input: raw(`{"file":"x"}`), State: raw(`{"ticket":17}`), RequestedAt: noon, Deadline: noon.Add(time.Hour),
+			Discriminator: "deploy", Input: raw(`{"file":"x"}`), Outputs: raw(`{"n1":{"url":"x"}}`), State: raw(`{"ticket":17}`), RequestedAt: noon, Deadline: noon.Add(time.Hour),
 			HeartbeatTimeout: 10000, TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 		},
 		schemas.WorkCancelled: machine.CancelWork{ID: "w-1", Attempt: 2, Type: "retrieve", Reason: "the deadline has passed"},

@@ -246,6 +246,14 @@ func (c *Catalog) starts(typ string) (*starts, error) {
 	return s, nil
 }
 
+// Contract implements machines.Starts.
+func (c *Catalog) Contract(activityType string) definition.Contract {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	a, _ := c.inForce.Activity(activityType)
+	return a.Contract()
+}
+
 // Known says that there is an activity type.
 func (c *Catalog) Known(activityType string) bool {
 	c.mu.RLock()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/waybill/waybill/consumers/agent"
 	"github.com/waybill/waybill/consumers/runner"
+	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/schemas"
@@ -19,14 +20,23 @@ type Starts interface {
 	// definition's defaults under the given one, checked against the schema. The error is
 	// a *machine.Refusal, or says that the definitions cannot be read.
 	Plan(ctx context.Context, typ string, input json.RawMessage) (*orchestration.Plan, json.RawMessage, error)
+	// Contract is what an activity type in force says of what goes in and what comes out.
+	Contract(activityType string) definition.Contract
 }
 
-// Orchestration is the machine of orchestrations.
-func Orchestration(starts Starts) runner.Binding {
+// Orchestration is the machine of orchestrations. What ended ones have left among the blobs is kept
+// for keepBlobs; 0: orchestration.DefaultKeepBlobs.
+func Orchestration(starts Starts, keepBlobs time.Duration) runner.Binding {
+	if keepBlobs == 0 {
+		keepBlobs = orchestration.DefaultKeepBlobs
+	}
 	return runner.Machine[orchestration.State, orchestration.Command, orchestration.Event]{
 		Name:          schemas.AggregateOrchestration,
-		New:           orchestration.New,
-		DecodeCommand: schemas.DecodeOrchestrationCommand,
+		New:           orchestration.Keeping(keepBlobs),
+		DecodeCommand: func(wireType string, data []byte) (orchestration.Command, error) {
+			c, err := schemas.DecodeOrchestrationCommand(wireType, data)
+			return withContracts(starts, c), err
+		},
 		Admit: func(ctx context.Context, _ string, c orchestration.Command) (orchestration.Command, error) {
 			start, ok := c.(orchestration.Start)
 			if !ok {
@@ -48,8 +58,33 @@ func Orchestration(starts Starts) runner.Binding {
 		},
 		Place:     place,
 		Placement: placement,
-		Report:    report,
+		Report: func(w machine.Work, r runner.Result) orchestration.Command {
+			return withContracts(starts, report(w, r))
+		},
 	}
+}
+
+// withContracts fills in the schemas of the types that a report wants spawned.
+func withContracts(starts Starts, c orchestration.Command) orchestration.Command {
+	done, ok := c.(orchestration.Complete)
+	if !ok || len(done.Spawn) == 0 {
+		return c
+	}
+	last := ""
+	for i := range done.Spawn {
+		typ := done.Spawn[i].Type
+		if typ == last {
+			continue // one after the other is the same, mostly
+		}
+		last = typ
+		if contract := starts.Contract(typ); !contract.Empty() {
+			if done.Contracts == nil {
+				done.Contracts = make(map[string]definition.Contract)
+			}
+			done.Contracts[typ] = contract
+		}
+	}
+	return done
 }
 
 // isReport: what agents say is recognised by work ID and attempt; a heartbeat is never answered.

@@ -101,7 +101,8 @@ type Work struct {
 	Type          string          `json:"type"`
 	Discriminator string          `json:"discriminator,omitempty"`
 	Input         json.RawMessage `json:"input,omitempty"`
-	State         json.RawMessage `json:"state,omitempty"` // the activity's own, from its last report
+	Outputs       json.RawMessage `json:"outputs,omitempty"` // of ancestors, by id, where the activity asks for them
+	State         json.RawMessage `json:"state,omitempty"`   // the activity's own, from its last report
 	RequestedAt   time.Time       `json:"requestedAt"`
 	Deadline      time.Time       `json:"deadline,omitzero"` // of the activity in total: an attempt may wait long for a free agent
 	// HeartbeatTimeout is how long a claim lasts without a heartbeat, in milliseconds.
@@ -141,8 +142,24 @@ type Announce struct {
 	Value any    // encoded as JSON
 }
 
+// Blob names what was written to the blobs topic as one: its chunks have the keys <id>/0,
+// <id>/1 and so on.
+type Blob struct {
+	ID     string
+	Chunks int32
+}
+
+// Claim says that an aggregate refers to blobs that were written under its id: what nobody
+// claims is removed after a while.
+type Claim struct{ Blobs []Blob }
+
+// Discard removes blobs that were written under the aggregate's id, with their claims.
+type Discard struct{ Blobs []Blob }
+
 func (Work) effect()       {}
 func (CancelWork) effect() {}
 func (Send) effect()       {}
 func (Completion) effect() {}
 func (Announce) effect()   {}
+func (Claim) effect()      {}
+func (Discard) effect()    {}

@@ -16,6 +16,14 @@ func itoa(n int) string { return strconv.Itoa(n) }
 // already had its way makes nothing happen. A command that cannot have its way is
 // answered with a *machine.Refusal, the only error there is.
 func (s State) Decide(at time.Time, c Command) ([]Event, error) {
+	events, err := s.decide(at, c)
+	if err == nil {
+		s.hold(at, events)
+	}
+	return events, err
+}
+
+func (s State) decide(at time.Time, c Command) ([]Event, error) {
 	switch c := c.(type) {
 	case Start:
 		return s.decideStart(at, c)
@@ -148,13 +156,17 @@ func (s State) decideComplete(at time.Time, c Complete) ([]Event, error) {
 	}
 	g := s.g
 	n := &g.nodes[i]
-	if most := g.plan.maxOutput(); len(c.Output) > most {
-		return s.fail(at, i, Fault{stepOutput, fmt.Sprintf("the output has %d bytes, over the limit outputBytes of %d", len(c.Output), most)}), nil
+	if fault := g.plan.oversize(c.Output); fault != nil {
+		return s.fail(at, i, *fault), nil
+	}
+	if fault := g.misfit(n.def, stepOutput, c.Output); fault != nil {
+		return s.fail(at, i, *fault), nil
 	}
 	e := Completed{ActivityID: n.id(), Attempt: c.Attempt, Output: c.Output, Key: c.Key}
 	if fault := g.grow(i, c, &e); fault != nil {
 		return s.fail(at, i, *fault), nil
 	}
+	e.Contracts = g.newContracts(c.Contracts, e.Spawned)
 	events := append(make([]Event, 0, 2+len(e.Spawned)), e)
 	events = s.finishTransfers(events, n, len(e.Spawned))
 	for k := range e.Spawned {

@@ -21,10 +21,16 @@ func (s State) Evolve(at time.Time, e Event) State {
 		return s
 	case Ended:
 		return s.end(at, e)
+	case BlobsRemoved:
+		s.left = nil
+		return s
 	case Requested, Offered, Claimed, Extended, Waited, Scheduled, Retrying, Completed, Failed:
 	}
 	if s.g == nil {
 		return s
+	}
+	if done, ok := e.(Completed); ok {
+		s.leave(done.Output)
 	}
 	id, to := target(e)
 	if i, ok := s.g.find(id); ok && s.g.nodes[i].phase.CanMove(to) {
@@ -39,6 +45,7 @@ func (s State) start(at time.Time, e Started) State {
 		return s
 	}
 	s.phase, s.run, s.fingerprint, s.g = PhaseInProgress, e.Run, e.Fingerprint, newGraph(at, e)
+	s.leave(e.Input)
 	return s
 }
 
@@ -46,7 +53,7 @@ func newGraph(at time.Time, e Started) *graph {
 	n := len(e.Plan.def.Activities)
 	g := &graph{
 		plan: e.Plan, typ: e.Type, input: e.Input, labels: e.Labels, callback: e.Callback, partial: e.Partial,
-		startedAt: at, deadline: millis(e.Deadline), nodes: make([]node, n), open: n, last: -1,
+		startedAt: at, deadline: millis(e.Deadline), checked: e.Plan.checked, nodes: make([]node, n), open: n, last: -1,
 	}
 	for i := range g.nodes {
 		g.nodes[i] = node{def: &e.Plan.def.Activities[i], waits: e.Plan.waits[i], parent: -1, late: e.Plan.late[i]}
@@ -93,7 +100,7 @@ func target(e Event) (string, ActivityPhase) {
 		return e.ActivityID, ActivityCompleted
 	case Failed:
 		return e.ActivityID, ActivityFailed
-	case Started, TransfersFinished, Ended:
+	case Started, TransfersFinished, Ended, BlobsRemoved:
 	}
 	return "", ActivityPending
 }
@@ -115,6 +122,7 @@ func (g *graph) evolve(i int32, at time.Time, e Event) {
 		n.workID = e.WorkID
 		g.remember(e.WorkID, i)
 		n.offer(at, e.Placement)
+		n.hold(at, e.Fault)
 	case Offered:
 		n.offers = int32(e.Offer)
 		n.offer(at, e.Placement)
@@ -135,6 +143,7 @@ func (g *graph) evolve(i int32, at time.Time, e Event) {
 	case Completed:
 		n.output = e.Output
 		n.said |= saidComplete
+		g.learn(e.Contracts)
 		g.grown(i, &e)
 		g.close(i, ActivityCompleted)
 	case Failed:
@@ -143,7 +152,7 @@ func (g *graph) evolve(i int32, at time.Time, e Event) {
 			g.failures = append(g.failures, e.Error)
 		}
 		g.close(i, ActivityFailed)
-	case Started, TransfersFinished, Ended:
+	case Started, TransfersFinished, Ended, BlobsRemoved:
 	}
 }
 
@@ -231,6 +240,7 @@ func (g *graph) spawn(parent int32, a *definition.Activity) {
 	if !p.late {
 		g.retrieving++
 	}
+	g.checked = g.checked || !a.Context.IsZero()
 	g.nodes = append(g.nodes, node{def: inherit(a, p.def), parent: parent, depth: p.depth + 1, level: p.level + 1, late: p.late})
 }
 

@@ -33,11 +33,22 @@ type Completion struct {
 // It is a pure function of the log, so it can be derived again after a crash, with the
 // same IDs.
 func (s State) Follow(at time.Time, e Event) []machine.Effect {
+	switch e := e.(type) {
+	case Started:
+		return s.claim(e.Input)
+	case BlobsRemoved:
+		return s.discard()
+	}
 	if s.g == nil {
 		return nil
 	}
 	switch e := e.(type) {
+	case Completed:
+		return s.claim(e.Output)
 	case Requested:
+		if e.Fault != nil {
+			return nil
+		}
 		return s.work(at, e.ActivityID, e.Attempt, 1, e.WorkID, e.Deadline)
 	case Offered:
 		if i, ok := s.g.find(e.ActivityID); ok {
@@ -49,7 +60,7 @@ func (s State) Follow(at time.Time, e Event) []machine.Effect {
 		return s.abandoned(e.ActivityID, e.Error)
 	case Ended:
 		return s.ended(at, e)
-	case Started, Claimed, Extended, Waited, Scheduled, Completed, TransfersFinished:
+	case Started, Claimed, Extended, Waited, Scheduled, TransfersFinished, BlobsRemoved:
 	}
 	return nil
 }
@@ -62,10 +73,12 @@ func (s State) work(at time.Time, activityID string, attempt, offer int, workID 
 		return nil
 	}
 	n := &s.g.nodes[i]
+	v := view{g: s.g, last: -1}
+	outputs, _ := v.outputs(n.def, n.parent) // what could be wrong was found before it was asked for
 	return []machine.Effect{machine.Work{
 		ID: workID, Attempt: attempt, Offer: offer, Aggregate: "orchestration", AggregateID: s.id, Run: s.run,
 		ActivityID: n.id(), Type: n.def.Type, Discriminator: n.def.Discriminator,
-		Input: view{g: s.g, last: -1}.input(n.def), State: n.state, RequestedAt: at, Deadline: deadline,
+		Input: v.input(n.def), Outputs: outputs, State: n.state, RequestedAt: at, Deadline: deadline,
 		HeartbeatTimeout: heartbeatTimeout(n.def).Milliseconds(),
 	}}
 }

@@ -204,5 +204,5 @@ func TestTransfersFinished(t *testing.T) {
 	only := plan(aggregate("x"), activity("y", "x"))
 	t.Run("an aggregation of nothing begins with it", given().When(start(only)).Then(started(only), TransfersFinished{}, requested("x")))
 	t.Run("a retry of the aggregation does not say it again", tree.When(done("root")).When(Schedule{Report: report("join", 1)}).When(Wake{}).
-		Then(Requested{"join", 2, workID("join"), "", epoch.Add(DefaultActivityDeadline)}))
+		Then(Requested{ActivityID: "join", Attempt: 2, WorkID: workID("join"), Deadline: epoch.Add(DefaultActivityDeadline)}))
 }

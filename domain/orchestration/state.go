@@ -16,6 +16,9 @@ type State struct {
 	fingerprint string
 	endedAt     time.Time
 	last        ending
+	// left is what its runs have left among the blobs; nil where that is nothing.
+	left *left
+	keep time.Duration
 	// g is what an orchestration needs while it runs; an ended one has none.
 	g *graph
 }
@@ -29,7 +32,16 @@ type ending struct {
 }
 
 // New is the orchestration of that id before anything has happened.
-func New(id string) State { return State{id: id, phase: PhaseInitial} }
+func New(id string) State { return State{id: id, phase: PhaseInitial, keep: DefaultKeepBlobs} }
+
+// Keeping is New with another time for which an ended orchestration's blobs are kept.
+func Keeping(blobs time.Duration) func(id string) State {
+	return func(id string) State {
+		s := New(id)
+		s.keep = blobs
+		return s
+	}
+}
 
 // ID is the aggregate id.
 func (s State) ID() string { return s.id }
@@ -62,6 +74,8 @@ type graph struct {
 	failed     int              // how many there were
 	last       int32            // the node that ended last; -1: none
 	timers     timers
+	checked    bool                 // something can be wrong with what an activity is handed
+	contracts  map[string]*contract // of types that were spawned and are none of the plan's
 }
 
 // node is one activity. There can be 100,000 of them in an orchestration, and 300,000 in as
@@ -101,6 +115,7 @@ type links struct {
 	spawners   []int32 // besides the parent: those who share the node and wait for its subtree
 	children   []int32 // spawned, then shared, where some are shared
 	order      []int32 // all in the order they were asked for, cycles too, where that is another
+	fault      *Fault  // what is wrong with its input; whoever has one fails next
 }
 
 func (n *node) linked() *links {

@@ -54,7 +54,7 @@ func TestClaims(t *testing.T) {
 		machine.CancelWork{ID: workID("a"), Attempt: 1, Type: "noop", Reason: "agent one was not heard of for 10s"}))
 	t.Run("what the lost agent still reports is refused", lost.When(done("a")).Refuses(machine.BadState, "RETRYING"))
 	again := lost.After(time.Second).When(Wake{})
-	t.Run("it is asked for again", again.Then(Requested{"a", 2, workID("a"), "", epoch.Add(DefaultActivityDeadline)}))
+	t.Run("it is asked for again", again.Then(Requested{ActivityID: "a", Attempt: 2, WorkID: workID("a"), Deadline: epoch.Add(DefaultActivityDeadline)}))
 	t.Run("the second loss is one too many", becomes(again.When(beat("a", 2, "one")).After(10*time.Second).When(Wake{}), PhaseError))
 }
 
