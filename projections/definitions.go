@@ -30,6 +30,7 @@ func (w *writer) definitionEvent(ctx context.Context, p *partition, r *kgo.Recor
 	var v struct {
 		Version    int64           `json:"version"`
 		Definition json.RawMessage `json:"definition"`
+		Set        string          `json:"set"`
 	}
 	deleted := false
 	switch ce.Type {
@@ -52,7 +53,7 @@ func (w *writer) definitionEvent(ctx context.Context, p *partition, r *kgo.Recor
 			first: ce.Sequence, last: ce.Sequence, at: nanos(ce.Time),
 		})
 	}
-	_, err = w.c.exec("INSERT INTO definition (id, seq, kind, type, version, deleted, at, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-		id, ce.Sequence, kind, typ, v.Version, deleted, nanos(ce.Time), nullable(string(v.Definition)))
+	_, err = w.c.exec("INSERT INTO definition (id, seq, kind, type, version, deleted, at, \"set\", body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		id, ce.Sequence, kind, typ, v.Version, deleted, nanos(ce.Time), nullable(v.Set), nullable(string(v.Definition)))
 	return err
 }

@@ -97,8 +97,8 @@ func (w *writer) writeFresh(j *job, doc string) error {
 			return err
 		}
 	}
-	_, err := w.c.exec("INSERT OR REPLACE INTO job (key, id, seq, code, type, created, doc, input, output) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		j.key, j.id, j.seq, int64(j.phase), j.typ, j.created, doc, nullable(inline), nullable(string(j.output)))
+	_, err := w.c.exec("INSERT OR REPLACE INTO job (key, id, seq, code, type, name, \"set\", created, doc, input, output) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		j.key, j.id, j.seq, int64(j.phase), j.typ, nullable(j.name), nullable(j.set), j.created, doc, nullable(inline), nullable(string(j.output)))
 	if err != nil || len(j.labels) <= len("{}") {
 		return err
 	}

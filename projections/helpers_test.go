@@ -214,6 +214,7 @@ func (s *script) tree(id string, end bool) {
 	s.event(id, cause, start, orchestration.Started{
 		Type: "parts-tree", Run: 1, Plan: p, Input: json.RawMessage(`{"file":"test-document-1","big":"` + strings.Repeat("x", 3000) + `"}`),
 		Partial: true, Labels: map[string]string{"team": "blue", "env": "test"}, Deadline: s.at.Add(24 * time.Hour),
+		Name: "fox", Set: "team-a", Fingerprint: "0123456789abcdef",
 	})
 	request(cause, start, "root", 1)
 	s.event(id, "claim", s.next(), orchestration.Claimed{ActivityID: "root", Attempt: 1, Agent: "agent-7", Lease: s.at.Add(time.Minute)})

@@ -37,6 +37,7 @@ var historyTypes = [...]string{
 	10: schemas.ActivityFailed,
 	11: schemas.TransfersFinished,
 	12: schemas.OrchestrationEnded,
+	13: schemas.BlobsRemoved,
 }
 
 const (

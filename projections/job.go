@@ -20,12 +20,15 @@ type job struct {
 	seq       int64 // of the last event folded in
 
 	typ          string
+	name, set    string
+	fingerprint  string
 	version, run int
 	phase        orchestration.Phase
 	created      int64
 	started      int64
 	ended        int64
 	deadline     int64
+	removed      int64 // when what it had left among the blobs was removed
 	partial      bool
 	labels       []byte // JSON
 	input        json.RawMessage
@@ -131,7 +134,7 @@ func (j *job) apply(at time.Time, e orchestration.Event) error {
 	case orchestration.Ended:
 		return j.end(t, e)
 	case orchestration.BlobsRemoved:
-		j.blobsRemoved = t
+		j.removed = t
 		return nil
 	case orchestration.Requested:
 		if n := j.nodes.get(e.ActivityID); n != nil {
@@ -228,9 +231,11 @@ func (j *job) start(at int64, e orchestration.Started) error {
 	if j.created == 0 {
 		j.created = at
 	}
+	j.name, j.set, j.fingerprint = e.Name, e.Set, e.Fingerprint
 	j.typ, j.run, j.phase = e.Type, e.Run, orchestration.PhaseInProgress
 	j.started, j.ended, j.deadline = at, 0, nanos(e.Deadline)
 	j.partial, j.labels, j.input = e.Partial, labels, e.Input
+	j.removed = 0
 	j.output, j.result, j.failure, j.failures = nil, nil, nil, []byte("[]")
 	j.fresh = true
 	j.count, j.nodes, j.changed, j.edges, j.registered, j.linked = counts{}, openNodes{}, nil, nil, 0, 0

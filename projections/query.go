@@ -117,10 +117,12 @@ func parseNumber(list, s string) (int64, error) {
 type JobFilter struct {
 	State  string            // COMPLETED
 	Type   string            // of the definition
+	Name   string            // of what it deploys
+	Set    string            // whose it is
 	Labels map[string]string // all of them
 	Since  time.Time         // created then or later
 	Until  time.Time         // created before
-	Query  string            // part of the id, the type, a label or the error
+	Query  string            // part of the id, the name, the type, a label or the error
 	Limit  int               // of the page; 0 means DefaultPageSize
 	Cursor string            // Page.Next of the page before
 }
@@ -185,6 +187,12 @@ func (f JobFilter) conditions() (*conditions, error) {
 	if f.Type != "" {
 		c.add("j.type = ?", f.Type)
 	}
+	if f.Name != "" {
+		c.add("j.name = ?", f.Name)
+	}
+	if f.Set != "" {
+		c.add(`j."set" = ?`, f.Set)
+	}
 	for name, value := range f.Labels {
 		c.add("j.key IN (SELECT job FROM job_label WHERE name = ? AND value = ?)", name, value)
 	}
@@ -195,7 +203,7 @@ func (f JobFilter) conditions() (*conditions, error) {
 		c.add("j.created < ?", nanos(f.Until))
 	}
 	if f.Query != "" {
-		c.add("(instr(j.id, ?) OR instr(j.type, ?) OR instr(j.doc ->> '$.labels', ?) OR instr(j.doc ->> '$.error', ?))", f.Query, f.Query, f.Query, f.Query)
+		c.add("(instr(j.id, ?) OR instr(j.name, ?) OR instr(j.type, ?) OR instr(j.doc ->> '$.labels', ?) OR instr(j.doc ->> '$.error', ?))", f.Query, f.Query, f.Query, f.Query, f.Query)
 	}
 	if f.Cursor == "" {
 		return c, nil
@@ -597,6 +605,8 @@ func (d *DB) JobState(ctx context.Context, id string) (JobState, error) {
 type Result struct {
 	State  orchestration.Phase
 	Output json.RawMessage // nil where there is none
+	// BlobsRemovedAt is when what the output refers to was removed; zero where it was not.
+	BlobsRemovedAt time.Time
 }
 
 // Result answers with a job's output, and with the state that says why there may be none.
@@ -604,12 +614,13 @@ func (d *DB) Result(ctx context.Context, id string) (Result, error) {
 	var r Result
 	found := false
 	err := d.read(ctx, func(c *conn) error {
-		return c.query(context.WithoutCancel(ctx), "SELECT code, output FROM job WHERE id = ?", func(row []driver.Value) error {
+		return c.query(context.WithoutCancel(ctx), "SELECT code, output, doc ->> '$.blobsRemovedAt' FROM job WHERE id = ?", func(row []driver.Value) error {
 			found = true
 			r.State = orchestration.Phase(integer(row[0]))
 			if s := text(row[1]); s != "" {
 				r.Output = json.RawMessage(s)
 			}
+			r.BlobsRemovedAt = instant(row[2])
 			return nil
 		}, id)
 	})
@@ -617,6 +628,52 @@ func (d *DB) Result(ctx context.Context, id string) (Result, error) {
 		err = &NotFoundError{What: "job", ID: id}
 	}
 	return r, err
+}
+
+// Value is a part of a job that may refer to what is kept elsewhere.
+type Value struct {
+	JSON           json.RawMessage // nil where there is none
+	BlobsRemovedAt time.Time       // when what it refers to was removed; zero where it was not
+}
+
+// Input reads a job's input.
+func (d *DB) Input(ctx context.Context, id string) (Value, error) {
+	return d.value(ctx, &NotFoundError{What: "job", ID: id},
+		"SELECT coalesce(j.input, (SELECT i.input FROM job_input i WHERE i.job = j.key)), j.doc ->> '$.blobsRemovedAt' FROM job j WHERE j.id = ?", id)
+}
+
+// NodeOutput reads the output of one of a job's nodes.
+func (d *DB) NodeOutput(ctx context.Context, id, node string) (Value, error) {
+	return d.value(ctx, &NotFoundError{What: "node", ID: node}, `SELECT nullif(n.doc -> '$.output', 'null'), j.doc ->> '$.blobsRemovedAt'
+FROM job j JOIN node n ON n.key BETWEEN j.key << 32 AND (j.key << 32) + 0xffffffff WHERE j.id = ? AND n.id = ?`, id, node)
+}
+
+func (d *DB) value(ctx context.Context, missing error, query string, args ...driver.Value) (Value, error) {
+	var v Value
+	found := false
+	err := d.read(ctx, func(c *conn) error {
+		return c.query(ctx, query, func(row []driver.Value) error {
+			found = true
+			if s := text(row[0]); s != "" {
+				v.JSON = json.RawMessage(s)
+			}
+			v.BlobsRemovedAt = instant(row[1])
+			return nil
+		}, args...)
+	})
+	if err == nil && !found {
+		err = missing
+	}
+	return v, err
+}
+
+// instant reads a time as documents have it; zero where there is none.
+func instant(v driver.Value) time.Time {
+	t, err := time.Parse(timeFormat, text(v))
+	if err != nil {
+		return time.Time{}
+	}
+	return t
 }
 
 // WorkOwner is the activity that a piece of work belongs to.

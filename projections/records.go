@@ -190,13 +190,13 @@ func (d *DB) newest(ctx context.Context, l newestList) (Page, error) {
 	return p.page, err
 }
 
-const definitionColumns = "kind, type, version, deleted, at, body"
+const definitionColumns = `kind, type, version, deleted, at, "set", body`
 
 func definitionOf(row []driver.Value) *Definition {
 	d := &Definition{
-		Kind: text(row[0]), Type: text(row[1]), Version: integer(row[2]), Deleted: integer(row[3]) != 0, At: when(integer(row[4])),
+		Kind: text(row[0]), Type: text(row[1]), Version: integer(row[2]), Deleted: integer(row[3]) != 0, At: when(integer(row[4])), Set: text(row[5]),
 	}
-	if body := text(row[5]); body != "" {
+	if body := text(row[6]); body != "" {
 		d.Definition = json.RawMessage(body)
 	}
 	return d
@@ -241,7 +241,7 @@ func (d *DB) Definition(ctx context.Context, kind, typ string, version int64) (*
 	err := d.read(ctx, func(c *conn) error {
 		query := "SELECT " + definitionColumns + " FROM definition WHERE id = ? AND ? = 0 ORDER BY seq DESC LIMIT 1"
 		if version != 0 {
-			query = "SELECT " + definitionColumns + " FROM definition WHERE id = ? AND version = ? AND NOT deleted ORDER BY seq LIMIT 1"
+			query = "SELECT " + definitionColumns + " FROM definition WHERE id = ? AND version = ? AND NOT deleted ORDER BY seq DESC LIMIT 1"
 		}
 		return c.query(ctx, query, func(row []driver.Value) error {
 			found = definitionOf(row)

@@ -71,7 +71,9 @@ func appendInt(b []byte, key string, n int64) []byte {
 // appendDoc writes the job without what is kept apart: input, output, nodes and edges.
 func (j *job) appendDoc(b []byte) []byte {
 	b = appendText(append(b, `{"id":`...), j.id)
-	b = appendText(append(b, `,"name":null,"type":`...), j.typ)
+	b = appendOptional(append(b, `,"name":`...), j.name)
+	b = appendOptional(append(b, `,"set":`...), j.set)
+	b = appendText(append(b, `,"type":`...), j.typ)
 	b = appendInt(b, `,"definitionVersion":`, int64(j.version))
 	b = appendInt(b, `,"run":`, int64(j.run))
 	b = appendText(append(b, `,"state":`...), j.phase.String())
@@ -86,6 +88,10 @@ func (j *job) appendDoc(b []byte) []byte {
 	b = appendRaw(append(b, `,"error":`...), j.failure)
 	b = append(append(b, `,"failures":`...), j.failures...)
 	b = j.count.append(append(b, `,"progress":`...))
+	b = appendText(append(b, `,"fingerprint":`...), j.fingerprint)
+	if j.removed != 0 {
+		b = appendTime(append(b, `,"blobsRemovedAt":`...), j.removed)
+	}
 	b = append(b, `,"position":`...)
 	if j.command < 0 {
 		return append(b, "null}"...)

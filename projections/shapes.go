@@ -18,7 +18,8 @@ const (
 // Job is one orchestration as its users see it.
 type Job struct {
 	ID                string            `json:"id"`
-	Name              *string           `json:"name"`
+	Name              *string           `json:"name"` // of what it deploys
+	Set               *string           `json:"set"`  // whose it is
 	Type              string            `json:"type"`
 	DefinitionVersion int               `json:"definitionVersion"`
 	Run               int               `json:"run"`
@@ -36,6 +37,10 @@ type Job struct {
 	Error             *Failure          `json:"error"`
 	Failures          []Failure         `json:"failures"`
 	Progress          Progress          `json:"progress"`
+	// Fingerprint is that of the body that started it: who applies files tells by it what has changed.
+	Fingerprint string `json:"fingerprint"`
+	// BlobsRemovedAt is when the large values that the job had left were removed.
+	BlobsRemovedAt *time.Time `json:"blobsRemovedAt,omitempty"`
 	// Position is the last command that the job has read from the log; null for none.
 	Position *string `json:"position"`
 
@@ -178,5 +183,6 @@ type Definition struct {
 	Version    int64           `json:"version"`
 	Deleted    bool            `json:"deleted,omitempty"`
 	At         time.Time       `json:"at"`
+	Set        string          `json:"set,omitempty"` // whose it is
 	Definition json.RawMessage `json:"definition"`
 }

@@ -271,11 +271,11 @@ func (w *writer) job(ctx context.Context, id string, partition int32) (*job, err
 		return j, nil
 	}
 	j := &job{id: id, partition: partition, command: -1}
-	err := w.c.query(ctx, "SELECT key, seq, code, type, created, doc FROM job WHERE id = ?", func(row []driver.Value) error {
+	err := w.c.query(ctx, "SELECT key, seq, code, type, coalesce(name, ''), coalesce(\"set\", ''), created, doc FROM job WHERE id = ?", func(row []driver.Value) error {
 		j.kept = true
 		j.key, j.seq, j.phase = integer(row[0]), integer(row[1]), orchestration.Phase(integer(row[2]))
-		j.typ, j.created = text(row[3]), integer(row[4])
-		return j.readDoc(text(row[5]))
+		j.typ, j.name, j.set, j.created = text(row[3]), text(row[4]), text(row[5]), integer(row[6])
+		return j.readDoc(text(row[7]))
 	}, id)
 	if err != nil {
 		return nil, err
@@ -303,6 +303,8 @@ type jobDoc struct {
 	Error             json.RawMessage `json:"error"`
 	Failures          json.RawMessage `json:"failures"`
 	Progress          Progress        `json:"progress"`
+	Fingerprint       string          `json:"fingerprint"`
+	BlobsRemovedAt    *time.Time      `json:"blobsRemovedAt"`
 	Position          *kafka.Position `json:"position"`
 }
 
@@ -311,6 +313,8 @@ func (j *job) readDoc(doc string) error {
 	if err := json.Unmarshal([]byte(doc), &d); err != nil {
 		return fmt.Errorf("job %s: %w", j.id, err)
 	}
+	j.fingerprint = d.Fingerprint
+	j.removed = nanosOf(d.BlobsRemovedAt)
 	j.version, j.run, j.partial = d.DefinitionVersion, d.Run, d.Partial
 	j.started, j.ended, j.deadline = nanosOf(d.StartedAt), nanosOf(d.EndedAt), nanosOf(d.Deadline)
 	j.labels, j.failures = d.Labels, d.Failures

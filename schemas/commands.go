@@ -157,11 +157,13 @@ func refusal(p *problemAt, reason string) *machine.Refusal {
 const (
 	durationPattern = `^(P([0-9]{1,9}(\.[0-9]{1,9})?[YMWD])*(T([0-9]{1,9}(\.[0-9]{1,9})?[HMS])+)?|([0-9]{1,15}(\.[0-9]{1,9})?(ns|us|µs|ms|s|m|h))+|0)$`
 	urlPattern      = `^https?://.`
+	labelPattern    = `^[A-Za-z0-9_][-A-Za-z0-9_.~:@]{0,127}$`
 )
 
 var (
 	isDuration = regexp.MustCompile(durationPattern)
 	isURL      = regexp.MustCompile(urlPattern)
+	isLabel    = regexp.MustCompile(labelPattern)
 )
 
 // reader reads commands, as strictly as their JSON Schemas say.
@@ -256,6 +258,12 @@ func (r *reader) start() orchestration.Start {
 			c.Labels = r.labels()
 		case "callback":
 			c.Callback = r.url()
+		case "name":
+			c.Name = r.label()
+		case "set":
+			c.Set = r.label()
+		case "resource":
+			c.Resource = r.label()
 		default:
 			r.unknown(o.name)
 		}
@@ -501,6 +509,18 @@ func (r *reader) duration() definition.Duration {
 		r.mismatch(err.Error())
 	}
 	return definition.Duration(d)
+}
+
+// label reads a name that users give.
+func (r *reader) label() string {
+	if r.err != nil || r.null() {
+		return ""
+	}
+	text := r.str()
+	if r.err == nil && !isLabel.MatchString(text) {
+		r.mismatch(fmt.Sprintf("%q is no name: 1 to 128 letters, digits and _, after the first also - . ~ : @", text))
+	}
+	return text
 }
 
 func (r *reader) url() string {

@@ -149,8 +149,10 @@ func TestOpenAPIHasEveryCall(t *testing.T) {
 func calls() []string {
 	l := []string{
 		"POST /v1/jobs", "GET /v1/jobs", "GET /v1/jobs/{id}", "GET /v1/jobs/{id}/nodes", "GET /v1/jobs/{id}/edges",
-		"GET /v1/jobs/{id}/events", "GET /v1/jobs/{id}/result", "GET /v1/jobs/{id}/stream", "POST /v1/jobs/{id}/cancel",
+		"GET /v1/jobs/{id}/events", "GET /v1/jobs/{id}/result", "GET /v1/jobs/{id}/input", "GET /v1/jobs/{id}/nodes/{nodeId}/output", "GET /v1/jobs/{id}/stream", "POST /v1/jobs/{id}/cancel",
 		"POST /v1/work/{workId}/complete", "POST /v1/work/{workId}/fail", "POST /v1/work/{workId}/heartbeat",
+		"POST /callbacks/work/{workId}/{proof}", "POST /callbacks/work/{workId}/{proof}/complete",
+		"POST /callbacks/work/{workId}/{proof}/fail", "POST /callbacks/work/{workId}/{proof}/heartbeat",
 		"GET /v1/commands/{id}", "GET /v1/deadletters", "GET /v1/deadletters/{id}", "POST /v1/deadletters/{id}/replay",
 		"GET /healthz", "GET /readyz", "GET /metrics", "GET /openapi.json", "GET /asyncapi.json", "GET /",
 	}

@@ -231,6 +231,9 @@ func (w *writer) started(e *orchestration.Started) {
 		w.other("labels", e.Labels)
 	}
 	w.optional("callback", e.Callback)
+	w.optional("name", e.Name)
+	w.optional("set", e.Set)
+	w.optional("resource", e.Resource)
 	w.str("fingerprint", e.Fingerprint)
 }
 

@@ -109,6 +109,12 @@ func (d *Decoder) started(s *scanner) orchestration.Started {
 			e.Labels = s.labels()
 		case "callback":
 			e.Callback = s.str()
+		case "name":
+			e.Name = s.str()
+		case "set":
+			e.Set = s.str()
+		case "resource":
+			e.Resource = s.str()
 		case "fingerprint":
 			e.Fingerprint = s.str()
 		default:

@@ -8,6 +8,7 @@ const PlansKept = plansKept
 // Patterns that stand in the schemas and in the reader of commands.
 const (
 	DurationPattern = durationPattern
+	LabelPattern    = labelPattern
 	URLPattern      = urlPattern
 )
 

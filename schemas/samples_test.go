@@ -58,7 +58,8 @@ func events() map[string]orchestration.Event {
 	return map[string]orchestration.Event{
 		schemas.OrchestrationStarted: orchestration.Started{
 			Type: "parts-tree", Run: 2, Plan: samplePlan(), Input: raw(`{"file":"root","connectorUrl":"http://provider1:8181"}`), Partial: true,
-			Deadline: noon, Labels: map[string]string{"team": "Größe <&> 漢字"}, Callback: "https://example.com/told?a=1&b=2", Fingerprint: "0123456789abcdef",
+			Deadline: noon, Labels: map[string]string{"team": "Größe <&> 漢字"}, Callback: "https://example.com/told?a=1&b=2",
+			Name: "orders", Set: "team-a", Resource: "orders-2025", Fingerprint: "0123456789abcdef",
 		},
 		schemas.ActivityRequested: orchestration.Requested{ActivityID: "n2", Attempt: 2, WorkID: "w-1", Placement: "member-1", Deadline: noon, Fault: &orchestration.Fault{Step: "input", Message: "input.file: is missing"}},
 		schemas.ActivityOffered:   orchestration.Offered{ActivityID: "n2", Attempt: 2, WorkID: "w-1", Placement: "member-1", Offer: 3},
@@ -91,6 +92,7 @@ func commands() map[string]orchestration.Command {
 		schemas.OrchestrationStart: orchestration.Start{
 			Type: "parts-tree", Input: raw(`{"file":"root"}`), Partial: true, Deadline: definition.Duration(time.Hour),
 			Labels: map[string]string{"team": "a"}, Callback: "https://example.com/told",
+			Name: "orders", Set: "team-a", Resource: "orders-2025",
 		},
 		schemas.OrchestrationCancel: orchestration.Cancel{Reason: "nobody needs it", By: "ada"},
 		schemas.WorkComplete: orchestration.Complete{
@@ -118,9 +120,9 @@ func records() map[string]any {
 	}
 	put := raw(`{"type":"parts-tree","activities":[{"id":"a","type":"noop"}],"version":7}`)
 	return map[string]any{
-		schemas.DefinitionPut:          definition.Put{Kind: definition.KindOrchestration, Definition: put},
+		schemas.DefinitionPut:          definition.Put{Kind: definition.KindOrchestration, Definition: put, Set: "team-a", TakeOver: true},
 		schemas.DefinitionDelete:       definition.Delete{},
-		schemas.DefinitionChanged:      definition.Changed{Kind: definition.KindOrchestration, Type: "parts-tree", Version: 7, Definition: put},
+		schemas.DefinitionChanged:      definition.Changed{Kind: definition.KindOrchestration, Type: "parts-tree", Version: 7, Definition: put, Set: "team-a"},
 		schemas.DefinitionDeleted:      definition.Deleted{},
 		schemas.OrchestrationCompleted: completion(orchestration.PhaseCompleted),
 		schemas.OrchestrationFailed:    completion(orchestration.PhaseError),
@@ -128,7 +130,7 @@ func records() map[string]any {
 		schemas.CommandRejected:        refused,
 		schemas.WorkRequested: machine.Work{
 			ID: "w-1", Attempt: 2, Offer: 3, Aggregate: "orchestration", AggregateID: "job-1", Run: 2, ActivityID: "n2", Type: "retrieve",
-			Discriminator: "deploy", Input: raw(`{"file":"x"}`), Outputs: raw(`{"n1":{"url":"x"}}`), State: raw(`{"ticket":17}`), RequestedAt: noon, Deadline: noon.Add(time.Hour),
+			Discriminator: "deploy", Resource: "orders", Input: raw(`{"file":"x"}`), Outputs: raw(`{"n1":{"url":"x"}}`), State: raw(`{"ticket":17}`), RequestedAt: noon, Deadline: noon.Add(time.Hour),
 			HeartbeatTimeout: 10000, TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 		},
 		schemas.WorkCancelled: machine.CancelWork{ID: "w-1", Attempt: 2, Type: "retrieve", Reason: "the deadline has passed"},

@@ -193,6 +193,9 @@ func TestThePatternsOfTheReaderAreThoseOfTheSchemas(t *testing.T) {
 			Duration struct {
 				Pattern string `json:"pattern"`
 			} `json:"duration"`
+			Label struct {
+				Pattern string `json:"pattern"`
+			} `json:"label"`
 		} `json:"$defs"`
 		Properties struct {
 			Callback struct {
@@ -206,6 +209,9 @@ func TestThePatternsOfTheReaderAreThoseOfTheSchemas(t *testing.T) {
 	}
 	if got := shared.Defs.Duration.Pattern; got != schemas.DurationPattern {
 		t.Errorf("the schema says %s, the reader %s", got, schemas.DurationPattern)
+	}
+	if got := shared.Defs.Label.Pattern; got != schemas.LabelPattern {
+		t.Errorf("the schema says %s, the reader %s", got, schemas.LabelPattern)
 	}
 	if got := shared.Properties.Callback.Pattern; got != schemas.URLPattern {
 		t.Errorf("the schema says %s, the reader %s", got, schemas.URLPattern)

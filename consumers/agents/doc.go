@@ -1,4 +1,5 @@
-// Package agents has the activity types that are built in: noop, retrieve and aggregate.
+// Package agents has the activity types that are built in: noop, retrieve, aggregate, callback
+// and http.
 //
 //	pool := agent.NewPool(log)
 //	err := agents.Register(pool, agents.Config{Results: "data/results", Allow: []string{"provider1:8181"}})
@@ -6,6 +7,8 @@
 // Noop does nothing, in every way one may want: it is for trying things out and for
 // tests. Retrieve gets one document of a parts tree from a provider by HTTP. Aggregate
 // joins the documents of a tree and writes the result to a file.
+//
+// HTTP calls whatever has an HTTP interface, and waits for, or asks for, what came of it.
 //
 // What speaks with the outside goes through Outbound: only hosts on the allow list, and
 // never link-local or metadata addresses, whatever a name resolves to.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/waybill/waybill/consumers/agent"
+	"github.com/waybill/waybill/internal/callbacks"
 )
 
 // Names of the built-in activity types.
@@ -12,6 +13,7 @@ const (
 	RetrieveType  = "retrieve"
 	AggregateType = "aggregate"
 	CallbackType  = "callback"
+	HTTPType      = "http"
 )
 
 // Config is what the built-in agents need to know. Zero values take the defaults.
@@ -21,7 +23,11 @@ type Config struct {
 	Results string
 	// Allow lists the hosts that may be called; see Outbound. None unless set.
 	Allow []string
-	// Timeout bounds one request of retrieve, from the connection to the last byte.
+	// Secrets are those that http may refer to.
+	Secrets Secrets
+	// Callbacks makes the addresses that http gives to others; without it there are none.
+	Callbacks *callbacks.Addresses
+	// Timeout bounds one request of retrieve or http, from the connection to the last byte.
 	Timeout time.Duration
 	// MaxDocumentBytes bounds one document.
 	MaxDocumentBytes int64
@@ -53,6 +59,12 @@ func Register(pool *agent.Pool, cfg Config) error {
 		Outbound: outbound, Timeout: cfg.Timeout, MaxBytes: cfg.MaxDocumentBytes, Concurrency: cfg.Concurrency,
 	}), cfg.Concurrency)
 	pool.Register(CallbackType, NewCallback(outbound, cfg.CallbackKey, cfg.Concurrency), cfg.Concurrency)
+	// Without a host that it may call it would only take work from an agent that has one.
+	if len(cfg.Allow) > 0 {
+		pool.Register(HTTPType, NewHTTP(HTTPConfig{
+			Outbound: outbound, Secrets: cfg.Secrets, Callbacks: cfg.Callbacks, Timeout: cfg.Timeout, Concurrency: cfg.Concurrency,
+		}), cfg.Concurrency)
+	}
 	if cfg.Results != "" {
 		pool.Register(AggregateType, NewAggregate(cfg.Results), cfg.Concurrency)
 	}

@@ -246,19 +246,11 @@ func (c *Catalog) starts(typ string) (*starts, error) {
 	return s, nil
 }
 
-// Contract implements machines.Starts.
-func (c *Catalog) Contract(activityType string) definition.Contract {
+// Activity finds an activity type.
+func (c *Catalog) Activity(activityType string) (definition.ActivityType, bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	a, _ := c.inForce.Activity(activityType)
-	return a.Contract()
-}
-
-// Known says that there is an activity type.
-func (c *Catalog) Known(activityType string) bool {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return c.inForce.Known(activityType)
+	return c.inForce.Activity(activityType)
 }
 
 // BuiltIn says that the definition with this key is built in.

@@ -11,7 +11,7 @@ import (
 // InForce is what a change of a definition needs to know of the others. It is safe for
 // concurrent use.
 type InForce interface {
-	Known(activityType string) bool
+	Activity(activityType string) (definition.ActivityType, bool)
 	BuiltIn(key string) bool
 	UsedBy(activityType string) []string
 	// CatchUp waits until the others' changes so far are known.
@@ -42,7 +42,7 @@ func admitDefinition(ctx context.Context, others InForce, id string, c definitio
 		if err := others.CatchUp(ctx); err != nil {
 			return nil, err
 		}
-		c.BuiltIn, c.Known = others.BuiltIn(id), others.Known
+		c.BuiltIn, c.Types = others.BuiltIn(id), others.Activity
 		return c, nil
 	case definition.Delete:
 		if err := others.CatchUp(ctx); err != nil {

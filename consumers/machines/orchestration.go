@@ -20,8 +20,8 @@ type Starts interface {
 	// definition's defaults under the given one, checked against the schema. The error is
 	// a *machine.Refusal, or says that the definitions cannot be read.
 	Plan(ctx context.Context, typ string, input json.RawMessage) (*orchestration.Plan, json.RawMessage, error)
-	// Contract is what an activity type in force says of what goes in and what comes out.
-	Contract(activityType string) definition.Contract
+	// Activity finds an activity type in force.
+	Activity(activityType string) (definition.ActivityType, bool)
 }
 
 // Orchestration is the machine of orchestrations. What ended ones have left among the blobs is kept
@@ -31,8 +31,8 @@ func Orchestration(starts Starts, keepBlobs time.Duration) runner.Binding {
 		keepBlobs = orchestration.DefaultKeepBlobs
 	}
 	return runner.Machine[orchestration.State, orchestration.Command, orchestration.Event]{
-		Name:          schemas.AggregateOrchestration,
-		New:           orchestration.Keeping(keepBlobs),
+		Name: schemas.AggregateOrchestration,
+		New:  orchestration.Keeping(keepBlobs),
 		DecodeCommand: func(wireType string, data []byte) (orchestration.Command, error) {
 			c, err := schemas.DecodeOrchestrationCommand(wireType, data)
 			return withContracts(starts, c), err
@@ -77,7 +77,8 @@ func withContracts(starts Starts, c orchestration.Command) orchestration.Command
 			continue // one after the other is the same, mostly
 		}
 		last = typ
-		if contract := starts.Contract(typ); !contract.Empty() {
+		t, _ := starts.Activity(typ)
+		if contract := t.Contract(); !contract.Empty() {
 			if done.Contracts == nil {
 				done.Contracts = make(map[string]definition.Contract)
 			}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -95,6 +96,18 @@ func walk(raw json.RawMessage, at string, visit func(at, name string, value json
 		}
 	}
 	return nil
+}
+
+// Anonymous is a value in which references say what they refer to, and not where that is.
+func Anonymous(raw json.RawMessage) json.RawMessage {
+	if !Refers(raw) {
+		return raw
+	}
+	r := resolver{limit: math.MaxInt64, left: math.MaxInt64, anonymous: true}
+	if v, err := r.value(raw); err == nil {
+		return v
+	}
+	return raw
 }
 
 // Refers says whether there is a reference in a value.
@@ -230,6 +243,7 @@ type resolver struct {
 	limit, left int64
 	get         func(Ref) (json.RawMessage, error)
 	whole       map[string]json.RawMessage // by id: several paths may lead into one
+	anonymous   bool
 }
 
 func (r *resolver) value(raw json.RawMessage) (json.RawMessage, error) {
@@ -278,6 +292,9 @@ func (r *resolver) ref(raw json.RawMessage) (json.RawMessage, error) {
 	ref, err := parse(raw)
 	if err != nil {
 		return nil, err
+	}
+	if r.anonymous {
+		return Ref{Type: ref.Type, Bytes: ref.Bytes, SHA256: ref.SHA256, Path: ref.Path}.JSON(), nil
 	}
 	whole, ok := r.whole[ref.ID]
 	if !ok {

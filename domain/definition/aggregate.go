@@ -36,7 +36,8 @@ type Changed struct {
 	Kind       string          `json:"kind"`
 	Type       string          `json:"type"`
 	Version    int             `json:"version"`
-	Definition json.RawMessage `json:"definition"` // an Orchestration or an ActivityType, with its version
+	Definition json.RawMessage `json:"definition"`    // an Orchestration or an ActivityType, as it was put, with its version
+	Set        string          `json:"set,omitempty"` // whose it is: what is applied together
 }
 
 // Deleted takes the definition out of force. What runs by it goes on.
@@ -49,6 +50,7 @@ func (Deleted) event() {}
 type State struct {
 	kind, typ string
 	version   int             // of the last change, deleted or not
+	set       string          // whose it is
 	inForce   json.RawMessage // nil: none
 }
 
@@ -79,9 +81,9 @@ func (s State) Ended() bool { return false }
 func (s State) Evolve(_ time.Time, e Event) State {
 	switch e := e.(type) {
 	case Changed:
-		s.version, s.inForce = e.Version, e.Definition
+		s.version, s.inForce, s.set = e.Version, e.Definition, e.Set
 	case Deleted:
-		s.inForce = nil
+		s.inForce, s.set = nil, ""
 	}
 	return s
 }
@@ -112,14 +114,18 @@ func (s State) key() string { return Key(s.kind, s.typ) }
 //sumtype:decl
 type Command interface{ command() }
 
-// Put puts a definition in force. On the wire it is {kind, definition}, or the definition
-// alone, whose kind its key says.
+// Put puts a definition in force. On the wire it is {kind, definition, set, takeOver}, or the
+// definition alone, whose kind its key says.
 type Put struct {
 	Kind       string          `json:"kind,omitempty"` // "": the one of the key
 	Definition json.RawMessage `json:"definition"`
+	// Set says whose the definition is from now on; "" leaves it to whom it belongs. One that
+	// belongs to another set is only taken where TakeOver says so.
+	Set      string `json:"set,omitempty"`
+	TakeOver bool   `json:"takeOver,omitempty"`
 
-	// Known says which activity types there are; nil takes any.
-	Known func(activityType string) bool `json:"-"`
+	// Types finds the activity types there are; nil takes any.
+	Types func(activityType string) (ActivityType, bool) `json:"-"`
 	// BuiltIn says that this kind and type is built in.
 	BuiltIn bool `json:"-"`
 }
@@ -143,6 +149,8 @@ func (p *Put) UnmarshalJSON(b []byte) error {
 	var wrapped struct {
 		Kind       string          `json:"kind"`
 		Definition json.RawMessage `json:"definition"`
+		Set        string          `json:"set"`
+		TakeOver   bool            `json:"takeOver"`
 	}
 	var names map[string]json.RawMessage
 	if err := json.Unmarshal(b, &names); err != nil {
@@ -157,7 +165,7 @@ func (p *Put) UnmarshalJSON(b []byte) error {
 	if err := dec.Decode(&wrapped); err != nil {
 		return fmt.Errorf("want a definition, or {kind, definition}: %w", err)
 	}
-	*p = Put{Kind: wrapped.Kind, Definition: wrapped.Definition}
+	*p = Put{Kind: wrapped.Kind, Definition: wrapped.Definition, Set: wrapped.Set, TakeOver: wrapped.TakeOver}
 	return nil
 }
 
@@ -183,60 +191,106 @@ func (s State) put(c Put) ([]Event, error) {
 	if c.Kind != "" && c.Kind != s.kind {
 		return nil, s.misplaced("kind", c.Kind, s.kind)
 	}
-	next, err := s.accept(c)
+	if c.Set != "" {
+		if err := CheckName(c.Set); err != nil {
+			return nil, s.invalid(0, []machine.Problem{{Path: "set", Message: err.Error()}})
+		}
+	}
+	if c.Set != "" && s.set != "" && c.Set != s.set && !c.TakeOver {
+		return nil, machine.Refuse(machine.Conflict, fmt.Sprintf("%s belongs to set %s; take it over, or leave it out", s.name(), s.set))
+	}
+	meaning, err := s.accept(c)
 	if err != nil {
 		return nil, err
 	}
-	// Under its own version a definition that is in force already comes out the same.
-	same, err := next(s.version)
-	if err != nil {
-		return nil, err
+	changed := Changed{Kind: s.kind, Type: s.typ, Version: s.version, Definition: s.inForce, Set: s.set}
+	if c.Set != "" {
+		changed.Set = c.Set
 	}
-	if s.inForce != nil && equalJSON(same, s.inForce) {
-		return nil, nil
-	}
-	definition, err := next(s.version + 1)
-	if err != nil {
-		return nil, err
-	}
-	return []Event{Changed{Kind: s.kind, Type: s.typ, Version: s.version + 1, Definition: definition}}, nil
-}
-
-// accept checks a definition; the function it returns writes it under a version, in one spelling.
-func (s State) accept(c Put) (func(version int) (json.RawMessage, error), error) {
-	var (
-		typ      string
-		problems []machine.Problem
-		write    func(version int) ([]byte, error)
-	)
-	switch s.kind {
-	case KindOrchestration:
-		var d Orchestration
-		d, problems = ValidateOrchestration(c.Definition, c.Known)
-		typ = d.Type
-		write = func(version int) ([]byte, error) { d.Version = version; return json.Marshal(d) }
-	default:
-		var d ActivityType
-		d, problems = ValidateActivity(c.Definition)
-		typ = d.Type
-		write = func(version int) ([]byte, error) { d.Version = version; return json.Marshal(d) }
-	}
-	if len(problems) > 0 {
-		return nil, s.invalid(len(c.Definition), problems)
-	}
-	if typ != s.typ {
-		return nil, s.misplaced("type", typ, s.typ)
-	}
-	return func(version int) (json.RawMessage, error) {
-		b, err := write(version)
-		if err != nil {
+	switch {
+	case !s.means(meaning):
+		changed.Version++
+		if changed.Definition, err = withVersion(c.Definition, changed.Version); err != nil {
 			return nil, s.invalid(0, []machine.Problem{{Message: err.Error()}})
 		}
-		if len(b) > MaxBytes { // escaped and with all names written out it is longer
-			return nil, s.tooLarge(len(b))
+	case changed.Set == s.set:
+		return nil, nil
+	}
+	return []Event{changed}, nil
+}
+
+// accept checks a definition and writes what it means, in one spelling and without a version:
+// that is how starts carry it.
+func (s State) accept(c Put) (json.RawMessage, error) {
+	typ, meaning, problems := s.read(c.Definition, c.Types)
+	switch {
+	case len(problems) > 0:
+		return nil, s.invalid(len(c.Definition), problems)
+	case typ != s.typ:
+		return nil, s.misplaced("type", typ, s.typ)
+	case len(meaning) > MaxBytes: // escaped and with all names written out it is longer
+		return nil, s.tooLarge(len(meaning))
+	}
+	return meaning, nil
+}
+
+func (s State) read(raw json.RawMessage, types func(string) (ActivityType, bool)) (typ string, meaning json.RawMessage, problems []machine.Problem) {
+	var v any
+	if s.kind == KindOrchestration {
+		var d Orchestration
+		d, problems = ValidateOrchestration(raw, types)
+		typ, d.Version = d.Type, 0
+		v = d
+	} else {
+		var d ActivityType
+		d, problems = ValidateActivity(raw)
+		typ, d.Version = d.Type, 0
+		v = d
+	}
+	if len(problems) > 0 {
+		return typ, nil, problems
+	}
+	meaning, err := json.Marshal(v)
+	if err != nil {
+		problems = []machine.Problem{{Message: err.Error()}}
+	}
+	return typ, meaning, problems
+}
+
+// means says that what is in force has a meaning. It need not fit what is there by now.
+func (s State) means(meaning json.RawMessage) bool {
+	if s.inForce == nil {
+		return false
+	}
+	_, old, problems := s.read(s.inForce, nil)
+	return len(problems) == 0 && equalJSON(old, meaning)
+}
+
+// withVersion writes a definition as it was put, with another version. It is an object.
+func withVersion(raw json.RawMessage, version int) (json.RawMessage, error) {
+	var b bytes.Buffer
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	_, err := dec.Token()
+	b.WriteByte('{')
+	for err == nil && dec.More() {
+		var name json.Token
+		var value json.RawMessage
+		if name, err = dec.Token(); err == nil {
+			err = dec.Decode(&value)
 		}
-		return b, nil
-	}, nil
+		if err != nil || name == "version" {
+			continue
+		}
+		fmt.Fprintf(&b, "%q:", name)
+		b.Write(value)
+		b.WriteByte(',')
+	}
+	fmt.Fprintf(&b, `"version":%d}`, version)
+	var compact bytes.Buffer
+	if err == nil {
+		err = json.Compact(&compact, b.Bytes())
+	}
+	return compact.Bytes(), err
 }
 
 func (s State) remove(c Delete) ([]Event, error) {

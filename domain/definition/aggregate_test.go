@@ -18,7 +18,7 @@ var (
 
 // put is the command for a definition of one activity.
 func put(body string) definition.Put {
-	return definition.Put{Kind: definition.KindOrchestration, Definition: json.RawMessage(body), Known: knownTypes}
+	return definition.Put{Kind: definition.KindOrchestration, Definition: json.RawMessage(body), Types: knownTypes}
 }
 
 const (
@@ -46,7 +46,7 @@ func TestPut(t *testing.T) {
 		When(put(strings.Replace(greet, "1.10", "1.1", 1))).
 		Then(changed(2, `{"type":"greet","activities":[{"id":"a","type":"noop","with":{"n":1.1,"m":2}}],"version":2}`)))
 	t.Run("the kind may be left to the key", given().
-		When(definition.Put{Definition: json.RawMessage(greet), Known: knownTypes}).Then(first))
+		When(definition.Put{Definition: json.RawMessage(greet), Types: knownTypes}).Then(first))
 	t.Run("going back is a change", given(first, second).When(put(greet)).
 		Then(changed(3, `{"type":"greet","activities":[{"id":"a","type":"noop","with":{"n":1.10,"m":2}}],"version":3}`)))
 	t.Run("versions go on after a deletion", given(first, definition.Deleted{}).When(put(greetings)).Then(second))
@@ -73,10 +73,35 @@ func TestPutActivityType(t *testing.T) {
 	t.Run("it is checked as such", givenActivity().When(definition.Put{Definition: json.RawMessage(body)}).
 		Then(definition.Changed{
 			Kind: definition.KindActivity, Type: "greet.example.com", Version: 1,
-			Definition: json.RawMessage(`{"type":"greet.example.com","retry":{"limit":3,"baseDelay":"PT2S"},"version":1}`),
+			Definition: json.RawMessage(`{"type":"greet.example.com","retry":{"limit":3,"baseDelay":"2s"},"version":1}`),
 		}))
 	t.Run("an orchestration is none", givenActivity().When(definition.Put{Definition: json.RawMessage(greet)}).
 		Refuses(machine.Schema, "activities: is not known"))
+}
+
+func TestADefinitionIsKeptAsItWasPut(t *testing.T) {
+	body := `{"version": 9, "activities": [{"id": "a", "type": "noop"}, {"id": "b", "dependsOn": "a", "type": "noop", "inputs": ["cell", {"source": "a.x"}], "deadline": "2s"}], "schema": {}, "active": true, "type": "greet"}`
+	kept := `{"activities":[{"id":"a","type":"noop"},{"id":"b","dependsOn":"a","type":"noop","inputs":["cell",{"source":"a.x"}],"deadline":"2s"}],"schema":{},"active":true,"type":"greet","version":1}`
+	t.Run("with its own spelling and order", given().When(put(body)).Then(changed(1, kept)))
+	t.Run("another spelling of it means the same", given(changed(1, kept)).
+		When(put(`{"type": "greet", "active": true, "schema": {}, "activities": [{"id": "a", "type": "noop"}, {"id": "b", "type": "noop", "dependsOn": ["a"], "inputs": [{"source": "cell", "target": "cell"}, "a.x"], "deadline": "PT2S"}]}`)).
+		Then())
+}
+
+func TestSets(t *testing.T) {
+	ours := func(c definition.Put, set string) definition.Put { c.Set = set; return c }
+	owned := func(c definition.Changed, set string) definition.Changed { c.Set = set; return c }
+	t.Run("a put may say whose it is", given().When(ours(put(greet), "a")).Then(owned(first, "a")))
+	t.Run("to say so of what is in force is no new version", given(first).When(ours(put(greet), "a")).Then(owned(first, "a")))
+	t.Run("it stays whose it is", given(owned(first, "a")).When(put(greetings)).Then(owned(second, "a")))
+	t.Run("twice changes nothing", given(owned(first, "a")).When(ours(put(greet), "a")).Then())
+	t.Run("another set's is refused", given(owned(first, "a")).When(ours(put(greet), "b")).
+		Refuses(machine.Conflict, "orchestration definition greet belongs to set a"))
+	t.Run("a set has a name that fits", given().When(ours(put(greet), "a/b")).Refuses(machine.Schema, `set: the name "a/b" has the character '/'`))
+	taken := ours(put(greet), "b")
+	taken.TakeOver = true
+	t.Run("unless it is taken over", given(owned(first, "a")).When(taken).Then(owned(first, "b")))
+	t.Run("a deletion frees it", given(owned(first, "a"), definition.Deleted{}).When(ours(put(greetings), "b")).Then(owned(second, "b")))
 }
 
 func TestDelete(t *testing.T) {
@@ -116,8 +141,9 @@ func TestADefinitionWaitsForNothing(t *testing.T) {
 
 func TestPutOnTheWire(t *testing.T) {
 	for name, c := range map[string]struct{ body, kind, definition string }{
-		"wrapped": {`{"kind": "orchestration", "definition": {"type": "t"}}`, "orchestration", `{"type": "t"}`},
-		"alone":   {`{"type": "t", "activities": []}`, "", `{"type": "t", "activities": []}`},
+		"wrapped":    {`{"kind": "orchestration", "definition": {"type": "t"}}`, "orchestration", `{"type": "t"}`},
+		"with a set": {`{"definition": {"type": "t"}, "set": "a", "takeOver": true}`, "", `{"type": "t"}`},
+		"alone":      {`{"type": "t", "activities": []}`, "", `{"type": "t", "activities": []}`},
 	} {
 		var p definition.Put
 		if err := json.Unmarshal([]byte(c.body), &p); err != nil || p.Kind != c.kind || string(p.Definition) != c.definition {

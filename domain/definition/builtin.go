@@ -16,12 +16,13 @@ const (
 	Retrieve  = "retrieve"
 	Aggregate = "aggregate"
 	Callback  = "callback" // also the type of the orchestration around it
+	HTTP      = "http"
 )
 
 // BuiltIns returns what is there without anybody putting it: it cannot be changed or
 // deleted, and nothing else may have its types. The caller may keep and change what it gets.
 func BuiltIns() ([]Orchestration, []ActivityType) {
-	return []Orchestration{partsTree(), callback()}, []ActivityType{noop(), retrieve(), aggregate(), callbackActivity()}
+	return []Orchestration{partsTree(), callback()}, []ActivityType{noop(), retrieve(), aggregate(), callbackActivity(), httpActivity()}
 }
 
 // documentProperties say which document of which provider.
@@ -121,6 +122,43 @@ func aggregate() ActivityType {
 			"properties": {"documents": {"type": "array", "items": {"type": "object"}},` + destinationProperty + `}}`)},
 		OutputSchema: Schema{OpenAPIV3Schema: compact(`{"type": "object",
 			"properties": {"value": {"type": "string"}, "path": {"type": "string"}, "size": {"type": "integer", "minimum": 0}}}`)},
+		Version: 1,
+	}
+}
+
+// requestProperties are those of an HTTP request. Templates fill them in, so that what they
+// hold is for the agent to judge.
+const requestProperties = `
+	"method": {"type": "string", "description": "GET unless given"},
+	"url": {"type": "string", "description": "http or https, of a host that the agent may call"},
+	"path": {"type": "array", "description": "segments appended to the url's path, escaped", "items": {"type": ["string", "number", "boolean"]}},
+	"query": {"type": "object", "description": "parameters: a value or a list of values each; null is left out"},
+	"headers": {"type": "object", "description": "a text each, or {secret, prefix?, encode?}; null is left out"},
+	"body": {"description": "sent as JSON"},
+	"text": {"type": "string", "description": "sent as it is"},
+	"expect": {"description": "statuses that are good: 201, \"2xx\" or a list of such; 2xx unless given"},
+	"answer": {"type": "string", "enum": ["auto", "json", "text"], "description": "json fails where the answer is something else"},
+	"timeout": {"type": "string", "description": "of one request, 30s or PT30S"}`
+
+func httpActivity() ActivityType {
+	return ActivityType{
+		Type:        HTTP,
+		Description: "Calls an HTTP interface; what it answers is the output. It may wait for a report on what was accepted, or ask for it.",
+		InputSchema: Schema{OpenAPIV3Schema: compact(`{"type": "object", "additionalProperties": false, "required": ["url"],
+			"properties": {` + requestProperties + `,
+				"wait": {"type": ["object", "null"], "additionalProperties": false, "description": "an accepted request is followed by a report to ${callback}",
+					"properties": {"on": {"description": "statuses that mean accepted; every expected one unless given"}, "timeout": {"type": "string"}}},
+				"poll": {"type": ["object", "null"], "additionalProperties": false, "required": ["url", "until"], "description": "an accepted request is followed by asking what came of it",
+					"properties": {` + requestProperties + `,
+						"on": {"description": "statuses that mean accepted; every expected one unless given"},
+						"every": {"type": "string", "description": "10s unless given"},
+						"until": {"type": ["object", "array"], "description": "what stands at which paths of the answer when it is done"},
+						"failWhen": {"type": ["object", "array"], "description": "what stands there when it has failed"}}},
+				"dispose": {"type": ["object", "null"], "description": "the request that undoes this one, {} where there is nothing to undo"}}}`)},
+		OutputSchema: Schema{OpenAPIV3Schema: compact(`{"properties": {
+			"status": {"description": "of the answer"}, "url": {"description": "that answered, without its query"},
+			"headers": {"description": "of the answer, by name in lower case"}, "body": {"description": "JSON, else the text"},
+			"base64": {"description": "the body where it is no text"}, "accepted": {"description": "the first answer, where the outcome was asked for"}}}`)},
 		Version: 1,
 	}
 }

@@ -92,16 +92,10 @@ func (c *Catalog) Orchestration(typ string) (Orchestration, bool) {
 	return Resolve(o, c.Activity), true
 }
 
-// Activity finds an activity type.
+// Activity finds an activity type; it fits ValidateOrchestration and Put.
 func (c *Catalog) Activity(typ string) (ActivityType, bool) {
 	a, ok := c.activities[typ]
 	return a, ok
-}
-
-// Known says that there is an activity type; it fits ValidateOrchestration and Put.
-func (c *Catalog) Known(activityType string) bool {
-	_, ok := c.activities[activityType]
-	return ok
 }
 
 // BuiltIn says that the definition with this key is built in.

@@ -4,7 +4,7 @@
 // A definition is JSON. ValidateOrchestration and ValidateActivity read it and name every
 // mistake at once, each with where it is:
 //
-//	def, problems := definition.ValidateOrchestration(raw, catalog.Known)
+//	def, problems := definition.ValidateOrchestration(raw, catalog.Activity)
 //	// activities[2].dependsOn[0]: there is no activity "fetch"; did you mean "fetched"?
 //
 // A definition is also an aggregate of its own, put, versioned and deleted by commands:

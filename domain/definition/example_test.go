@@ -15,7 +15,7 @@ func ExampleValidateOrchestration() {
 			{"id": "fetch", "type": "retrieve", "dependOn": ["join"], "inputs": ["file", "connectorUrl"]},
 			{"id": "join", "type": "aggregate", "dependsOn": "fetched", "deadline": "1 hour"}
 		]
-	}`), catalog.Known)
+	}`), catalog.Activity)
 	for _, p := range problems {
 		fmt.Printf("%s: %.60s\n", p.Path, p.Message)
 	}

@@ -6,8 +6,10 @@ import "strings"
 type vertex struct {
 	at        string
 	id        string // "" where it is missing or no string
+	typ       string
 	dependsOn []named
 	refs      []reference
+	fed       []fed
 	// deps are the activities that dependsOn names, as far as there are such; edge says which
 	// of dependsOn each of them is.
 	deps []int32

@@ -180,7 +180,7 @@ func TestBuiltInsAreValid(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, problems := definition.ValidateOrchestration(b, catalog.Known); len(problems) > 0 {
+		if _, problems := definition.ValidateOrchestration(b, catalog.Activity); len(problems) > 0 {
 			t.Errorf("%s: %s", o.Type, listed(problems))
 		}
 	}
@@ -255,13 +255,16 @@ func TestCatalog(t *testing.T) {
 	if got := strings.Join(c.UsedBy("slow.example.com"), " "); got != "greet" {
 		t.Errorf("used by %s", got)
 	}
-	if got := strings.Join(c.Types(definition.KindActivity), " "); got != "aggregate callback noop retrieve slow.example.com" {
+	if got := strings.Join(c.Types(definition.KindActivity), " "); got != "aggregate callback http noop retrieve slow.example.com" {
 		t.Errorf("activity types %s", got)
 	}
 	apply("orchestration/greet", "")
 	apply("activity/slow.example.com", "")
 	apply("activity/noop", "")
-	if _, ok := c.Orchestration("greet"); ok || c.Known("slow.example.com") || !c.Known("noop") {
+	_, greet := c.Orchestration("greet")
+	_, slow := c.Activity("slow.example.com")
+	_, noop := c.Activity("noop")
+	if greet || slow || !noop {
 		t.Errorf("in force are %v and %v", c.Types(definition.KindOrchestration), c.Types(definition.KindActivity))
 	}
 	for key, value := range map[string]string{"greet": "{}", "activity/x": "[]", "orchestration/x": `{"definition": 1}`, "activity/y": `{"definition": "s"}`} {

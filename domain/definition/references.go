@@ -38,9 +38,8 @@ func inputNames(def any) map[string]bool {
 	return names
 }
 
-// mappings looks at a list of mappings and returns their sources.
-func (c *orchestrationCheck) mappings(at string, v any) []reference {
-	var refs []reference
+// mappings looks at a list of mappings and returns their sources, and where they lead to.
+func (c *orchestrationCheck) mappings(at string, v any) (refs []reference, mapped []fed) {
 	targets := map[string]string{}
 	c.array(at, v, func(at string, v any) {
 		source, target := c.mapping(at, v)
@@ -56,8 +55,9 @@ func (c *orchestrationCheck) mappings(at string, v any) []reference {
 			return
 		}
 		targets[target] = at
+		mapped = append(mapped, fed{at: at, target: target, source: source})
 	})
-	return refs
+	return refs, mapped
 }
 
 // mapping reads "source" or {source, target}; source is "" where it is wrong.

@@ -16,11 +16,11 @@ import (
 const MaxBytes = 512 << 10
 
 // ValidateOrchestration reads an orchestration's definition and names every mistake in it,
-// each with its JSON path. The function known tells which activity types there are; nil takes any. The
-// definition is the zero value where there are problems. It takes linear time and is safe
+// each with its JSON path. The function types finds the activity types there are, whose schemas its
+// inputs have to fit; nil takes any. The definition is the zero value where there are problems. It takes linear time and is safe
 // for concurrent use.
-func ValidateOrchestration(raw json.RawMessage, known func(activityType string) bool) (Orchestration, []machine.Problem) {
-	c := orchestrationCheck{known: known}
+func ValidateOrchestration(raw json.RawMessage, types func(activityType string) (ActivityType, bool)) (Orchestration, []machine.Problem) {
+	c := orchestrationCheck{types: types}
 	var def Orchestration
 	c.read(raw, c.orchestration, &def)
 	if p := c.all(); len(p) > 0 {
@@ -62,6 +62,26 @@ func CheckType(typ string) error {
 	}
 	return nil
 }
+
+// CheckName refuses a name that users give to what is not a type, a set say: it is at most 128
+// letters, digits and '_', and after the first also '-', '.', '~', ':' and '@'.
+func CheckName(name string) error {
+	if name == "" || len(name) > maxNameBytes {
+		return fmt.Errorf("want a name of 1 to %d bytes, found %d", maxNameBytes, len(name))
+	}
+	for i, c := range name {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '_':
+		case i > 0 && strings.ContainsRune("-.~:@", c):
+		default:
+			return fmt.Errorf("the name %q has the character %q; letters, digits and '_' fit, and after the first '-', '.', '~', ':' and '@'", name, c)
+		}
+	}
+	return nil
+}
+
+// maxNameBytes bounds a name, which stands in URLs and keys.
+const maxNameBytes = 128
 
 // check is one validation: what a property has to look like, whatever the definition.
 type check struct{ findings }
@@ -256,7 +276,7 @@ func (c *check) openAPISchema(at string, v any) {
 // orchestrationCheck also gathers the graph.
 type orchestrationCheck struct {
 	check
-	known      func(activityType string) bool
+	types      func(activityType string) (ActivityType, bool)
 	activities []vertex
 	output     []reference
 	inputNames map[string]bool // properties that the input is known to have
@@ -270,12 +290,13 @@ func (c *orchestrationCheck) orchestration(v any) {
 		{name: "active", look: c.boolean},
 		{name: "schema", look: c.schema},
 		{name: "input", look: c.anyObject},
-		{name: "output", look: func(at string, v any) { c.output = c.mappings(at, v) }},
+		{name: "output", look: func(at string, v any) { c.output, _ = c.mappings(at, v) }},
 		{name: "activities", required: true, look: c.graph},
 		{name: "limits", look: c.limits},
 		{name: "version", look: c.count},
 	})
 	c.references()
+	c.fits(v)
 }
 
 func (c *orchestrationCheck) schema(at string, v any) {
@@ -312,13 +333,16 @@ func (c *orchestrationCheck) activity(at string, v any, x *vertex) {
 	c.object(at, v, append([]property{
 		{name: "id", required: true, look: func(at string, v any) { x.id = c.identity(at, v) }},
 		{name: "name", look: c.text},
-		{name: "type", required: true, look: c.activityTypeName},
+		{name: "type", required: true, look: func(at string, v any) { x.typ = c.activityTypeName(at, v) }},
 		{name: "discriminator", look: c.text},
 		{name: "dependsOn", look: func(at string, v any) { x.dependsOn = c.names(at, v) }},
-		{name: "inputs", look: func(at string, v any) { x.refs = append(x.refs, c.mappings(at, v)...) }},
+		{name: "inputs", look: func(at string, v any) {
+			refs, mapped := c.mappings(at, v)
+			x.refs, x.fed = append(x.refs, refs...), append(x.fed, mapped...)
+		}},
 		{name: "with", look: func(at string, v any) {
 			c.anyObject(at, v)
-			x.refs = c.templates(x.refs, at, v)
+			x.refs, x.fed = c.templates(x.refs, at, v), append(x.fed, literals(at, v)...)
 		}},
 		{name: "context", look: func(at string, v any) { x.refs = append(x.refs, c.context(at, v)...) }},
 		{name: "onError", look: c.onError},
@@ -336,16 +360,19 @@ func (c *orchestrationCheck) identity(at string, v any) string {
 	return id
 }
 
-func (c *orchestrationCheck) activityTypeName(at string, v any) {
+func (c *orchestrationCheck) activityTypeName(at string, v any) string {
 	typ, ok := c.str(at, v)
 	if !ok {
-		return
+		return ""
 	}
 	if err := CheckType(typ); err != nil {
 		c.add(at, "%s", err)
-	} else if c.known != nil && !c.known(typ) {
-		c.add(at, "there is no activity type %q", typ)
+	} else if c.types != nil {
+		if _, known := c.types(typ); !known {
+			c.add(at, "there is no activity type %q", typ)
+		}
 	}
+	return typ
 }
 
 func (c *orchestrationCheck) onError(at string, v any) {

@@ -10,7 +10,10 @@ import (
 	"github.com/waybill/waybill/domain/machine"
 )
 
-func knownTypes(typ string) bool { return typ == "noop" || strings.HasSuffix(typ, ".example.com") }
+// knownTypes takes noop and all of example.com.
+func knownTypes(typ string) (definition.ActivityType, bool) {
+	return definition.ActivityType{Type: typ}, typ == "noop" || strings.HasSuffix(typ, ".example.com")
+}
 
 func listed(l []machine.Problem) string {
 	var b strings.Builder

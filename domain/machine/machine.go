@@ -100,6 +100,7 @@ type Work struct {
 	ActivityID    string          `json:"activityId"`
 	Type          string          `json:"type"`
 	Discriminator string          `json:"discriminator,omitempty"`
+	Resource      string          `json:"resource,omitempty"` // name of what is deployed or disposed of; the same in both
 	Input         json.RawMessage `json:"input,omitempty"`
 	Outputs       json.RawMessage `json:"outputs,omitempty"` // of ancestors, by id, where the activity asks for them
 	State         json.RawMessage `json:"state,omitempty"`   // the activity's own, from its last report

@@ -24,6 +24,9 @@ type Start struct {
 	Deadline definition.Duration `json:"deadline,omitempty"`
 	Labels   map[string]string   `json:"labels,omitempty"`
 	Callback string              `json:"callback,omitempty"`
+	Name     string              `json:"name,omitempty"`     // what it deploys is called so, in every version of it
+	Set      string              `json:"set,omitempty"`      // whose it is: what is applied together
+	Resource string              `json:"resource,omitempty"` // resource name, where it is neither Name nor the id
 
 	Plan        *Plan  `json:"-"`
 	Fingerprint string `json:"-"` // of the body

@@ -68,6 +68,7 @@ func (s State) decideStart(at time.Time, c Start) ([]Event, error) {
 	}
 	started := Started{
 		Type: c.Type, Run: 1, Plan: c.Plan, Input: c.Input, Partial: c.Partial, Labels: c.Labels, Callback: c.Callback,
+		Name: c.Name, Set: c.Set, Resource: c.Resource,
 		Deadline: at.Add(orElse(time.Duration(c.Deadline), DefaultDeadline)), Fingerprint: c.Fingerprint,
 	}
 	events := []Event{started}

@@ -23,7 +23,10 @@ type Started struct {
 	Deadline    time.Time         `json:"deadline"`
 	Labels      map[string]string `json:"labels,omitempty"`
 	Callback    string            `json:"callback,omitempty"`
-	Fingerprint string            `json:"fingerprint"` // of the start's body: tells a repeat from a conflict
+	Name        string            `json:"name,omitempty"`
+	Set         string            `json:"set,omitempty"`
+	Resource    string            `json:"resource,omitempty"` // where it is neither Name nor the id
+	Fingerprint string            `json:"fingerprint"`        // of the start's body: tells a repeat from a conflict
 }
 
 // Requested asks for an attempt at an activity. Placement names the process whose own

@@ -53,6 +53,7 @@ func newGraph(at time.Time, e Started) *graph {
 	n := len(e.Plan.def.Activities)
 	g := &graph{
 		plan: e.Plan, typ: e.Type, input: e.Input, labels: e.Labels, callback: e.Callback, partial: e.Partial,
+		resource:  orElse(e.Resource, e.Name),
 		startedAt: at, deadline: millis(e.Deadline), checked: e.Plan.checked, nodes: make([]node, n), open: n, last: -1,
 	}
 	for i := range g.nodes {

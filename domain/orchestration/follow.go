@@ -77,7 +77,7 @@ func (s State) work(at time.Time, activityID string, attempt, offer int, workID 
 	outputs, _ := v.outputs(n.def, n.parent) // what could be wrong was found before it was asked for
 	return []machine.Effect{machine.Work{
 		ID: workID, Attempt: attempt, Offer: offer, Aggregate: "orchestration", AggregateID: s.id, Run: s.run,
-		ActivityID: n.id(), Type: n.def.Type, Discriminator: n.def.Discriminator,
+		ActivityID: n.id(), Type: n.def.Type, Discriminator: n.def.Discriminator, Resource: s.Resource(),
 		Input: v.input(n.def), Outputs: outputs, State: n.state, RequestedAt: at, Deadline: deadline,
 		HeartbeatTimeout: heartbeatTimeout(n.def).Milliseconds(),
 	}}

@@ -146,10 +146,10 @@ func TestEffects(t *testing.T) {
 		a.Discriminator, a.With = "deploy", json.RawMessage(`{"n":1}`)
 	})
 	c := start(plan(a))
-	c.Labels = map[string]string{"team": "red"}
+	c.Labels, c.Name, c.Set = map[string]string{"team": "red"}, "orders", "team-a"
 	s := given().When(c)
 	t.Run("a request is work, to be done by the activity's deadline", s.Follows(machine.Work{
-		ID: workID("a"), Attempt: 1, Offer: 1, Aggregate: "orchestration", AggregateID: "o-1", Run: 1, ActivityID: "a", Type: "noop", Discriminator: "deploy",
+		ID: workID("a"), Attempt: 1, Offer: 1, Aggregate: "orchestration", AggregateID: "o-1", Run: 1, ActivityID: "a", Type: "noop", Discriminator: "deploy", Resource: "orders",
 		Input: json.RawMessage(`{"n":1}`), RequestedAt: epoch, Deadline: epoch.Add(DefaultActivityDeadline), HeartbeatTimeout: 10_000,
 	}))
 	t.Run("the end is a completion", s.When(done("a")).Follows(machine.Completion{

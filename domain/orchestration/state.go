@@ -49,6 +49,15 @@ func (s State) ID() string { return s.id }
 // Phase is where the orchestration stands.
 func (s State) Phase() Phase { return s.phase }
 
+// Resource is the name of what the orchestration deploys or disposes of: every run that
+// means the same thing has the same. An ended one has given it up.
+func (s State) Resource() string {
+	if s.g == nil {
+		return ""
+	}
+	return orElse(s.g.resource, s.id)
+}
+
 // Ended says that nothing moves on from here.
 func (s State) Ended() bool { return s.phase.Final() }
 
@@ -59,6 +68,7 @@ type graph struct {
 	input     json.RawMessage
 	labels    map[string]string
 	callback  string // URL told of the end
+	resource  string // name of what is deployed; empty: the id
 	partial   bool
 	cyclic    bool // some edge is a cycle
 	deps      bool // some node waits for more than what it spawned: see search

@@ -68,7 +68,7 @@ func TestUnclaimedWork(t *testing.T) {
 		t.Run("it is the same attempt", s.Then(Offered{"a", 1, workID("a"), "", k + 2}))
 	}
 	t.Run("it is the same work", s.Follows(machine.Work{
-		ID: workID("a"), Attempt: 1, Offer: 8, Aggregate: "orchestration", AggregateID: "o-1", Run: 1, ActivityID: "a", Type: "noop",
+		ID: workID("a"), Attempt: 1, Offer: 8, Aggregate: "orchestration", AggregateID: "o-1", Run: 1, ActivityID: "a", Type: "noop", Resource: "o-1",
 		RequestedAt: epoch.Add(at), Deadline: epoch.Add(DefaultActivityDeadline), HeartbeatTimeout: 10_000,
 	}))
 	t.Run("a claim ends it", dueAt(s.When(beat("a", 1, "one")), epoch.Add(at+10*time.Second)))
@@ -191,7 +191,7 @@ func TestRetries(t *testing.T) {
 	t.Run("the state of the last report comes with the next attempt", running(activity("a")).
 		When(Schedule{Report: report("a", 1), After: lasting(time.Second), State: []byte(`{"page":2}`)}).After(time.Second).When(Wake{}).
 		Follows(machine.Work{
-			ID: workID("a"), Attempt: 2, Offer: 1, Aggregate: "orchestration", AggregateID: "o-1", Run: 1, ActivityID: "a", Type: "noop", State: []byte(`{"page":2}`),
+			ID: workID("a"), Attempt: 2, Offer: 1, Aggregate: "orchestration", AggregateID: "o-1", Run: 1, ActivityID: "a", Type: "noop", Resource: "o-1", State: []byte(`{"page":2}`),
 			RequestedAt: epoch.Add(time.Second), Deadline: epoch.Add(DefaultActivityDeadline), HeartbeatTimeout: 10_000,
 		}))
 	t.Run("a report without one keeps it", func(t *testing.T) {

@@ -23,10 +23,13 @@ const (
 )
 
 // Topics names the topics below a prefix. The zero Topics uses DefaultPrefix.
-type Topics struct{ Prefix string }
+type Topics struct {
+	Prefix   string
+	Embedded bool // on the embedded broker: see blobs
+}
 
 // Topics returns the names below the Config's prefix.
-func (c Config) Topics() Topics { return Topics{Prefix: c.Prefix} }
+func (c Config) Topics() Topics { return Topics{Prefix: c.Prefix, Embedded: c.Embedded} }
 
 func (t Topics) name(parts ...string) string {
 	p := t.Prefix
@@ -111,9 +114,13 @@ func (t Topics) Specs(shards int32, aggregates, activityTypes []string) []Spec {
 
 // blobs lets the space of what is removed be freed soon: the newest segment of a topic is never
 // compacted, so segments are small, and tombstones need not be kept for readers that lag behind,
-// because nobody follows this topic to know what there is.
-func (Topics) blobs() map[string]*string {
+// because nobody follows this topic to know what there is. The embedded broker holds a whole
+// topic in memory to compact it: there the front of the topic is cut off instead (sweeper).
+func (t Topics) blobs() map[string]*string {
 	c := keep()
+	if t.Embedded {
+		return c
+	}
 	c["cleanup.policy"] = ptr("compact")
 	c["segment.bytes"] = ptr(fmt.Sprint(64 << 20))
 	c["segment.ms"] = ptr(fmt.Sprint(24 * 3600 * 1000))

@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
+	"strconv"
 
+	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/producers"
 	"github.com/waybill/waybill/schemas"
@@ -43,6 +46,9 @@ func (in *Intake) putDefinition(k kind) func(http.ResponseWriter, *http.Request)
 		if err != nil {
 			return err
 		}
+		if value, err = forSet(r, k, value); err != nil {
+			return err
+		}
 		before, err := in.version(r, k, typ)
 		if err != nil {
 			return err
@@ -57,6 +63,27 @@ func (in *Intake) putDefinition(k kind) func(http.ResponseWriter, *http.Request)
 			return http.StatusOK, "unchanged"
 		})
 	}
+}
+
+// forSet puts into the command what the query says of whose the definition is.
+func forSet(r *http.Request, k kind, value []byte) ([]byte, error) {
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, fail(http.StatusBadRequest, "the query cannot be read: %v", err)
+	}
+	put := definition.Put{Kind: k.name, Definition: value, Set: q.Get("set")}
+	if v := q.Get("takeOver"); v != "" {
+		if put.TakeOver, err = strconv.ParseBool(v); err != nil {
+			return nil, fail(http.StatusBadRequest, "takeOver=%s: want true or false", v)
+		}
+	}
+	if put.Set == "" {
+		return value, nil
+	}
+	if err := definition.CheckName(put.Set); err != nil {
+		return nil, fail(http.StatusBadRequest, "set: %v", err)
+	}
+	return schemas.Encode(put)
 }
 
 func (in *Intake) deleteDefinition(k kind) func(http.ResponseWriter, *http.Request) error {

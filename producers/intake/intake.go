@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/domain/orchestration"
+	"github.com/waybill/waybill/internal/callbacks"
 	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/producers"
 	"github.com/waybill/waybill/schemas"
@@ -28,6 +30,7 @@ const (
 // Publisher is what the intake publishes with: a *producers.Publisher.
 type Publisher interface {
 	Publish(ctx context.Context, c producers.Command) (kafka.Position, error)
+	PackInput(ctx context.Context, job string, input json.RawMessage) (json.RawMessage, error)
 	CompleteWork(ctx context.Context, w producers.Work, output json.RawMessage) (producers.Accepted, error)
 	FailWork(ctx context.Context, w producers.Work, fault orchestration.Fault) (producers.Accepted, error)
 	HeartbeatWork(ctx context.Context, w producers.Work, agent string) (producers.Accepted, error)
@@ -38,10 +41,12 @@ type Publisher interface {
 type Config struct {
 	Publisher      Publisher
 	Reads          Reads
-	MaxBody        int64         // bytes; zero means DefaultMaxBody
-	PublishTimeout time.Duration // zero means DefaultPublishTimeout
-	MaxWait        time.Duration // zero means DefaultMaxWait
-	Logger         *slog.Logger  // takes faults that are not the caller's; nil discards them
+	MaxBody        int64             // bytes; zero means DefaultMaxBody
+	MaxPayload     int64             // bytes of a body with an input or an output; zero means blob.DefaultMax
+	PublishTimeout time.Duration     // zero means DefaultPublishTimeout
+	MaxWait        time.Duration     // zero means DefaultMaxWait
+	Proofs         *callbacks.Proofs // of the addresses that need no token; nil means there are none
+	Logger         *slog.Logger      // takes faults that are not the caller's; nil discards them
 }
 
 // Intake answers the write routes. It is safe for concurrent use.
@@ -54,6 +59,9 @@ func New(cfg Config) (*Intake, error) {
 	}
 	if cfg.MaxBody == 0 {
 		cfg.MaxBody = DefaultMaxBody
+	}
+	if cfg.MaxPayload == 0 {
+		cfg.MaxPayload = blob.DefaultMax
 	}
 	if cfg.PublishTimeout == 0 {
 		cfg.PublishTimeout = DefaultPublishTimeout
@@ -86,6 +94,7 @@ func (in *Intake) Routes(mux *http.ServeMux) {
 	handle("POST /v1/work/{workId}/fail", in.failWork)
 	handle("POST /v1/work/{workId}/heartbeat", in.heartbeatWork)
 	handle("POST /v1/deadletters/{id}/replay", in.replayDeadLetter)
+	in.callbackRoutes(handle)
 }
 
 // publish bounds how long Kafka may take.

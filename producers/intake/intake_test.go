@@ -15,6 +15,7 @@ import (
 
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/domain/orchestration"
+	"github.com/waybill/waybill/internal/callbacks"
 	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/producers"
 	"github.com/waybill/waybill/producers/intake"
@@ -42,6 +43,10 @@ func (l *log) Publish(_ context.Context, c producers.Command) (kafka.Position, e
 func (l *log) report(ctx context.Context, w producers.Work, typ, value string) (producers.Accepted, error) {
 	pos, err := l.Publish(ctx, producers.Command{Aggregate: w.Aggregate, ID: "report", Type: typ, Key: w.AggregateID, Value: []byte(value)})
 	return producers.Accepted{ID: w.ID, CommandID: "report", Position: pos}, err
+}
+
+func (l *log) PackInput(_ context.Context, _ string, input json.RawMessage) (json.RawMessage, error) {
+	return input, nil
 }
 
 func (l *log) CompleteWork(ctx context.Context, w producers.Work, output json.RawMessage) (producers.Accepted, error) {
@@ -101,6 +106,8 @@ func (r *reads) Definition(_ context.Context, kind, typ string) (int, error) {
 
 func (r *reads) InUse(context.Context, string, string) (string, error) { return r.users, nil }
 
+var proofs = callbacks.New([]byte("key"))
+
 type fixture struct {
 	*testing.T
 	log   log
@@ -111,7 +118,7 @@ type fixture struct {
 func setUp(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{T: t, mux: http.NewServeMux()}
-	in, err := intake.New(intake.Config{Publisher: &f.log, Reads: &f.reads, MaxBody: 1000})
+	in, err := intake.New(intake.Config{Publisher: &f.log, Reads: &f.reads, MaxBody: 1000, MaxPayload: 500, Proofs: proofs})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +206,7 @@ func TestWhatCanBeSeenAtTheEdgeIsRefusedAtOnce(t *testing.T) {
 	}{
 		{"not JSON", `{"type":`, "", 400, []string{"not JSON", "byte 8"}},
 		{"not UTF-8", "{\"type\":\"\xff\"}", "", 400, []string{"UTF-8"}},
-		{"too large", `{"type":"` + strings.Repeat("x", 1000) + `"}`, "", 413, []string{"1000 bytes"}},
+		{"too large", `{"type":"` + strings.Repeat("x", 1500) + `"}`, "", 413, []string{"1500 bytes", "may have 500 (--max-payload)"}},
 		{"another type", `{"type":"t"}`, "Content-Type: text/plain", 415, []string{"text/plain", "application/json"}},
 		{"not an object", `[1]`, "", 422, []string{"object"}},
 		{"a name twice", `{"type":"t","type":"u"}`, "", 422, []string{`"$.type"`, "twice"}},
@@ -368,6 +375,54 @@ func TestAReportGoesToTheAttemptThatWaitsForIt(t *testing.T) {
 	f.wants(w, http.StatusUnprocessableEntity, `"path":"$.outputs"`, "not known")
 	w, _ = f.do("POST", "/v1/work/w/fail", `{"attempt":"two"}`)
 	f.wants(w, http.StatusUnprocessableEntity, `"path":"$.attempt"`, "got string")
+}
+
+func TestACallbackProvesThatItWasAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := setUp(t)
+		f.reads.work = map[string]intake.Work{
+			"w": {Aggregate: "orchestration", AggregateID: "j-1", Attempt: 2, State: orchestration.ActivityWaiting},
+			"e": {Aggregate: "orchestration", AggregateID: "j-1", Attempt: 2, State: orchestration.ActivityCompleted},
+			"r": {Aggregate: "orchestration", AggregateID: "j-1", Attempt: 2, State: orchestration.ActivityRetrying},
+		}
+		at := func(work string) string { return "/callbacks/work/" + work + "/" + proofs.Of(work) }
+		w, _ := f.do("POST", at("w"), ` {"state":"ok"} `, "Content-Type: text/plain")
+		f.wants(w, http.StatusAccepted)
+		w, _ = f.do("POST", at("w"), "")
+		f.wants(w, http.StatusAccepted)
+		w, _ = f.do("POST", at("w")+"/complete", `{"output":{"a":1}}`)
+		f.wants(w, http.StatusAccepted)
+		w, _ = f.do("POST", at("w")+"/fail", `{"error":"broken"}`)
+		f.wants(w, http.StatusAccepted)
+		w, _ = f.do("POST", at("w")+"/heartbeat", "")
+		f.wants(w, http.StatusAccepted)
+		var got []string
+		for _, c := range f.log.commands {
+			got = append(got, c.Type+" "+string(c.Value))
+		}
+		want := `work.complete.v1 w#2 {"body":{"state":"ok"}}, work.complete.v1 w#2 {"body":null}, work.complete.v1 w#2 {"a":1}, work.fail.v1 w#2 broken, work.heartbeat.v1 w#2 `
+		if strings.Join(got, ", ") != want {
+			t.Errorf("published %q, want %q", got, want)
+		}
+		for _, path := range []string{"/callbacks/work/w/" + proofs.Of("x"), "/callbacks/work/w/x/complete", "/callbacks/work/e/" + proofs.Of("w")} {
+			w, _ = f.do("POST", path, "{}")
+			f.wants(w, http.StatusNotFound, "no such address")
+		}
+		w, _ = f.do("POST", at("e"), "{}")
+		f.wants(w, http.StatusConflict, "COMPLETED")
+		w, _ = f.do("POST", at("w"), "<done/>")
+		f.wants(w, http.StatusBadRequest, "not JSON")
+		w, _ = f.do("POST", at("w"), `"`+strings.Repeat("x", 1500)+`"`)
+		f.wants(w, http.StatusRequestEntityTooLarge, "1500 bytes")
+		// These come again a little later, when there is somebody to take them.
+		for _, work := range []string{"r", "x"} {
+			w, _ = f.do("POST", at(work), "{}")
+			f.wants(w, http.StatusServiceUnavailable)
+			if w.Header().Get("Retry-After") == "" {
+				t.Errorf("%s is not asked to come again", work)
+			}
+		}
+	})
 }
 
 func TestADeadLetterIsReplayedToItsTopic(t *testing.T) {

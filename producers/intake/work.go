@@ -65,13 +65,18 @@ func (in *Intake) heartbeatWork(w http.ResponseWriter, r *http.Request) error {
 // reportable reads the body and finds the attempt that a report is about; that must be
 // one which still waits for its result. attempt, read with the body, may name it.
 func (in *Intake) reportable(w http.ResponseWriter, r *http.Request, body any, attempt *int) (producers.Work, error) {
-	_, raw, err := in.readObject(w, r, true)
+	_, raw, err := in.readPayload(w, r, true)
 	if err != nil {
 		return producers.Work{}, err
 	}
 	if err := decodeReport(raw, body); err != nil {
 		return producers.Work{}, err
 	}
+	return in.attempt(r, *attempt)
+}
+
+// attempt finds the attempt that a report is about: the given one, or any if that is 0.
+func (in *Intake) attempt(r *http.Request, attempt int) (producers.Work, error) {
 	id := r.PathValue("workId")
 	at, err := in.cfg.Reads.Work(r.Context(), id)
 	switch {
@@ -79,8 +84,8 @@ func (in *Intake) reportable(w http.ResponseWriter, r *http.Request, body any, a
 		return producers.Work{}, fail(http.StatusNotFound, "there is no work %q", id)
 	case err != nil:
 		return producers.Work{}, err
-	case *attempt != 0 && *attempt != at.Attempt:
-		return producers.Work{}, conflict("work %s is at attempt %d, %s; this is about attempt %d", id, at.Attempt, at.State, *attempt)
+	case attempt != 0 && attempt != at.Attempt:
+		return producers.Work{}, conflict("work %s is at attempt %d, %s; this is about attempt %d", id, at.Attempt, at.State, attempt)
 	case !awaited(at.State):
 		return producers.Work{}, conflict("work %s waits for no report, it is %s", id, at.State)
 	}

@@ -108,7 +108,7 @@ func labels(v url.Values) (map[string]string, error) {
 }
 
 func jobFilter(v url.Values) (projections.JobFilter, error) {
-	f := projections.JobFilter{State: v.Get("state"), Type: v.Get("type"), Query: v.Get("q"), Cursor: v.Get("cursor")}
+	f := projections.JobFilter{State: v.Get("state"), Type: v.Get("type"), Name: v.Get("name"), Set: v.Get("set"), Query: v.Get("q"), Cursor: v.Get("cursor")}
 	var err error
 	if f.Limit, err = limit(v); err != nil {
 		return f, err

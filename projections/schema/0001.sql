@@ -23,6 +23,8 @@ CREATE TABLE job (
   seq     INTEGER NOT NULL, -- of the last event folded in
   code    INTEGER NOT NULL, -- of the state
   type    TEXT    NOT NULL,
+  name    TEXT,             -- of what it deploys, where it has one
+  "set"   TEXT,             -- whose it is, where it is somebody's
   created INTEGER NOT NULL,
   doc     TEXT    NOT NULL,
   input   TEXT,             -- a small one; a large one, which must not be written again with each change, is in job_input
@@ -31,6 +33,9 @@ CREATE TABLE job (
 CREATE UNIQUE INDEX job_id ON job (id);
 CREATE INDEX job_created ON job (created, id);
 CREATE INDEX job_type ON job (type, created, id);
+-- Few jobs have a name.
+CREATE INDEX job_name ON job (name, created, id) WHERE name IS NOT NULL;
+CREATE INDEX job_set ON job ("set", created, id) WHERE "set" IS NOT NULL;
 -- Nearly all jobs end well; an index over them would cost more than it finds.
 CREATE INDEX job_code ON job (code, created, id) WHERE code <> 800;
 
@@ -124,7 +129,8 @@ CREATE TABLE deadletter (
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX deadletter_at ON deadletter (at, id);
 
--- Every version of every definition; the newest that is not deleted is in force.
+-- Every version of every definition; the newest that is not deleted is in force. A version
+-- that has changed hands is there once for each.
 CREATE TABLE definition (
   id       TEXT    NOT NULL, -- orchestration/<type> or activity/<type>
   seq      INTEGER NOT NULL,
@@ -133,6 +139,7 @@ CREATE TABLE definition (
   version  INTEGER NOT NULL,
   deleted  INTEGER NOT NULL,
   at       INTEGER NOT NULL,
+  "set"    TEXT,             -- whose it is, where it is somebody's
   body     TEXT,
   PRIMARY KEY (id, seq)
 ) WITHOUT ROWID, STRICT;
@@ -141,7 +148,8 @@ CREATE TABLE definition (
 -- of digits, so that text sorts as time.
 CREATE VIEW jobs AS SELECT
   j.id,
-  json_extract(doc, '$.name') AS name,
+  j.name,
+  j."set",
   j.type,
   json_extract(doc, '$.definitionVersion') AS definition_version,
   json_extract(doc, '$.run') AS run,

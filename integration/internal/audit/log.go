@@ -20,6 +20,7 @@ type Record struct {
 	Offset    int64
 	Key       string
 	ID, Type  string // ce_id, ce_type
+	Source    string // ce_source
 	Sequence  int64  // ce_sequence, 0 for none
 	Time      time.Time
 	Value     string
@@ -50,6 +51,8 @@ func (r *Record) header(key, value string) {
 		r.ID = value
 	case "ce_type":
 		r.Type = value
+	case "ce_source":
+		r.Source = value
 	case "ce_sequence":
 		r.Sequence, _ = strconv.ParseInt(value, 10, 64) // 0 is reported by Log
 	case "ce_time":

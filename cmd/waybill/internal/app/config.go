@@ -6,11 +6,16 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/waybill/waybill/consumers/agent"
+	"github.com/waybill/waybill/consumers/agents"
+	"github.com/waybill/waybill/domain/blob"
+	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/internal/embedded"
 	"github.com/waybill/waybill/internal/kafka"
 )
@@ -48,9 +53,17 @@ type Config struct {
 	TLSCert     string   // files, PEM
 	TLSKey      string
 	CallbackKey []byte // signs what callbacks are told; empty means that nothing is signed
-	Version     string // shown by /metrics and the page
-	Logger      *slog.Logger
+	PublicURL   string // where others reach the HTTP interface; empty means at its own address
+	AddressKey  []byte // makes the addresses that others are given unguessable; empty means one of this process
+	MaxPayload  int64  // bytes of an input or an output at most; 0 means blob.DefaultMax
+	// KeepBlobs is how long what an ended orchestration left among the large values can be read; 0
+	// means orchestration.DefaultKeepBlobs.
+	KeepBlobs time.Duration
+	Version   string // shown by /metrics and the page
+	Logger    *slog.Logger
 
+	// Secrets are those that activities of type http may refer to.
+	Secrets agents.Secrets
 	// Agents carry out activities beside the built-in agents, by activity type.
 	Agents map[string]agent.Processor
 }
@@ -83,13 +96,19 @@ func (c Config) complete() (Config, error) {
 	if c.Shards == 0 {
 		c.Shards = kafka.DefaultShards
 	}
+	if c.MaxPayload == 0 {
+		c.MaxPayload = blob.DefaultMax
+	}
+	if c.KeepBlobs == 0 {
+		c.KeepBlobs = orchestration.DefaultKeepBlobs
+	}
 	if len(c.Roles) == 0 {
 		c.Roles = Roles()
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return c, errors.Join(c.checkRoles(), c.checkListen(), c.checkTopics())
+	return c, errors.Join(c.checkRoles(), c.checkListen(), c.checkPublicURL(), c.checkTopics(), c.checkPayload())
 }
 
 func (c *Config) has(role string) bool { return slices.Contains(c.Roles, role) }
@@ -102,6 +121,19 @@ func (c *Config) checkRoles() error {
 	}
 	if c.has(RoleAPI) && !c.has(RoleProjections) {
 		return usage("--roles: %s answers from the projections of its own process: add %s", RoleAPI, RoleProjections)
+	}
+	return nil
+}
+
+// most is what a process can hold several of in memory; references allow no more.
+const mostPayload = 1 << 30
+
+func (c *Config) checkPayload() error {
+	if c.MaxPayload < blob.Threshold || c.MaxPayload > mostPayload {
+		return usage("--max-payload %d: want %d to %d bytes", c.MaxPayload, blob.Threshold, mostPayload)
+	}
+	if c.KeepBlobs < 0 {
+		return usage("--keep-blobs %s is negative", c.KeepBlobs)
 	}
 	return nil
 }
@@ -141,6 +173,17 @@ func (c *Config) checkListen() error {
 	return nil
 }
 
+func (c *Config) checkPublicURL() error {
+	if c.PublicURL == "" {
+		return nil
+	}
+	u, err := url.Parse(c.PublicURL)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
+		return usage("--public-url %s: want where others reach this server, like https://waybill.example.com", c.PublicURL)
+	}
+	return nil
+}
+
 func checkAddress(flag, address string) error {
 	if _, _, err := net.SplitHostPort(address); err != nil {
 		return usage("%s %s: want host:port, like 127.0.0.1:7470", flag, address)
@@ -158,15 +201,14 @@ func loopback(address string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// ReadCallbackKey reads the key that signs callbacks from a file: all of it but spaces
-// around it.
-func ReadCallbackKey(path string) ([]byte, error) {
+// ReadKey reads a key from the file that a flag names: all of it but spaces around it.
+func ReadKey(flag, path string) ([]byte, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return nil, usage("--callback-key-file: %w", err)
+		return nil, usage("%s: %w", flag, err)
 	}
 	if b = bytes.TrimSpace(b); len(b) < minKeyBytes {
-		return nil, usage("--callback-key-file %s: want a key of at least %d bytes", path, minKeyBytes)
+		return nil, usage("%s %s: want a key of at least %d bytes", flag, path, minKeyBytes)
 	}
 	return b, nil
 }

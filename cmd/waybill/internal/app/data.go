@@ -1,6 +1,7 @@
 package app
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -65,6 +66,26 @@ func (d *data) member() (string, error) {
 		return "", fmt.Errorf("keep the member id: %w", err)
 	}
 	return id, nil
+}
+
+// addressKey is the key of a process that was given none: other processes cannot check what
+// it proves. It is kept, so that addresses outlive a start.
+func (d *data) addressKey() ([]byte, error) {
+	path := filepath.Join(d.dir, "address.key")
+	b, err := os.ReadFile(path)
+	switch {
+	case err == nil && len(b) >= minKeyBytes:
+		return b, nil
+	case err == nil:
+		return nil, fmt.Errorf("%s holds no key: delete it to have another made; addresses given to others then end", path)
+	case !errors.Is(err, os.ErrNotExist):
+		return nil, fmt.Errorf("read the key of addresses: %w", err)
+	}
+	key := rand.Text() + rand.Text()
+	if err := writeWhole(path, key); err != nil {
+		return nil, fmt.Errorf("keep the key of addresses: %w", err)
+	}
+	return []byte(key), nil
 }
 
 func writeWhole(path, content string) error {

@@ -14,9 +14,12 @@ import (
 
 	"github.com/waybill/waybill/consumers/agent"
 	"github.com/waybill/waybill/consumers/catalog"
+	"github.com/waybill/waybill/internal/blobs"
+	"github.com/waybill/waybill/internal/callbacks"
 	"github.com/waybill/waybill/internal/embedded"
 	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/projections"
+	"github.com/waybill/waybill/schemas"
 )
 
 const (
@@ -34,7 +37,9 @@ type Main struct {
 	broker *embedded.Broker
 	kafka  kafka.Config
 	member string
+	proofs *callbacks.Proofs
 
+	blobs       schemas.Blobs // where values are kept that are too large for a record
 	db          *projections.DB
 	pool        *agent.Pool
 	definitions *catalog.Catalog
@@ -165,8 +170,17 @@ func (m *Main) openData(context.Context) error {
 	}
 	m.data = d
 	m.closers = append(m.closers, d.close)
-	m.member, err = d.member()
-	return err
+	if m.member, err = d.member(); err != nil {
+		return err
+	}
+	key := m.cfg.AddressKey
+	if len(key) == 0 {
+		if key, err = d.addressKey(); err != nil {
+			return err
+		}
+	}
+	m.proofs = callbacks.New(key)
+	return nil
 }
 
 // startBroker starts the embedded broker unless there is another, and finds out which
@@ -214,6 +228,9 @@ func clusterID(ctx context.Context, cfg kafka.Config) (string, error) {
 }
 
 func (m *Main) prepareTopics(ctx context.Context) error {
+	store := blobs.New(m.kafka)
+	m.blobs = schemas.Blobs{Store: store, Max: m.cfg.MaxPayload}
+	m.closers = append(m.closers, func() error { store.Close(); return nil })
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
 	cl, err := m.kafka.NewClient()

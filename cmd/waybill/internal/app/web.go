@@ -10,11 +10,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
 
+	"github.com/waybill/waybill/internal/callbacks"
 	"github.com/waybill/waybill/internal/problem"
 )
 
@@ -130,7 +132,7 @@ func (m *Main) guard(next http.Handler) http.Handler {
 		next = requireToken(m.cfg.Token, next)
 	}
 	if loopback(m.cfg.Listen) {
-		next = requireLocalName(next)
+		next = requireLocalName(m.publicHost(), next)
 	}
 	return next
 }
@@ -148,15 +150,16 @@ func boundBody(next http.Handler) http.Handler {
 	})
 }
 
-// requireToken lets through what needs none: whether the server lives, and the page,
-// which has no data in it.
+// requireToken lets through what needs none: whether the server lives, the page, which has
+// no data in it, and addresses that prove by themselves who was given them.
 func requireToken(token string, next http.Handler) http.Handler {
 	want := sha256.Sum256([]byte(token)) // of the same length, whatever was given
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		scheme, given, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 		got := sha256.Sum256([]byte(given))
 		known := strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare(got[:], want[:]) == 1
-		if !known && r.URL.Path != "/healthz" && r.URL.Path != "/readyz" && r.URL.Path != "/" {
+		open := r.URL.Path == "/healthz" || r.URL.Path == "/readyz" || r.URL.Path == "/" || strings.HasPrefix(r.URL.Path, callbacks.Prefix)
+		if !known && !open {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="waybill"`)
 			problem.Write(w, problem.Problem{Status: http.StatusUnauthorized, Detail: "the request needs the server's token: Authorization: Bearer …"})
 			return
@@ -165,9 +168,18 @@ func requireToken(token string, next http.Handler) http.Handler {
 	})
 }
 
+// publicHost is the name by which others reach us, by way of a proxy on this machine say.
+func (m *Main) publicHost() string {
+	u, err := url.Parse(m.cfg.PublicURL)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}
+
 // requireLocalName refuses a foreign name in Host: a page may have had its own name
 // resolved to this machine, to read what is meant for this machine alone.
-func requireLocalName(next http.Handler) http.Handler {
+func requireLocalName(public string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := r.Host
 		if h, _, err := net.SplitHostPort(host); err == nil {
@@ -175,7 +187,8 @@ func requireLocalName(next http.Handler) http.Handler {
 		}
 		host = strings.Trim(host, "[]")
 		ip := net.ParseIP(host)
-		if !strings.EqualFold(host, "localhost") && (ip == nil || !ip.IsLoopback()) {
+		known := strings.EqualFold(host, "localhost") || public != "" && strings.EqualFold(host, public)
+		if !known && (ip == nil || !ip.IsLoopback()) {
 			problem.Write(w, problem.Problem{
 				Status: http.StatusMisdirectedRequest,
 				Detail: fmt.Sprintf("this server listens on a loopback address only and does not answer for the host %.200q; use 127.0.0.1 or localhost, or another --listen", r.Host),

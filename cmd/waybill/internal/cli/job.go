@@ -10,6 +10,8 @@ import (
 // job is what tables show of a job.
 type job struct {
 	ID                string            `json:"id"`
+	Name              string            `json:"name"`
+	Set               string            `json:"set"`
 	Type              string            `json:"type"`
 	DefinitionVersion int               `json:"definitionVersion"`
 	Run               int               `json:"run"`

@@ -44,7 +44,7 @@ func (r *remote) printJob(j *job) error {
 		output = ""
 	}
 	err := facts(r.env.Out,
-		"job", j.ID,
+		"job", j.ID, "name", j.Name, "set", j.Set,
 		"type", fmt.Sprintf("%s, version %d", j.Type, j.DefinitionVersion),
 		"state", fmt.Sprintf("%s (%d)", j.State, j.Code),
 		"created", when(j.CreatedAt), "started", when(j.StartedAt), "ended", when(j.EndedAt),
@@ -88,7 +88,7 @@ func shorten(s string) string {
 }
 
 func newList(env *Env) *cobra.Command {
-	var state, typ, label, since, until, q string
+	var state, typ, name, set, label, since, until, q string
 	var limit int
 	cmd := asking(env, cobra.Command{
 		Use: "list", Short: "List jobs, newest first",
@@ -97,7 +97,7 @@ func newList(env *Env) *cobra.Command {
 			return usagef("--limit %d: want how many, 0 for all", limit)
 		}
 		query := url.Values{}
-		for k, v := range map[string]string{"state": state, "type": typ, "label": label, "since": since, "until": until, "q": q} {
+		for k, v := range map[string]string{"state": state, "type": typ, "name": name, "set": set, "label": label, "since": since, "until": until, "q": q} {
 			if v != "" {
 				query.Set(k, v)
 			}
@@ -132,6 +132,8 @@ func newList(env *Env) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&state, "state", "", "only in this state: IN_PROGRESS, COMPLETED, ERROR, CANCELLED …")
 	f.StringVar(&typ, "type", "", "only of this type")
+	f.StringVar(&name, "name", "", "only of this name")
+	f.StringVar(&set, "set", "", "only of this set")
 	f.StringVar(&label, "label", "", "only with this label, NAME=VALUE")
 	f.StringVar(&since, "since", "", "only created at or after this time, RFC 3339")
 	f.StringVar(&until, "until", "", "only created before this time, RFC 3339")

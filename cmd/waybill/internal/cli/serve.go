@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/waybill/waybill/cmd/waybill/internal/app"
 	"github.com/waybill/waybill/cmd/waybill/internal/pace"
+	"github.com/waybill/waybill/domain/blob"
+	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/internal/embedded"
 	"github.com/waybill/waybill/internal/kafka"
 )
@@ -40,12 +43,16 @@ func (l *logFlags) logger(w io.Writer) (*slog.Logger, error) {
 
 func newServe(env *Env) *cobra.Command {
 	var (
-		cfg         app.Config
-		logs        logFlags
-		tokenFile   string
-		keyFile     string
-		config      string
+		cfg       app.Config
+		logs      logFlags
+		tokenFile string
+		keyFile   string
+		config    string
+
+		addressKeyFile string
+
 		printConfig bool
+		keepBlobs   = duration(orchestration.DefaultKeepBlobs)
 	)
 	cmd := command(env, cobra.Command{
 		Use: "serve", Short: "Run machines, agents, projections and API",
@@ -66,10 +73,16 @@ on another one. An interrupt lets what is under way finish and stops within five
 			return err
 		}
 		if keyFile != "" {
-			if cfg.CallbackKey, err = app.ReadCallbackKey(keyFile); err != nil {
+			if cfg.CallbackKey, err = app.ReadKey("--callback-key-file", keyFile); err != nil {
 				return err
 			}
 		}
+		if addressKeyFile != "" {
+			if cfg.AddressKey, err = app.ReadKey("--address-key-file", addressKeyFile); err != nil {
+				return err
+			}
+		}
+		cfg.KeepBlobs = time.Duration(keepBlobs)
 		cfg.Version = version()
 		defer pace.Keep()()
 		return app.New(cfg).Run(cmd.Context())
@@ -86,7 +99,11 @@ on another one. An interrupt lets what is under way finish and stops within five
 	f.StringArrayVar(&cfg.Allow, "allow", nil, "HOST[:PORT] that agents may call, * for any port; repeatable")
 	f.BoolVar(&cfg.Insecure, "insecure", false, "listen beyond this machine without token and TLS")
 	f.StringVar(&tokenFile, "token-file", "", "file with the token that requests must have (or WAYBILL_TOKEN)")
+	f.Int64Var(&cfg.MaxPayload, "max-payload", blob.DefaultMax, "bytes of an input or an output at most")
+	f.Var(&keepBlobs, "keep-blobs", "how long large values of ended jobs can be read, 168h or P7D")
 	f.StringVar(&keyFile, "callback-key-file", "", "file with the key that signs what callbacks are told (HMAC-SHA256)")
+	f.StringVar(&cfg.PublicURL, "public-url", "", "where others reach the API, for the addresses they are given (default the API's own address)")
+	f.StringVar(&addressKeyFile, "address-key-file", "", "file with the key of those addresses, the same for all processes (default one made in --data)")
 	f.StringVar(&cfg.TLSCert, "tls-cert", "", "certificate, PEM file")
 	f.StringVar(&cfg.TLSKey, "tls-key", "", "its key, PEM file")
 	logs.flags(f)
@@ -109,6 +126,8 @@ func printSettings(out io.Writer, fs *pflag.FlagSet) error {
 		} else if b, err := fs.GetBool(name); err == nil {
 			v = b
 		} else if n, err := fs.GetInt32(name); err == nil {
+			v = n
+		} else if n, err := fs.GetInt64(name); err == nil {
 			v = n
 		}
 		settings[fileKey(name)] = v

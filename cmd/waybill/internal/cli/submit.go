@@ -56,6 +56,7 @@ type submission struct {
 	straight
 
 	id, typ, input, callback string
+	name, set                string
 	labels                   map[string]string
 	partial, wait            bool
 	deadline, timeout        duration
@@ -92,6 +93,8 @@ func newSubmit(env *Env) *cobra.Command {
 	f.Var(&s.deadline, "deadline", "of the job in total, 2s or PT2S")
 	f.StringToStringVar(&s.labels, "label", nil, "NAME=VALUE, repeatable")
 	f.StringVar(&s.callback, "callback", "", "URL told of the end")
+	f.StringVar(&s.name, "name", "", "name of what it deploys (default the id): `apply` finds it by this")
+	f.StringVar(&s.set, "set", "", "whose it is: what is applied together")
 	return cmd
 }
 
@@ -119,7 +122,7 @@ func (s *submission) readInput() (json.RawMessage, error) {
 func (s *submission) start(input json.RawMessage) producers.Start {
 	return producers.Start{
 		ID: s.id, Type: s.typ, Input: input, Partial: s.partial, Deadline: time.Duration(s.deadline),
-		Labels: s.labels, Callback: s.callback,
+		Labels: s.labels, Callback: s.callback, Name: s.name, Set: s.set,
 	}
 }
 
@@ -137,8 +140,10 @@ func (s *submission) body(input json.RawMessage) ([]byte, error) {
 	if len(s.labels) > 0 {
 		body["labels"] = s.labels
 	}
-	if s.callback != "" {
-		body["callback"] = s.callback
+	for member, v := range map[string]string{"callback": s.callback, "name": s.name, "set": s.set} {
+		if v != "" {
+			body[member] = v
+		}
 	}
 	return json.Marshal(body)
 }

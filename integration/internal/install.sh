@@ -1,0 +1,34 @@
+# shellcheck shell=bash
+# What the scripts of integration/ need to install things that are neither Go nor C; they
+# source it. A registry that does not answer is asked again.
+
+# retried runs a command up to four times, with growing pauses.
+retried() {
+  local try
+  for try in 1 2 3; do
+    if "$@"; then return; fi
+    echo "  failed, and tried again in $((try * 5)) s: $*" >&2
+    sleep $((try * 5))
+  done
+  "$@"
+}
+
+# debian_packages NAME... installs packages of Debian, where that can be done.
+debian_packages() {
+  command -v apt-get >/dev/null && [ "$(id -u)" = 0 ] || return 1
+  export DEBIAN_FRONTEND=noninteractive
+  retried apt-get -qq update >/dev/null
+  retried apt-get -qq install -y --no-install-recommends "$@" >/dev/null
+}
+
+# python_packages DIR REQUIREMENTS installs Python packages into a directory, for PYTHONPATH.
+python_packages() {
+  python3 -m pip --version >/dev/null 2>&1 || debian_packages python3-pip ||
+    { echo "python3 has no pip: install it" >&2; return 1; }
+  retried python3 -m pip install --quiet --disable-pip-version-check --no-input --target "$1" -r "$2"
+}
+
+# node_packages DIR installs what DIR/package-lock.json lists into DIR/node_modules.
+node_packages() {
+  retried npm ci --prefix "$1" --no-audit --no-fund --no-progress --ignore-scripts --loglevel=error
+}

@@ -1,0 +1,2 @@
+// Package blobs reads containers of Azure Blob Storage.
+package blobs

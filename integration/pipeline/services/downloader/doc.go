@@ -1,0 +1,2 @@
+// Package downloader makes git repositories available at a path of this machine.
+package downloader

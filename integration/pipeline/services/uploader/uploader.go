@@ -1,0 +1,78 @@
+package uploader
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/bloberror"
+
+	"github.com/waybill/waybill/integration/pipeline/services/web"
+)
+
+// Handler uploads repositories that lie below dir.
+func Handler(storage *azblob.Client, dir string) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("POST /v2/repo/upload", web.Handle(func(r *http.Request) (any, error) {
+		repo := r.URL.Query().Get("repo_path")
+		name, err := filepath.Rel(dir, repo)
+		if err != nil || name == "." || !filepath.IsLocal(name) {
+			return nil, web.Errorf(http.StatusUnprocessableEntity, "repo_path %q does not lie below %s", repo, dir)
+		}
+		if _, err := os.Stat(repo); err != nil {
+			return nil, web.Errorf(http.StatusNotFound, "repo_path: %w", err)
+		}
+		container := containerName(name)
+		files, err := upload(r.Context(), storage, container, repo)
+		if err != nil {
+			return nil, err
+		}
+		return map[string]any{"container_name": container, "files": files}, nil
+	}))
+	return mux
+}
+
+// containerName is the same whenever the same clone is uploaded.
+func containerName(clone string) string {
+	sum := sha256.Sum256([]byte(clone))
+	return "repo-" + hex.EncodeToString(sum[:8])
+}
+
+// upload puts every file into the container, git's own excepted. What is there already is
+// replaced, so that a second call completes a first one that broke off.
+func upload(ctx context.Context, storage *azblob.Client, container, repo string) (files int, err error) {
+	_, err = storage.CreateContainer(ctx, container, nil)
+	if err != nil && !bloberror.HasCode(err, bloberror.ContainerAlreadyExists) {
+		return 0, err
+	}
+	root, err := os.OpenRoot(repo)
+	if err != nil {
+		return 0, err
+	}
+	defer root.Close()
+	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && d.Name() == ".git":
+			return fs.SkipDir
+		case !d.Type().IsRegular():
+			return nil
+		}
+		f, err := root.Open(name)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		_, err = storage.UploadFile(ctx, container, strings.TrimPrefix(name, "./"), f, nil)
+		files++
+		return err
+	})
+	return files, err
+}
