@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"strings"
 	"testing"
@@ -148,10 +149,71 @@ func TestAReferenceThatSomebodyMadeUpIsRefused(t *testing.T) {
 		`{"$blob":{"id":"j-0/x","type":"string","bytes":9,"sha256":"` + strings.Repeat("0", 64) + `","partition":0,"offset":0,"last":0,"chunks":1}}`,
 		`{"$blob":7}`, `{"\u0024join":["a"]}`,
 	} {
-		var problem struct{ Errors []struct{ Path, Message string } }
+		var problem struct {
+			Errors []struct{ Path, Message string }
+		}
 		p.call(http.MethodPost, "/v1/jobs", `{"id":"j-1","type":"digesting","input":{"text":`+forged+`}}`, http.StatusUnprocessableEntity, &problem)
 		if len(problem.Errors) != 1 || problem.Errors[0].Path != "$.input.text" || !strings.Contains(problem.Errors[0].Message, "reserved") {
 			t.Errorf("%s: %+v", forged, problem)
 		}
+	}
+}
+
+func TestWhatEndedJobsLeftIsRemovedAndReadsSayWhy(t *testing.T) {
+	p := start(t, app.Config{KeepBlobs: time.Second, Agents: map[string]agent.Processor{"digest": agent.ProcessorFunc(digest)}})
+	p.call(http.MethodPut, "/v1/definitions/activities/digest", `{"type":"digest"}`, http.StatusCreated, nil)
+	p.call(http.MethodPut, "/v1/definitions/orchestrations/digesting", digesting, http.StatusCreated, nil)
+	if j := p.run(`{"id":"j-1","type":"digesting","input":{"make":300000,"text":"short"}}`); j.State != "COMPLETED" {
+		t.Fatalf("the job: %s %+v", j.State, j.Error)
+	}
+	for t.Context().Err() == nil {
+		status, body := p.fetch("/v1/jobs/j-1/result")
+		if status == http.StatusGone {
+			if !bytes.Contains(body, []byte("removed at")) || !bytes.Contains(body, []byte("--keep-blobs")) {
+				t.Errorf("it says %s", body)
+			}
+			break
+		}
+		if status != http.StatusOK {
+			t.Fatalf("the result: %d %s", status, body)
+		}
+		select { // it is removed a second after the end
+		case <-time.After(20 * time.Millisecond):
+		case <-t.Context().Done():
+		}
+	}
+	var j struct{ BlobsRemovedAt *time.Time }
+	p.call(http.MethodGet, "/v1/jobs/j-1", "", http.StatusOK, &j)
+	if j.BlobsRemovedAt == nil {
+		t.Error("the job does not say so")
+	}
+	if status, _ := p.fetch("/v1/jobs/j-1/input"); status != http.StatusOK {
+		t.Errorf("the input, which is small: %d", status)
+	}
+}
+
+func TestACallbackIsToldTheWholeOutput(t *testing.T) {
+	p := start(t, app.Config{Agents: map[string]agent.Processor{"digest": agent.ProcessorFunc(digest)}})
+	told := make(chan []byte, 1)
+	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		told <- body
+	}))
+	t.Cleanup(hook.Close)
+	p.call(http.MethodPut, "/v1/definitions/activities/digest", `{"type":"digest"}`, http.StatusCreated, nil)
+	p.call(http.MethodPut, "/v1/definitions/orchestrations/digesting", digesting, http.StatusCreated, nil)
+	if j := p.run(`{"id":"j-1","type":"digesting","input":{"make":400000,"text":"short"},"callback":"` + hook.URL + `"}`); j.State != "COMPLETED" {
+		t.Fatalf("the job: %s %+v", j.State, j.Error)
+	}
+	select {
+	case body := <-told:
+		if !bytes.Contains(body, bytes.Repeat([]byte("y"), 400000)) {
+			t.Errorf("the callback was told %d bytes", len(body))
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("the callback was told nothing")
 	}
 }
