@@ -102,7 +102,7 @@ func TestEventsThatAreThereAlreadyChangeNothing(t *testing.T) {
 func TestAJobShowsWhereItStands(t *testing.T) {
 	db := open(t, filepath.Join(t.TempDir(), "p.db"))
 	fold(t, db, 5, everything(t))
-	for _, id := range []string{"p0-ended", "p0-retrying", "p0-chain-0", "p0-chain-3"} {
+	for _, id := range []string{"p0-ended", "p0-retrying", "p0-operated", "p0-chain-0", "p0-chain-3"} {
 		t.Run(id, func(t *testing.T) {
 			j, err := db.Job(t.Context(), id, -1)
 			if err != nil {

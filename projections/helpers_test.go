@@ -240,6 +240,38 @@ func (s *script) tree(id string, end bool) {
 	s.event(id, "timer", -1, orchestration.BlobsRemoved{Blobs: 1, Bytes: 1 << 20})
 }
 
+// operated appends a job that somebody looks after: one node skipped, one tried again, one
+// completed, one paused and resumed, one still paused, as the job is.
+func (s *script) operated(id string) {
+	var l []definition.Activity
+	for _, a := range []string{"skipped", "retried", "completed", "resumed", "paused"} {
+		l = append(l, definition.Activity{ID: a, Type: "noop"})
+	}
+	l = append(l, definition.Activity{ID: "after", Type: "noop", DependsOn: definition.Names{"resumed"}})
+	s.event(id, machine.ID("start", id), s.next(), orchestration.Started{
+		Type: "operated", Run: 1, Plan: planOf(s.t, definition.Orchestration{Type: "operated", Activities: l}), Input: json.RawMessage(`{}`), Deadline: s.at.Add(24 * time.Hour),
+	})
+	request := func(node string, attempt int, by string) {
+		s.event(id, machine.ID(by+"request", id, node), s.next(), orchestration.Requested{
+			ActivityID: node, Attempt: attempt, WorkID: machine.ID("work", id, node), Deadline: s.at.Add(time.Hour), By: by,
+		})
+	}
+	for _, a := range []string{"retried", "completed", "resumed", "paused"} {
+		request(a, 1, "")
+	}
+	for _, a := range []string{"resumed", "paused"} {
+		s.event(id, machine.ID("pause", id, a), s.next(), orchestration.ActivityPaused{ActivityID: a, Reason: "maintenance", By: "ada"})
+	}
+	s.event(id, machine.ID("skip", id), s.next(), orchestration.Skipped{ActivityID: "skipped", Output: json.RawMessage(`7`), Reason: "nobody needs it", By: "ada"})
+	s.event(id, "wait", s.next(), orchestration.Waited{ActivityID: "retried", Attempt: 1, Until: s.at.Add(time.Hour)})
+	request("retried", 2, "ada")
+	s.event(id, machine.ID("complete", id), s.next(), orchestration.Completed{ActivityID: "completed", Attempt: 1, Reason: "by hand", By: "ada"})
+	s.event(id, machine.ID("hold", id), s.next(), orchestration.Paused{Reason: "lunch", By: "ada"})
+	s.event(id, machine.ID("go", id), s.next(), orchestration.Resumed{State: orchestration.PhaseInProgress, By: "ada"})
+	s.event(id, machine.ID("resume", id), s.next(), orchestration.ActivityResumed{ActivityID: "resumed", By: "ada"})
+	s.event(id, machine.ID("hold again", id), s.next(), orchestration.Paused{Reason: "lunch", By: "ada"})
+}
+
 // everything appends jobs of all kinds and closes the transaction.
 func (s *script) everything(name string) {
 	plan := chain(s.t)
@@ -252,5 +284,7 @@ func (s *script) everything(name string) {
 	// A second run of a job that had ended.
 	id := name + "-chain-3"
 	s.event(id, machine.ID("again", id), s.next(), orchestration.Started{Type: "chain", Run: 2, Plan: plan, Input: json.RawMessage(`{}`)})
+	s.position(schemas.Position{})
+	s.operated(name + "-operated")
 	s.position(schemas.Position{})
 }

@@ -37,7 +37,12 @@ var historyTypes = [...]string{
 	10: schemas.ActivityFailed,
 	11: schemas.TransfersFinished,
 	12: schemas.OrchestrationEnded,
-	13: schemas.BlobsRemoved,
+	13: schemas.ActivitySkipped,
+	14: schemas.ActivityPaused,
+	15: schemas.ActivityResumed,
+	16: schemas.OrchestrationPaused,
+	17: schemas.OrchestrationResumed,
+	18: schemas.BlobsRemoved,
 }
 
 const (

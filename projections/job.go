@@ -36,6 +36,7 @@ type job struct {
 	result       json.RawMessage // {path, size} of the output, where they are there
 	failure      json.RawMessage
 	failures     []byte // JSON
+	paused       []byte // JSON; nil where it is not
 	command      int64  // offset of the last command read from the log; -1 for none
 	count        counts
 	nodes        openNodes
@@ -136,6 +137,8 @@ func (j *job) apply(at time.Time, e orchestration.Event) error {
 	case orchestration.BlobsRemoved:
 		j.removed = t
 		return nil
+	case orchestration.Paused, orchestration.Resumed, orchestration.ActivityPaused, orchestration.ActivityResumed, orchestration.Skipped:
+		j.operate(t, e)
 	case orchestration.Requested:
 		if n := j.nodes.get(e.ActivityID); n != nil {
 			n.attempt, n.work, n.deadline = e.Attempt, e.WorkID, nanos(e.Deadline)
@@ -208,6 +211,7 @@ func (j *job) move(n *node, at int64, to orchestration.ActivityPhase) {
 	n.move(at, to)
 	j.touch(n)
 	if to.Final() {
+		n.paused = nil
 		j.nodes.remove(n)
 	}
 }
@@ -236,7 +240,7 @@ func (j *job) start(at int64, e orchestration.Started) error {
 	j.started, j.ended, j.deadline = at, 0, nanos(e.Deadline)
 	j.partial, j.labels, j.input = e.Partial, labels, e.Input
 	j.removed = 0
-	j.output, j.result, j.failure, j.failures = nil, nil, nil, []byte("[]")
+	j.output, j.result, j.failure, j.failures, j.paused = nil, nil, nil, []byte("[]"), nil
 	j.fresh = true
 	j.count, j.nodes, j.changed, j.edges, j.registered, j.linked = counts{}, openNodes{}, nil, nil, 0, 0
 	if e.Plan == nil {
@@ -283,7 +287,7 @@ func (j *job) complete(at int64, e orchestration.Completed) error {
 }
 
 func (j *job) end(at int64, e orchestration.Ended) error {
-	j.phase, j.ended, j.output, j.result = e.State, at, e.Output, place(e.Output)
+	j.phase, j.ended, j.output, j.result, j.paused = e.State, at, e.Output, place(e.Output), nil
 	for _, n := range j.nodes.all() {
 		j.move(n, at, orchestration.ActivityCancelled)
 	}

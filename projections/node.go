@@ -68,6 +68,7 @@ type node struct {
 	next     int64
 	output   json.RawMessage
 	failure  json.RawMessage
+	paused   json.RawMessage // nil where it is not
 	started  int64
 	ended    int64
 }
@@ -96,7 +97,7 @@ func (n *node) lookup() string {
 // move takes the node to another state.
 func (n *node) move(at int64, to orchestration.ActivityPhase) {
 	n.phase, n.since, n.next, n.agent = to, at, 0, ""
-	if n.started == 0 && to != orchestration.ActivityReady && to != orchestration.ActivityCancelled {
+	if n.started == 0 && to != orchestration.ActivityReady && to != orchestration.ActivityCancelled && to != orchestration.ActivitySkipped {
 		n.started = at // reported without a claim
 	}
 	if to.Final() {
@@ -137,6 +138,7 @@ type nodeDoc struct {
 	NextAttemptAt *time.Time      `json:"nextAttemptAt"`
 	Output        json.RawMessage `json:"output"`
 	Error         json.RawMessage `json:"error"`
+	Paused        json.RawMessage `json:"paused"`
 	StartedAt     *time.Time      `json:"startedAt"`
 	EndedAt       *time.Time      `json:"endedAt"`
 }
@@ -152,7 +154,7 @@ func readNode(number uint32, seq int64, phase orchestration.ActivityPhase, waite
 		id: d.ID, name: d.Name, typ: d.Type, discriminator: d.Discriminator, parent: d.Parent, dependsOn: d.DependsOn,
 		attempt: d.Attempt, work: d.WorkID, agent: d.Agent,
 		since: nanosOf(d.Since), deadline: nanosOf(d.Deadline), next: nanosOf(d.NextAttemptAt),
-		output: notNull(d.Output), failure: notNull(d.Error), started: nanosOf(d.StartedAt), ended: nanosOf(d.EndedAt),
+		output: notNull(d.Output), failure: notNull(d.Error), paused: d.Paused, started: nanosOf(d.StartedAt), ended: nanosOf(d.EndedAt),
 	}
 	return n, nil
 }

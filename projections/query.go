@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -138,14 +139,10 @@ func (e *StateError) Error() string {
 	return fmt.Sprintf("state %.100q: want one of %s", e.State, strings.Join(e.Known, ", "))
 }
 
-var jobStates = []orchestration.Phase{
-	orchestration.PhaseInitial, orchestration.PhaseInProgress, orchestration.PhaseTransfersFinished,
-	orchestration.PhaseCompleted, orchestration.PhaseError, orchestration.PhaseCancelled,
-}
-
 func jobState(s string) (orchestration.Phase, error) {
-	known := make([]string, len(jobStates))
-	for i, p := range jobStates {
+	phases := orchestration.Phases()
+	known := make([]string, len(phases))
+	for i, p := range phases {
 		if known[i] = p.String(); known[i] == s {
 			return p, nil
 		}
@@ -164,6 +161,19 @@ func (c *conditions) add(where string, args ...driver.Value) {
 	c.args = append(c.args, args...)
 }
 
+// inState asks for jobs in one of the states, as the index knows them.
+func (c *conditions) inState(states ...orchestration.Phase) {
+	codes := make([]string, len(states))
+	for i, p := range states {
+		codes[i] = strconv.Itoa(int(p))
+	}
+	if in := strings.Join(codes, ", "); slices.Contains(states, orchestration.PhaseCompleted) {
+		c.add("+j.code IN (" + in + ")") // that one is not in the index
+	} else {
+		c.add("j.code IN (" + in + ") AND j.code <> 800")
+	}
+}
+
 func (c *conditions) String() string {
 	if len(c.where) == 0 {
 		return ""
@@ -178,11 +188,7 @@ func (f JobFilter) conditions() (*conditions, error) {
 		if err != nil {
 			return nil, err
 		}
-		if p == orchestration.PhaseCompleted {
-			c.add("+j.code = 800") // not in the index
-		} else {
-			c.add("j.code = ? AND j.code <> 800", int64(p))
-		}
+		c.inState(p)
 	}
 	if f.Type != "" {
 		c.add("j.type = ?", f.Type)
@@ -397,6 +403,16 @@ func (c *conn) key(ctx context.Context, id string) (key int64, err error) {
 	return key, err
 }
 
+func nodeState(s string) (orchestration.ActivityPhase, error) {
+	known := make([]string, 0, orchestration.ActivitySkipped+1)
+	for p := orchestration.ActivityPending; p <= orchestration.ActivitySkipped; p++ {
+		if known = append(known, p.String()); p.String() == s {
+			return p, nil
+		}
+	}
+	return 0, &StateError{s, known}
+}
+
 // NodeFilter chooses nodes of a job. Zero values choose all.
 type NodeFilter struct {
 	State  string // RETRYING
@@ -415,18 +431,11 @@ func (f NodeFilter) conditions(key int64) (*conditions, error) {
 	c := &conditions{}
 	c.add("key BETWEEN ? AND ?", from+after+1, to)
 	if f.State != "" {
-		known := make([]string, 0, orchestration.ActivitySkipped+1)
-		state := int64(-1)
-		for p := orchestration.ActivityPending; p <= orchestration.ActivitySkipped; p++ {
-			known = append(known, p.String())
-			if p.String() == f.State {
-				state = int64(p)
-			}
+		p, err := nodeState(f.State)
+		if err != nil {
+			return nil, err
 		}
-		if state < 0 {
-			return nil, &StateError{f.State, known}
-		}
-		c.add("state = ?", state)
+		c.add("state = ?", int64(p))
 	}
 	if f.Parent != "" {
 		c.add("doc ->> '$.parent' = ?", f.Parent)

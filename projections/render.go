@@ -78,6 +78,7 @@ func (j *job) appendDoc(b []byte) []byte {
 	b = appendInt(b, `,"run":`, int64(j.run))
 	b = appendText(append(b, `,"state":`...), j.phase.String())
 	b = appendInt(b, `,"code":`, int64(j.phase))
+	b = appendPaused(b, j.paused)
 	b = appendTime(append(b, `,"createdAt":`...), j.created)
 	b = appendTime(append(b, `,"startedAt":`...), j.started)
 	b = appendTime(append(b, `,"endedAt":`...), j.ended)
@@ -134,6 +135,7 @@ func (n *node) appendDoc(b []byte) []byte {
 		b = appendText(b, d)
 	}
 	b = appendText(append(b, `],"state":`...), n.phase.String())
+	b = appendPaused(b, n.paused)
 	b = appendInt(b, `,"attempt":`, int64(n.attempt))
 	b = appendOptional(append(b, `,"workId":`...), n.work)
 	b = appendOptional(append(b, `,"agent":`...), n.agent)

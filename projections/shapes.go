@@ -25,6 +25,7 @@ type Job struct {
 	Run               int               `json:"run"`
 	State             string            `json:"state"`
 	Code              int               `json:"code"`
+	Paused            *Pause            `json:"paused,omitempty"` // where it is
 	CreatedAt         time.Time         `json:"createdAt"`
 	StartedAt         time.Time         `json:"startedAt"`
 	EndedAt           *time.Time        `json:"endedAt"`
@@ -89,6 +90,7 @@ type Node struct {
 	Parent        *string         `json:"parent"` // the node that spawned it
 	DependsOn     []string        `json:"dependsOn"`
 	State         string          `json:"state"`
+	Paused        *Pause          `json:"paused,omitempty"` // where it is: no other attempt is asked for
 	Attempt       int             `json:"attempt"`
 	WorkID        *string         `json:"workId"`
 	Agent         *string         `json:"agent"` // who runs it
@@ -100,6 +102,13 @@ type Node struct {
 	Error         *Failure        `json:"error"` // the last one
 	StartedAt     *time.Time      `json:"startedAt"`
 	EndedAt       *time.Time      `json:"endedAt"`
+}
+
+// Pause says since when a job or a node is paused, by whom and why.
+type Pause struct {
+	Since  time.Time `json:"since"`
+	By     string    `json:"by"`
+	Reason string    `json:"reason"`
 }
 
 // WaitingOn is on whom a node waits: an agent of its type to take it up, or the callback

@@ -220,7 +220,7 @@ func asked(e orchestration.Event) bool {
 		return end.State == orchestration.PhaseCancelled
 	}
 	_, ok := e.(orchestration.Started)
-	return ok
+	return ok || byOperator(e)
 }
 
 // remember appends the event to the job's history.
@@ -302,6 +302,7 @@ type jobDoc struct {
 	Result            json.RawMessage `json:"result"`
 	Error             json.RawMessage `json:"error"`
 	Failures          json.RawMessage `json:"failures"`
+	Paused            json.RawMessage `json:"paused"`
 	Progress          Progress        `json:"progress"`
 	Fingerprint       string          `json:"fingerprint"`
 	BlobsRemovedAt    *time.Time      `json:"blobsRemovedAt"`
@@ -317,7 +318,7 @@ func (j *job) readDoc(doc string) error {
 	j.removed = nanosOf(d.BlobsRemovedAt)
 	j.version, j.run, j.partial = d.DefinitionVersion, d.Run, d.Partial
 	j.started, j.ended, j.deadline = nanosOf(d.StartedAt), nanosOf(d.EndedAt), nanosOf(d.Deadline)
-	j.labels, j.failures = d.Labels, d.Failures
+	j.labels, j.failures, j.paused = d.Labels, d.Failures, d.Paused
 	j.result, j.failure = notNull(d.Result), notNull(d.Error)
 	g := d.Progress
 	j.count = counts{

@@ -48,6 +48,11 @@ func orchestrationCommandType(c orchestration.Command) string {
 		return WorkFail
 	case orchestration.Heartbeat:
 		return WorkHeartbeat
+	case orchestration.Release:
+		return WorkRelease
+	case orchestration.Pause, orchestration.Resume, orchestration.RetryActivity, orchestration.SkipActivity, orchestration.CompleteActivity,
+		orchestration.FailActivity, orchestration.PauseActivity, orchestration.ResumeActivity:
+		return operatorCommandType(c)
 	case orchestration.Wake, orchestration.TakeOver:
 	}
 	return ""
@@ -90,10 +95,10 @@ func DecodeOrchestrationCommand(wireType string, data []byte) (orchestration.Com
 
 func isOrchestrationCommand(wireType string) bool {
 	switch wireType {
-	case OrchestrationStart, OrchestrationCancel, WorkComplete, WorkWait, WorkSchedule, WorkRetry, WorkFail, WorkHeartbeat:
+	case OrchestrationStart, OrchestrationCancel, WorkComplete, WorkWait, WorkSchedule, WorkRetry, WorkFail, WorkHeartbeat, WorkRelease:
 		return true
 	}
-	return false
+	return isOperatorCommand(wireType)
 }
 
 func unknownCommand(wireType string, known []string) *machine.Refusal {
@@ -114,26 +119,12 @@ func measure(data []byte) ([]byte, error) {
 // explain says what is wrong with a value that a reader did not take, found being what it
 // stumbled over; nil if it is only what the reader was unsure of, and that is well.
 func explain(wireType string, data []byte, found error) error {
-	s := scanner{data: data, strict: true, lists: true}
-	s.raw()
-	s.end()
-	var syntax *syntaxError
-	if errors.As(s.err, &syntax) {
-		return undecodable(wireType, s.err)
-	}
-	reason := "the value does not fit the schema of " + wireType
-	var place *problemAt
-	if errors.As(s.err, &place) {
-		return refusal(place, reason)
-	}
-	if len(s.problems) > 0 {
-		problems := make([]machine.Problem, len(s.problems))
-		for i, p := range s.problems {
-			problems[i] = machine.Problem{Path: p.path, Message: p.message}
-		}
-		return machine.Refuse(machine.Schema, "the value is not JSON that every reader understands alike", problems...)
+	if err := readable(wireType, data); err != nil {
+		return err
 	}
 	problems, err := validate(wireType, data)
+	reason := misfit(wireType)
+	var place *problemAt
 	switch {
 	case err != nil:
 		return err
@@ -143,6 +134,31 @@ func explain(wireType string, data []byte, found error) error {
 		return refusal(place, reason)
 	}
 	return found
+}
+
+func misfit(wireType string) string { return "the value does not fit the schema of " + wireType }
+
+// readable says what keeps a value from being read by everybody alike, whatever its schema.
+func readable(wireType string, data []byte) error {
+	s := scanner{data: data, strict: true, lists: true}
+	s.raw()
+	s.end()
+	var syntax *syntaxError
+	if errors.As(s.err, &syntax) {
+		return undecodable(wireType, s.err)
+	}
+	var place *problemAt
+	if errors.As(s.err, &place) {
+		return refusal(place, misfit(wireType))
+	}
+	if len(s.problems) > 0 {
+		problems := make([]machine.Problem, len(s.problems))
+		for i, p := range s.problems {
+			problems[i] = machine.Problem{Path: p.path, Message: p.message}
+		}
+		return machine.Refuse(machine.Schema, "the value is not JSON that every reader understands alike", problems...)
+	}
+	return nil
 }
 
 func refusal(p *problemAt, reason string) *machine.Refusal {
@@ -180,6 +196,8 @@ const (
 	hasAttempt
 	hasAfter
 	hasError
+	hasAgent
+	hasActivity
 )
 
 const hasReport = hasWorkID | hasAttempt
@@ -210,8 +228,10 @@ func (r *reader) command(wireType string) orchestration.Command {
 		return c
 	case WorkHeartbeat:
 		return r.heartbeat()
+	case WorkRelease:
+		return r.release()
 	}
-	return nil
+	return r.operator(wireType)
 }
 
 func (r *reader) need(members int) {
@@ -463,6 +483,19 @@ func (r *reader) heartbeat() orchestration.Heartbeat {
 		}
 	}
 	r.need(hasReport)
+	return c
+}
+
+func (r *reader) release() orchestration.Release {
+	var c orchestration.Release
+	for o := r.object(); o.next(); {
+		if string(o.name) == "agent" {
+			c.Agent = r.required(hasAgent)
+		} else if !r.report(&c.Report, o.name) {
+			r.unknown(o.name)
+		}
+	}
+	r.need(hasReport | hasAgent)
 	return c
 }
 

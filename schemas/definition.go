@@ -1,6 +1,7 @@
 package schemas
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 
@@ -32,7 +33,13 @@ func DecodeDefinitionCommand(wireType string, data []byte) (definition.Command, 
 	if err != nil {
 		return nil, err
 	}
-	if err := explain(wireType, data, nil); err != nil {
+	// Of a put the schema says no more than that it is an object: the definition finds the mistakes.
+	if object := bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")); wireType == DefinitionPut && object {
+		err = readable(wireType, data)
+	} else {
+		err = explain(wireType, data, nil)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if wireType == DefinitionDelete {

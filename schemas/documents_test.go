@@ -149,7 +149,8 @@ func TestOpenAPIHasEveryCall(t *testing.T) {
 func calls() []string {
 	l := []string{
 		"POST /v1/jobs", "GET /v1/jobs", "GET /v1/jobs/{id}", "GET /v1/jobs/{id}/nodes", "GET /v1/jobs/{id}/edges",
-		"GET /v1/jobs/{id}/events", "GET /v1/jobs/{id}/result", "GET /v1/jobs/{id}/input", "GET /v1/jobs/{id}/nodes/{nodeId}/output", "GET /v1/jobs/{id}/stream", "POST /v1/jobs/{id}/cancel",
+		"GET /v1/jobs/{id}/events", "GET /v1/jobs/{id}/result", "GET /v1/jobs/{id}/input", "GET /v1/jobs/{id}/nodes/{nodeId}/output", "GET /v1/jobs/{id}/stream",
+		"POST /v1/jobs/{id}/cancel", "POST /v1/jobs/{id}/pause", "POST /v1/jobs/{id}/resume", "POST /v1/bulk/{verb}",
 		"POST /v1/work/{workId}/complete", "POST /v1/work/{workId}/fail", "POST /v1/work/{workId}/heartbeat",
 		"POST /callbacks/work/{workId}/{proof}", "POST /callbacks/work/{workId}/{proof}/complete",
 		"POST /callbacks/work/{workId}/{proof}/fail", "POST /callbacks/work/{workId}/{proof}/heartbeat",
@@ -159,6 +160,9 @@ func calls() []string {
 	for _, kind := range []string{"orchestrations", "activities"} {
 		path := "/v1/definitions/" + kind
 		l = append(l, "GET "+path, "GET "+path+"/{type}", "PUT "+path+"/{type}", "DELETE "+path+"/{type}")
+	}
+	for _, verb := range []string{"retry", "skip", "complete", "fail", "pause", "resume"} {
+		l = append(l, "POST /v1/jobs/{id}/nodes/{nodeId}/"+verb)
 	}
 	slices.Sort(l)
 	return l

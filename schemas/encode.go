@@ -60,6 +60,7 @@ func EncodeOrchestrationEvent(e orchestration.Event) (wireType string, data []by
 		w.name("error")
 		w.failure(&e.Error)
 		w.truth("continued", e.Continued)
+		w.signature(e.Reason, e.By)
 	case orchestration.TransfersFinished:
 		wireType = TransfersFinished
 	case orchestration.Ended:
@@ -69,6 +70,8 @@ func EncodeOrchestrationEvent(e orchestration.Event) (wireType string, data []by
 		wireType = BlobsRemoved
 		w.integer("blobs", e.Blobs)
 		w.integer("bytes", int(e.Bytes))
+	case orchestration.Skipped, orchestration.Paused, orchestration.Resumed, orchestration.ActivityPaused, orchestration.ActivityResumed:
+		wireType = w.operated(e)
 	default:
 		return "", nil, fmt.Errorf("event %T has no wire name", e)
 	}
@@ -235,6 +238,7 @@ func (w *writer) started(e *orchestration.Started) {
 	w.optional("set", e.Set)
 	w.optional("resource", e.Resource)
 	w.str("fingerprint", e.Fingerprint)
+	w.optional("traceparent", e.TraceParent)
 }
 
 func (w *writer) requested(e *orchestration.Requested) {
@@ -242,6 +246,7 @@ func (w *writer) requested(e *orchestration.Requested) {
 	w.str("workId", e.WorkID)
 	w.optional("placement", e.Placement)
 	w.time("deadline", e.Deadline)
+	w.signature(e.Reason, e.By)
 	if e.Fault != nil {
 		w.other("fault", e.Fault)
 	}
@@ -272,6 +277,7 @@ func (w *writer) completed(e *orchestration.Completed) {
 		w.other("contracts", e.Contracts)
 	}
 	w.strings("children", e.Children)
+	w.signature(e.Reason, e.By)
 }
 
 // activity writes what spawned activities have in most cases; the rest is left to
@@ -311,8 +317,13 @@ func (w *writer) ended(e *orchestration.Ended) {
 		}
 		w.out = append(w.out, ']')
 	}
-	w.optional("reason", e.Reason)
-	w.optional("by", e.By)
+	w.signature(e.Reason, e.By)
+}
+
+// signature is why, and who, where somebody said so.
+func (w *writer) signature(reason, by string) {
+	w.optional("reason", reason)
+	w.optional("by", by)
 }
 
 // failure writes a whole object, as a value.

@@ -86,7 +86,7 @@ func (d *Decoder) event(s *scanner, wireType string) orchestration.Event {
 	case BlobsRemoved:
 		return s.blobsRemoved()
 	}
-	return nil
+	return s.operated(wireType)
 }
 
 func (d *Decoder) started(s *scanner) orchestration.Started {
@@ -117,6 +117,8 @@ func (d *Decoder) started(s *scanner) orchestration.Started {
 			e.Resource = s.str()
 		case "fingerprint":
 			e.Fingerprint = s.str()
+		case "traceparent":
+			e.TraceParent = s.str()
 		default:
 			s.raw()
 		}
@@ -198,6 +200,10 @@ func (s *scanner) requested() orchestration.Requested {
 			e.Placement = s.str()
 		case "deadline":
 			e.Deadline = s.instant()
+		case "reason":
+			e.Reason = s.str()
+		case "by":
+			e.By = s.str()
 		case "fault":
 			s.other(&e.Fault)
 		default:
@@ -345,6 +351,10 @@ func (s *scanner) completed() orchestration.Completed {
 			s.other(&e.Contracts)
 		case "children":
 			e.Children = s.strings()
+		case "reason":
+			e.Reason = s.str()
+		case "by":
+			e.By = s.str()
 		default:
 			s.raw()
 		}
@@ -364,6 +374,10 @@ func (s *scanner) failed() orchestration.Failed {
 			e.Error = s.failure()
 		case "continued":
 			e.Continued = s.boolean()
+		case "reason":
+			e.Reason = s.str()
+		case "by":
+			e.By = s.str()
 		default:
 			s.raw()
 		}

@@ -4,12 +4,21 @@ package schemas
 const (
 	OrchestrationStart  = "orchestration.start.v1"
 	OrchestrationCancel = "orchestration.cancel.v1"
+	OrchestrationPause  = "orchestration.pause.v1"
+	OrchestrationResume = "orchestration.resume.v1"
+	ActivityRetry       = "activity.retry.v1"
+	ActivitySkip        = "activity.skip.v1"
+	ActivityComplete    = "activity.complete.v1"
+	ActivityFail        = "activity.fail.v1"
+	ActivityPause       = "activity.pause.v1"
+	ActivityResume      = "activity.resume.v1"
 	WorkComplete        = "work.complete.v1"
 	WorkWait            = "work.wait.v1"
 	WorkSchedule        = "work.schedule.v1"
 	WorkRetry           = "work.retry.v1"
 	WorkFail            = "work.fail.v1"
 	WorkHeartbeat       = "work.heartbeat.v1"
+	WorkRelease         = "work.release.v1"
 	DefinitionPut       = "definition.put.v1"
 	DefinitionDelete    = "definition.delete.v1"
 )
@@ -27,6 +36,11 @@ const (
 	ActivityRetrying     = "activity.retrying.v1"
 	ActivityCompleted    = "activity.completed.v1"
 	ActivityFailed       = "activity.failed.v1"
+	ActivitySkipped      = "activity.skipped.v1"
+	ActivityPaused       = "activity.paused.v1"
+	ActivityResumed      = "activity.resumed.v1"
+	OrchestrationPaused  = "orchestration.paused.v1"
+	OrchestrationResumed = "orchestration.resumed.v1"
 	TransfersFinished    = "orchestration.transfers-finished.v1"
 	OrchestrationEnded   = "orchestration.ended.v1"
 	BlobsRemoved         = "orchestration.blobs-removed.v1"
@@ -57,8 +71,9 @@ const (
 // OrchestrationCommands lists the wire names of the commands that an orchestration takes.
 func OrchestrationCommands() []string {
 	return []string{
-		OrchestrationStart, OrchestrationCancel,
-		WorkComplete, WorkWait, WorkSchedule, WorkRetry, WorkFail, WorkHeartbeat,
+		OrchestrationStart, OrchestrationCancel, OrchestrationPause, OrchestrationResume,
+		ActivityRetry, ActivitySkip, ActivityComplete, ActivityFail, ActivityPause, ActivityResume,
+		WorkComplete, WorkWait, WorkSchedule, WorkRetry, WorkFail, WorkHeartbeat, WorkRelease,
 	}
 }
 
@@ -71,6 +86,7 @@ func OrchestrationEvents() []string {
 		OrchestrationStarted,
 		ActivityRequested, ActivityOffered, ActivityClaimed, ActivityExtended, ActivityWaited,
 		ActivityScheduled, ActivityRetrying, ActivityCompleted, ActivityFailed,
+		ActivitySkipped, ActivityPaused, ActivityResumed, OrchestrationPaused, OrchestrationResumed,
 		TransfersFinished, OrchestrationEnded, BlobsRemoved,
 	}
 }

@@ -60,8 +60,9 @@ func events() map[string]orchestration.Event {
 			Type: "parts-tree", Run: 2, Plan: samplePlan(), Input: raw(`{"file":"root","connectorUrl":"http://provider1:8181"}`), Partial: true,
 			Deadline: noon, Labels: map[string]string{"team": "Größe <&> 漢字"}, Callback: "https://example.com/told?a=1&b=2",
 			Name: "orders", Set: "team-a", Resource: "orders-2025", Fingerprint: "0123456789abcdef",
+			TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 		},
-		schemas.ActivityRequested: orchestration.Requested{ActivityID: "n2", Attempt: 2, WorkID: "w-1", Placement: "member-1", Deadline: noon, Fault: &orchestration.Fault{Step: "input", Message: "input.file: is missing"}},
+		schemas.ActivityRequested: orchestration.Requested{ActivityID: "n2", Attempt: 2, WorkID: "w-1", Placement: "member-1", Deadline: noon, Fault: &orchestration.Fault{Step: "input", Message: "input.file: is missing"}, Reason: "it is back", By: "ada"},
 		schemas.ActivityOffered:   orchestration.Offered{ActivityID: "n2", Attempt: 2, WorkID: "w-1", Placement: "member-1", Offer: 3},
 		schemas.ActivityClaimed:   orchestration.Claimed{ActivityID: "n2", Attempt: 2, Agent: "agent-1", Lease: noon},
 		schemas.ActivityExtended:  orchestration.Extended{ActivityID: "n2", Attempt: 2, Lease: noon},
@@ -72,9 +73,15 @@ func events() map[string]orchestration.Event {
 			ActivityID: "n2", Attempt: 2, Output: raw(`{"text":"The quick\nbrown fox","n":1.5}`), Key: "test-document-2",
 			Spawned: []definition.Activity{{ID: "n-1", Type: "retrieve", With: raw(`{"file":"x"}`)}, sampleActivity("n-2")},
 			Shared:  []string{"n-3"}, Cycles: []string{"n1"}, Contracts: map[string]definition.Contract{"retrieve": {Input: raw(`{"type":"object"}`)}}, Children: []string{"n-3", "n-1", "n-2"},
+			Reason: "by hand", By: "ada",
 		},
-		schemas.ActivityFailed:    orchestration.Failed{ActivityID: "n2", Attempt: 2, Error: failure, Continued: true},
-		schemas.TransfersFinished: orchestration.TransfersFinished{},
+		schemas.ActivityFailed:       orchestration.Failed{ActivityID: "n2", Attempt: 2, Error: failure, Continued: true, Reason: "by hand", By: "ada"},
+		schemas.ActivitySkipped:      orchestration.Skipped{ActivityID: "n2", Output: raw(`{"text":"The quick"}`), Reason: "nobody needs it", By: "ada"},
+		schemas.ActivityPaused:       orchestration.ActivityPaused{ActivityID: "n2", Reason: "maintenance", By: "ada"},
+		schemas.ActivityResumed:      orchestration.ActivityResumed{ActivityID: "n2", Reason: "done", By: "ada"},
+		schemas.OrchestrationPaused:  orchestration.Paused{Reason: "maintenance", By: "ada"},
+		schemas.OrchestrationResumed: orchestration.Resumed{State: orchestration.PhaseTransfersFinished, Reason: "done", By: "ada"},
+		schemas.TransfersFinished:    orchestration.TransfersFinished{},
 		schemas.OrchestrationEnded: orchestration.Ended{
 			State: orchestration.PhaseError, Output: raw(`[1,2]`), Error: &failure, Failures: []orchestration.Failure{failure, sampleFailure("n3")},
 			Reason: "nobody needs it", By: "ada",
@@ -88,6 +95,7 @@ func commands() map[string]orchestration.Command {
 	report := orchestration.Report{WorkID: "w-1", Attempt: 2}
 	fault := orchestration.Fault{Step: "fetch", Message: "503"}
 	after := definition.Duration(2 * time.Second)
+	order := orchestration.Order{ActivityID: "n2", Reason: "nobody needs it", By: "ada"}
 	return map[string]orchestration.Command{
 		schemas.OrchestrationStart: orchestration.Start{
 			Type: "parts-tree", Input: raw(`{"file":"root"}`), Partial: true, Deadline: definition.Duration(time.Hour),
@@ -95,6 +103,14 @@ func commands() map[string]orchestration.Command {
 			Name: "orders", Set: "team-a", Resource: "orders-2025",
 		},
 		schemas.OrchestrationCancel: orchestration.Cancel{Reason: "nobody needs it", By: "ada"},
+		schemas.OrchestrationPause:  orchestration.Pause{Reason: "maintenance", By: "ada"},
+		schemas.OrchestrationResume: orchestration.Resume{Reason: "done", By: "ada"},
+		schemas.ActivityRetry:       orchestration.RetryActivity{Order: order},
+		schemas.ActivitySkip:        orchestration.SkipActivity{Order: order, Output: raw(`{"text":"The quick"}`)},
+		schemas.ActivityComplete:    orchestration.CompleteActivity{Order: order, Output: raw(`{"text":"The quick"}`)},
+		schemas.ActivityFail:        orchestration.FailActivity{Order: order, Error: fault},
+		schemas.ActivityPause:       orchestration.PauseActivity{Order: order},
+		schemas.ActivityResume:      orchestration.ResumeActivity{Order: order},
 		schemas.WorkComplete: orchestration.Complete{
 			Report: report, Output: raw(`{"text":"The quick"}`), Key: "test-document-2", Spawn: []definition.Activity{sampleActivity("n-2")},
 		},
@@ -103,6 +119,7 @@ func commands() map[string]orchestration.Command {
 		schemas.WorkRetry:     orchestration.Retry{Report: report, Error: fault, After: after, State: raw(`{"ticket":17}`)},
 		schemas.WorkFail:      orchestration.Fail{Report: report, Error: fault},
 		schemas.WorkHeartbeat: orchestration.Heartbeat{Report: report, Agent: "agent-1"},
+		schemas.WorkRelease:   orchestration.Release{Report: report, Agent: "agent-1"},
 	}
 }
 
@@ -131,7 +148,7 @@ func records() map[string]any {
 		schemas.WorkRequested: machine.Work{
 			ID: "w-1", Attempt: 2, Offer: 3, Aggregate: "orchestration", AggregateID: "job-1", Run: 2, ActivityID: "n2", Type: "retrieve",
 			Discriminator: "deploy", Resource: "orders", Input: raw(`{"file":"x"}`), Outputs: raw(`{"n1":{"url":"x"}}`), State: raw(`{"ticket":17}`), RequestedAt: noon, Deadline: noon.Add(time.Hour),
-			HeartbeatTimeout: 10000, TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+			OfferedUntil: noon.Add(30 * time.Second), HeartbeatTimeout: 10000, TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 		},
 		schemas.WorkCancelled: machine.CancelWork{ID: "w-1", Attempt: 2, Type: "retrieve", Reason: "the deadline has passed"},
 		schemas.ShardPosition: schemas.Position{

@@ -24,8 +24,9 @@ const (
 	lastPause  = 5 * time.Second
 )
 
-// carry sees one attempt through: claim, acknowledge, process, report.
-func (s *server) carry(ctx context.Context, sl *slots, r *run, msg *message.Message, w machine.Work) {
+// carry sees one attempt through: claim, acknowledge, process, report. The context claiming
+// ends when the attempt is somebody else's to claim.
+func (s *server) carry(ctx, claiming context.Context, sl *slots, r *run, msg *message.Message, w machine.Work) {
 	given := false
 	give := func() {
 		if !given {
@@ -35,39 +36,74 @@ func (s *server) carry(ctx context.Context, sl *slots, r *run, msg *message.Mess
 	}
 	defer give()
 	b := &beats{server: s, work: w, began: time.Now()}
-	// The claim is on the log before the record is acknowledged: from then on the lease
-	// alone says that the work is being done.
-	if s.publishUntil(msg.Context(), b.next, s.topics.Commands(w.Aggregate)) != nil { //nolint:contextcheck // ends when the message is no longer ours
+	// From the claim on the lease alone says that the work is being done.
+	if s.claim(claiming, b, w) != nil {
 		s.forget(w)
 		msg.Nack()
 		return
 	}
 	msg.Ack()
+	s.note(w, true)
 
 	result := goneResult()
 	defer func() {
-		if !s.worthless(ctx, w, result) {
+		s.note(w, false)
+		switch s.worth(ctx, result) {
+		case toReport:
 			s.report(w, result)
+		case toGiveBack:
+			s.giveBack(s.reports, w)
+		case toForget:
 		}
 	}()
 	defer give()
 	defer b.keep(ctx)()
-	result = s.pool.carryOut(ctx, sl, r, w, b.now)
+	ctx, ended := s.trace(ctx, w)
+	result = s.pool.carryOut(ctx, sl, r, w, b.now).redacted(s.cfg.Redact)
+	ended(result)
 }
 
-// worthless says whether a result says less than the lease does: nobody wants it any
-// more, or it only says that the agent had to stop.
-func (s *server) worthless(ctx context.Context, w machine.Work, r Result) bool {
+// claim publishes the first heartbeat, as long as the offer holds.
+func (s *server) claim(ctx context.Context, b *beats, w machine.Work) error {
+	if !w.OfferedUntil.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, w.OfferedUntil)
+		defer cancel()
+	}
+	return s.publishUntil(ctx, b.next, s.topics.Commands(w.Aggregate))
+}
+
+// worth is what a result is good for.
+type worth int
+
+const (
+	toReport   worth = iota
+	toForget         // nobody wants it any more
+	toGiveBack       // it only says that the agent had to stop
+)
+
+func (s *server) worth(ctx context.Context, r Result) worth {
 	switch cause := context.Cause(ctx); {
 	case errors.Is(cause, ErrCancelled):
-		return true
+		return toForget
 	case errors.Is(cause, ErrStopped) && (r.kind == Retrying || r.kind == Failed):
+		return toGiveBack
+	}
+	return toReport
+}
+
+// giveBack gives the claim back, so that another agent has the attempt at once and it costs
+// nothing. Where that fails, the lease does the same, later and at the cost of an attempt.
+func (s *server) giveBack(ctx context.Context, w machine.Work) {
+	err := s.publishUntil(ctx, func() (*message.Message, error) {
+		id := machine.ID("release", w.ID, strconv.Itoa(w.Attempt), s.cfg.Name, strconv.FormatInt(time.Now().UnixNano(), 10))
+		return s.command(w, id, orchestration.Release{Report: orchestration.Report{WorkID: w.ID, Attempt: w.Attempt}, Agent: s.cfg.Name})
+	}, s.topics.Commands(w.Aggregate))
+	if err != nil {
 		s.mu.Lock()
 		s.left[w.Type]++
 		s.mu.Unlock()
-		return true
 	}
-	return false
 }
 
 // report publishes the result until that is acknowledged or the agent is gone.
@@ -116,12 +152,17 @@ func (s *server) publishUntil(ctx context.Context, compose func() (*message.Mess
 			return context.Cause(ctx)
 		}
 		s.cfg.Log.WarnContext(ctx, "publishing is tried again", "agent", s.cfg.Name, "topic", topic, "pause", pause, "error", err)
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		}
-		timer.Stop()
+		rest(ctx, pause)
+	}
+}
+
+// rest waits, no longer than ctx lasts.
+func rest(ctx context.Context, pause time.Duration) {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
 	}
 }
 

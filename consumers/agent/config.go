@@ -8,9 +8,12 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/internal/pubsub"
@@ -52,7 +55,8 @@ type Config struct {
 	// Subscriber and Publisher replace the connection to Kafka by any Watermill Pub/Sub that
 	// keeps the metadata (ce_ headers) and, as the metadata entry "partition_key", the key.
 	// The subscriber must be a member of a group, so that each record goes to one agent.
-	// Whoever sets them closes them.
+	// Whoever sets them closes them. Otherwise the agent is a member of a share group where
+	// the broker has them, so that more agents than partitions work, else of a consumer group.
 	Subscriber message.Subscriber
 	Publisher  message.Publisher
 	// Cancellations reads the work topics again, all of each, from when the agent starts, so
@@ -66,6 +70,12 @@ type Config struct {
 	// Grace is how long, when the agent has to stop, its processors may go on before their
 	// contexts end; DefaultGrace unless set, none if negative.
 	Grace time.Duration
+	// Tracer makes a span of each attempt, in the trace of whoever asked for the work; none
+	// unless set.
+	Tracer trace.Tracer
+	// Redact takes secrets out of the errors that are reported: they are kept on the log and
+	// shown to everybody.
+	Redact func(string) string
 	// Log takes what there is nobody to return to: retries of publishing, records that
 	// cannot be read, panics. slog.Default unless set.
 	Log *slog.Logger
@@ -77,6 +87,12 @@ func (c Config) complete() (Config, error) {
 	c.Grace = cmp.Or(c.Grace, DefaultGrace)
 	if c.Log == nil {
 		c.Log = slog.Default()
+	}
+	if c.Tracer == nil {
+		c.Tracer = noop.NewTracerProvider().Tracer("")
+	}
+	if c.Redact == nil {
+		c.Redact = func(text string) string { return text }
 	}
 	if c.Name == "" {
 		return c, errors.New("agent: Config.Name is missing: a name that the process keeps when it is started again")
@@ -117,16 +133,29 @@ func Run(ctx context.Context, cfg Config, p Processor) error {
 // transport is where work comes from and reports go to.
 type transport struct {
 	publisher message.Publisher
-	work      func(typ string) (message.Subscriber, error)
+	// work makes the source of a type's work; wanted returns when more of it is wanted.
+	work      func(ctx context.Context, typ string, wanted func(context.Context) error) (source, error)
 	cancelled message.Subscriber // nil if there is none
-	closers   []func() error
+
+	mu      sync.Mutex
+	closers []func() error
+}
+
+// source is where the work of a type comes from.
+type source struct {
+	message.Subscriber
+	// shared is a source that holds nothing back: it is to be told at once that a message
+	// has arrived, and then forgets it.
+	shared bool
 }
 
 func (c Config) transport() (*transport, error) {
 	if c.Subscriber != nil {
 		return &transport{
 			publisher: c.Publisher, cancelled: c.Cancellations,
-			work: func(string) (message.Subscriber, error) { return c.Subscriber, nil },
+			work: func(context.Context, string, func(context.Context) error) (source, error) {
+				return source{Subscriber: c.Subscriber}, nil
+			},
 		}, nil
 	}
 	t := &transport{}
@@ -135,31 +164,58 @@ func (c Config) transport() (*transport, error) {
 		return nil, fmt.Errorf("agent %s: %w", c.Name, err)
 	}
 	t.publisher = publisher
-	t.closers = append(t.closers, publisher.Close)
-	onError := func(err *pubsub.SubscriptionError) {
-		c.Log.Warn("the subscription goes on", "agent", c.Name, "error", err)
-	}
-	cancelled, err := pubsub.NewSubscriber(pubsub.SubscriberConfig{Kafka: c.Kafka, Start: pubsub.Newest(), OnError: onError})
+	t.closes(publisher.Close)
+	cancelled, err := pubsub.NewSubscriber(pubsub.SubscriberConfig{Kafka: c.Kafka, Start: pubsub.Newest(), OnError: c.onError})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("agent %s: %w", c.Name, err), t.close())
 	}
 	t.cancelled = cancelled
-	t.closers = append(t.closers, cancelled.Close)
-	t.work = func(typ string) (message.Subscriber, error) {
-		s, err := pubsub.NewSubscriber(pubsub.SubscriberConfig{
-			Kafka: c.Kafka, Group: c.Kafka.Topics().Group("agents", typ), OnError: onError,
-		})
-		if err != nil {
-			return nil, err
+	t.closes(cancelled.Close)
+	t.work = func(ctx context.Context, typ string, wanted func(context.Context) error) (source, error) {
+		s, err := c.source(ctx, typ, wanted)
+		if err == nil {
+			t.closes(s.Close)
 		}
-		t.closers = append(t.closers, s.Close)
-		return s, nil
+		return s, err
 	}
 	return t, nil
 }
 
+func (c Config) onError(err *pubsub.SubscriptionError) {
+	c.Log.Warn("the subscription goes on", "agent", c.Name, "error", err)
+}
+
+// source is a member of a share group where the broker has them, else of a consumer group.
+func (c Config) source(ctx context.Context, typ string, wanted func(context.Context) error) (source, error) {
+	group := c.Kafka.Topics().Group("share", typ)
+	err := pubsub.ConfigureShareGroup(ctx, c.Kafka, group)
+	if err == nil {
+		s, err := pubsub.NewShareSubscriber(pubsub.ShareSubscriberConfig{
+			Kafka: c.Kafka, Group: group, Wanted: wanted, OnError: c.onError,
+		})
+		return source{s, true}, err
+	}
+	none, ok := errors.AsType[*pubsub.NoShareGroupsError](err)
+	if !ok {
+		return source{}, err
+	}
+	c.Log.InfoContext(ctx, "work comes through a consumer group: no more agents work than the topic has partitions", "agent", c.Name, "type", typ, "reason", none.Reason)
+	s, err := pubsub.NewSubscriber(pubsub.SubscriberConfig{
+		Kafka: c.Kafka, Group: c.Kafka.Topics().Group("agents", typ), OnError: c.onError,
+	})
+	return source{s, false}, err
+}
+
+func (t *transport) closes(f func() error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closers = append(t.closers, f)
+}
+
 // close closes the subscribers, then the publisher.
 func (t *transport) close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	var errs []error
 	for i := len(t.closers) - 1; i >= 0; i-- {
 		errs = append(errs, t.closers[i]())

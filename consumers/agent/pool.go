@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/schemas"
@@ -155,6 +157,9 @@ func (p *Pool) carryOut(ctx context.Context, s *slots, r *run, work machine.Work
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, work.Deadline)
 		defer cancel()
+	}
+	if !trace.SpanContextFromContext(ctx).IsValid() {
+		ctx = traced(ctx, work) // what the processor calls is still in the trace of whoever asked
 	}
 	work, failed := p.whole(ctx, work)
 	if failed != nil {

@@ -185,6 +185,12 @@ func (r Result) settled() Result {
 	return r
 }
 
+// redacted takes secrets out of the error's text.
+func (r Result) redacted(redact func(string) string) Result {
+	r.step, r.text = redact(r.step), redact(r.text)
+	return r
+}
+
 // checked makes a Result that is too large a fatal one. A large output is looked at when it is
 // moved out of the report, or cannot be.
 func (r Result) checked() Result {

@@ -21,9 +21,10 @@ const remembered = 16 << 10
 
 // Serve takes work of every registered type from the work topics, as long as slots are
 // free, until ctx ends. Then it takes nothing new, gives its processors the grace time,
-// and ends their contexts; it returns nil if everything was reported, and an
-// *UnfinishedError if something was left to its lease. It returns early with the reason
-// if a subscription ends. Types registered later are not served.
+// and ends their contexts; what then comes to no result is given back, so that another agent
+// has it at once and it costs no attempt. It returns nil if everything was reported or given
+// back, and an *UnfinishedError if something was left to its lease. A broker that is away is waited for;
+// it returns early only if a Subscriber of the Config ends. Types registered later are not served.
 func (p *Pool) Serve(ctx context.Context, cfg Config) error {
 	cfg, err := cfg.complete()
 	if err != nil {
@@ -53,9 +54,16 @@ type server struct {
 	reports context.Context // of the reports; outlives the one above by lastWords
 
 	mu   sync.Mutex
-	held map[attempt]*run
+	held map[attempt]*holding
 	left map[string]int // by type: what was stopped before it came to a result
 	wg   sync.WaitGroup // of what is held
+}
+
+// holding is an attempt that this agent has.
+type holding struct {
+	*run
+	work    machine.Work
+	claimed bool // that is on the log, and nothing that ends it is
 }
 
 // attempt tells attempts apart.
@@ -70,7 +78,7 @@ func newServer(p *Pool, cfg Config, t *transport) *server {
 	struck, _ := lru.New[attempt, struct{}](remembered)
 	return &server{
 		cfg: cfg, pool: p, topics: cfg.Kafka.Topics(), transport: t,
-		seen: seen, struck: struck, held: map[attempt]*run{}, left: map[string]int{},
+		seen: seen, struck: struck, held: map[attempt]*holding{}, left: map[string]int{},
 	}
 }
 
@@ -85,10 +93,11 @@ func (s *server) run(ctx context.Context) error {
 	defer enough(nil)
 	var loops sync.WaitGroup
 	for _, typ := range s.pool.Types() {
-		if err := s.subscribe(taking, typ, &loops, enough); err != nil {
-			enough(err)
-			break
-		}
+		loops.Go(func() {
+			if err := s.serve(taking, typ); err != nil {
+				enough(err)
+			}
+		})
 	}
 	<-taking.Done()
 	loops.Wait()
@@ -99,33 +108,60 @@ func (s *server) run(ctx context.Context) error {
 	return err
 }
 
-// subscribe starts the loops of one activity type.
-func (s *server) subscribe(ctx context.Context, typ string, loops *sync.WaitGroup, fail context.CancelCauseFunc) error {
-	topic := s.topics.Work(typ)
-	failed := func(err error) error { return fmt.Errorf("agent %s: subscribe to %s: %w", s.cfg.Name, topic, err) }
-	subscriber, err := s.transport.work(typ)
-	if err != nil {
-		return failed(err)
-	}
+// serve takes work of one activity type until ctx ends. A broker that is away is waited for.
+func (s *server) serve(ctx context.Context, typ string) error {
+	var watching sync.WaitGroup
+	defer watching.Wait()
 	// First the cancellations, so that none is missed of work that is taken.
 	if s.cancelled != nil {
-		messages, err := s.cancelled.Subscribe(ctx, topic)
-		if err != nil {
-			return failed(err)
+		var messages <-chan *message.Message
+		if s.until(ctx, typ, func() (err error) {
+			messages, err = s.cancelled.Subscribe(ctx, s.topics.Work(typ))
+			return err
+		}) != nil {
+			return nil
 		}
-		loops.Go(func() { s.watch(messages) })
+		watching.Go(func() { s.watch(messages) })
 	}
-	messages, err := subscriber.Subscribe(ctx, topic)
-	if err != nil {
-		return failed(err)
-	}
-	loops.Go(func() {
-		s.take(ctx, typ, messages)
-		if ctx.Err() == nil {
-			fail(fmt.Errorf("agent %s: the subscription to %s has ended", s.cfg.Name, topic))
+	var from source
+	var messages <-chan *message.Message
+	if s.until(ctx, typ, func() (err error) {
+		if from, err = s.transport.work(ctx, typ, s.free(typ)); err == nil {
+			messages, err = from.Subscribe(ctx, s.topics.Work(typ))
 		}
-	})
+		return err
+	}) != nil {
+		return nil
+	}
+	s.take(ctx, typ, from, messages)
+	if ctx.Err() == nil {
+		return fmt.Errorf("agent %s: the subscription to %s has ended", s.cfg.Name, s.topics.Work(typ))
+	}
 	return nil
+}
+
+// until subscribes until that succeeds; the error says that ctx ended first.
+func (s *server) until(ctx context.Context, typ string, subscribe func() error) error {
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		err := subscribe()
+		if err == nil || ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		s.cfg.Log.WarnContext(ctx, "subscribing is tried again", "agent", s.cfg.Name, "type", typ, "pause", pause, "error", err)
+		rest(ctx, pause)
+	}
+}
+
+// free waits for a free slot, without taking it: the machine of this process wants it as well.
+func (s *server) free(typ string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		sl := s.pool.slots(typ)
+		if err := sl.take(ctx); err != nil {
+			return err
+		}
+		sl.give()
+		return nil
+	}
 }
 
 // watch looks for cancellations alone.
@@ -141,15 +177,10 @@ func (s *server) watch(messages <-chan *message.Message) {
 	}
 }
 
-// take receives a message whenever a slot of the type is free. It takes the slot only
-// once there is something to do on it: the machine of this process wants it as well.
-func (s *server) take(ctx context.Context, typ string, messages <-chan *message.Message) {
-	for {
-		sl := s.pool.slots(typ)
-		if sl.take(ctx) != nil {
-			return
-		}
-		sl.give()
+// take receives a message whenever a slot of the type is free.
+func (s *server) take(ctx context.Context, typ string, from source, messages <-chan *message.Message) {
+	free := s.free(typ)
+	for free(ctx) == nil {
 		select {
 		case <-ctx.Done():
 			return
@@ -157,12 +188,12 @@ func (s *server) take(ctx context.Context, typ string, messages <-chan *message.
 			if !ok {
 				return
 			}
-			s.receive(ctx, typ, sl, msg)
+			s.receive(ctx, typ, from, msg)
 		}
 	}
 }
 
-func (s *server) receive(ctx context.Context, typ string, sl *slots, msg *message.Message) {
+func (s *server) receive(ctx context.Context, typ string, from source, msg *message.Message) {
 	switch wireType := msg.Metadata.Get(kafka.HeaderType); wireType {
 	case schemas.WorkRequested:
 		w, err := decodeWork(typ, msg)
@@ -170,7 +201,7 @@ func (s *server) receive(ctx context.Context, typ string, sl *slots, msg *messag
 			s.bury(ctx, msg, err)
 			return
 		}
-		s.accept(sl, msg, w) //nolint:contextcheck // the message's context ends when it is no longer ours
+		s.accept(from, msg, w) //nolint:contextcheck // the message's context ends when it is no longer ours
 	case schemas.WorkCancelled:
 		c, err := schemas.DecodeCancelWork(wireType, msg.Payload)
 		if err != nil {
@@ -199,12 +230,13 @@ func decodeWork(typ string, msg *message.Message) (machine.Work, error) {
 }
 
 // accept begins the work on a slot, unless it is a repeat or nobody wants it any more.
-func (s *server) accept(sl *slots, msg *message.Message, w machine.Work) {
+func (s *server) accept(from source, msg *message.Message, w machine.Work) {
 	if !s.wanted(w) {
 		msg.Ack()
 		return
 	}
-	if sl.take(msg.Context()) != nil {
+	sl := s.pool.slots(w.Type)
+	if from.takeSlot(msg.Context(), sl) != nil {
 		s.forget(w)
 		msg.Nack()
 		return
@@ -218,18 +250,39 @@ func (s *server) accept(sl *slots, msg *message.Message, w machine.Work) {
 		return
 	}
 	s.mu.Lock()
-	s.held[attempt{w.ID, w.Attempt}] = r
+	s.held[attempt{w.ID, w.Attempt}] = &holding{run: r, work: w}
 	s.mu.Unlock()
+	claiming := msg.Context()
+	if from.shared {
+		// The broker hands the next one to whoever is free only when it has heard of this one.
+		// What is lost before it is claimed is offered again.
+		msg.Ack()
+		claiming = workCtx
+	}
 	s.wg.Go(func() {
 		defer s.release(w, r)
-		s.carry(workCtx, sl, r, msg, w)
+		s.carry(workCtx, claiming, sl, r, msg, w)
 	})
 }
 
-// wanted says whether the attempt is new to this agent, not cancelled and not over.
+// patience is how long a message of a shared source waits for a slot that the machine of
+// this process was quicker to take, before it goes to another agent.
+const patience = 500 * time.Millisecond
+
+func (f source) takeSlot(ctx context.Context, sl *slots) error {
+	if f.shared {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, patience)
+		defer cancel()
+	}
+	return sl.take(ctx)
+}
+
+// wanted says whether the attempt is new to this agent, not cancelled and not over, and
+// whether it has not been offered again since: then another agent may have it.
 func (s *server) wanted(w machine.Work) bool {
 	key := attempt{w.ID, w.Attempt}
-	if !w.Deadline.IsZero() && !time.Now().Before(w.Deadline) || s.struck.Contains(key) {
+	if passed(w.Deadline) || passed(w.OfferedUntil) || s.struck.Contains(key) {
 		return false
 	}
 	s.mu.Lock()
@@ -239,6 +292,18 @@ func (s *server) wanted(w machine.Work) bool {
 	}
 	s.seen.Add(key, struct{}{})
 	return true
+}
+
+// passed says that a time has passed; zero means never.
+func passed(t time.Time) bool { return !t.IsZero() && !time.Now().Before(t) }
+
+// note says whether a claim is on the log that nothing has ended yet.
+func (s *server) note(w machine.Work, claimed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h := s.held[attempt{w.ID, w.Attempt}]; h != nil {
+		h.claimed = claimed
+	}
 }
 
 // forget lets the attempt come again.
@@ -256,10 +321,10 @@ func (s *server) cancel(c machine.CancelWork) {
 	key := attempt{c.ID, c.Attempt}
 	s.struck.Add(key, struct{}{})
 	s.mu.Lock()
-	r := s.held[key]
+	h := s.held[key]
 	s.mu.Unlock()
-	if r != nil {
-		r.cancel(fmt.Errorf("%w: %s", ErrCancelled, c.Reason))
+	if h != nil {
+		h.cancel(fmt.Errorf("%w: %s", ErrCancelled, c.Reason))
 	}
 }
 
@@ -275,8 +340,31 @@ func (s *server) drain() error {
 		return nil
 	}
 	s.stop(ErrStopped)
-	within(idle, lastWords)
+	if !within(idle, lastWords) {
+		s.abandon()
+	}
 	return s.unfinished()
+}
+
+// abandon gives back what processors still hold that do not listen. Their contexts have
+// ended and the process is about to, so nothing is gained by keeping it.
+func (s *server) abandon() {
+	ctx, cancel := context.WithTimeout(s.reports, lastWords)
+	defer cancel()
+	s.mu.Lock()
+	var deaf []machine.Work
+	for key, h := range s.held {
+		if h.claimed {
+			deaf = append(deaf, h.work)
+			delete(s.held, key)
+		}
+	}
+	s.mu.Unlock()
+	var back sync.WaitGroup
+	for _, w := range deaf {
+		back.Go(func() { s.giveBack(ctx, w) })
+	}
+	back.Wait()
 }
 
 func within(done <-chan struct{}, limit time.Duration) bool {
@@ -294,8 +382,8 @@ func (s *server) unfinished() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	counts := maps.Clone(s.left)
-	for _, r := range s.held {
-		counts[r.typ]++
+	for _, h := range s.held {
+		counts[h.typ]++
 	}
 	if len(counts) == 0 {
 		return nil

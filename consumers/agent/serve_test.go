@@ -343,6 +343,27 @@ func TestARepeatIsDropped(t *testing.T) {
 	})
 }
 
+// Another agent may have the next offer, so the one before is left.
+func TestWorkThatHasBeenOfferedAgainIsLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		close(release)
+		s := serve(t, poolOf("greet", wait(release), 1))
+		w := work("w")
+		w.Offer, w.OfferedUntil = 1, time.Now().Add(-time.Second)
+		msg := record(schemas.WorkRequested, w)
+		s.give(msg)
+		s.published()
+		if !acked(msg) {
+			t.Fatal("it comes again and again")
+		}
+		w.Offer, w.OfferedUntil = 2, time.Now().Add(time.Minute)
+		s.give(record(schemas.WorkRequested, w))
+		s.published(schemas.WorkHeartbeat, schemas.WorkComplete)
+		s.endsWell()
+	})
+}
+
 func TestWorkPastItsDeadlineIsDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := serve(t, poolOf("greet", wait(nil), 1))
@@ -503,16 +524,32 @@ func TestStopping(t *testing.T) {
 			s.published(schemas.WorkHeartbeat, schemas.WorkHeartbeat, schemas.WorkComplete)
 		})
 	})
-	t.Run("leaves what does not finish to its lease", func(t *testing.T) {
+	t.Run("gives back what does not finish", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := serve(t, poolOf("greet", wait(nil), 1), func(c *agent.Config) { c.Grace = 2 * time.Second })
 			s.give(record(schemas.WorkRequested, work("w")))
+			began := time.Now()
+			s.endsWell()
+			if d := time.Since(began); d > 2*time.Second {
+				t.Fatalf("it took %s", d)
+			}
+			s.published(schemas.WorkHeartbeat, schemas.WorkRelease)
+			if back := s.last(); back.topic != commands || string(back.msg.Payload) != `{"workId":"w","attempt":1,"agent":"tester"}` {
+				t.Fatalf("gave back on %s: %s", back.topic, back.msg.Payload)
+			}
+		})
+	})
+	t.Run("leaves what it cannot give back to its lease", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s := serve(t, poolOf("greet", wait(nil), 1), func(c *agent.Config) { c.Grace = 2 * time.Second })
+			s.give(record(schemas.WorkRequested, work("w")))
+			s.breaks(func(string, *message.Message) error { return errors.New("broker away") })
 			began := time.Now()
 			unfinished, ok := errors.AsType[*agent.UnfinishedError](s.ends())
 			if !ok || unfinished.Counts["greet"] != 1 {
 				t.Fatalf("got %v", unfinished)
 			}
-			if d := time.Since(began); d > 2*time.Second {
+			if d := time.Since(began); d > 4*time.Second {
 				t.Fatalf("it took %s", d)
 			}
 			s.published(schemas.WorkHeartbeat)
@@ -537,9 +574,8 @@ func TestStopping(t *testing.T) {
 				return agent.Complete(nil)
 			}), 1), func(c *agent.Config) { c.Grace = time.Second })
 			s.give(record(schemas.WorkRequested, work("w")))
-			if _, ok := errors.AsType[*agent.UnfinishedError](s.ends()); !ok {
-				t.Fatal("nobody was told")
-			}
+			s.endsWell()
+			s.published(schemas.WorkHeartbeat, schemas.WorkRelease)
 			close(deaf)
 		})
 	})

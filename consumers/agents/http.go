@@ -80,7 +80,7 @@ func (h *HTTP) Process(ctx context.Context, a agent.Activity) agent.Result {
 	if err := a.DecodeState(&state); err != nil {
 		return agent.Fatal(err).AtStep("state")
 	}
-	c := &call{HTTP: h, activity: a, fill: placeholders{values: map[string]string{"work.id": a.ID, "job.id": a.JobID, "activity.id": a.ActivityID}}}
+	c := &call{HTTP: h, activity: a, fill: placeholders{values: map[string]string{"work.id": a.ID, "job.id": a.JobID, "activity.id": a.ActivityID, "resource": a.Resource}}}
 	c.fill.callback = c.callback
 	if state.Accepted != nil && in.Poll != nil {
 		return c.poll(ctx, in, state)

@@ -297,7 +297,7 @@ func (c *call) headers(in *httpRequest, req *http.Request) (map[string]bool, err
 		if !isToken(name) || slices.Contains(reserved, name) {
 			return nil, fmt.Errorf("header %.50q cannot be set", name)
 		}
-		value, isSecret, err := c.header(raw, req.URL)
+		value, isSecret, err := c.header(req.Context(), raw, req.URL)
 		switch {
 		case err != nil:
 			return nil, fmt.Errorf("header %s: %w", name, err)
@@ -316,7 +316,7 @@ func (c *call) headers(in *httpRequest, req *http.Request) (map[string]bool, err
 }
 
 // header reads a value, or {secret, prefix, encode}.
-func (c *call) header(raw json.RawMessage, u *url.URL) (value string, isSecret bool, err error) {
+func (c *call) header(ctx context.Context, raw json.RawMessage, u *url.URL) (value string, isSecret bool, err error) {
 	if raw[0] != '{' {
 		if value, err = scalar(decoded(raw)); err != nil {
 			return "", false, errors.New(`want a text, or {"secret": NAME}`)
@@ -334,7 +334,7 @@ func (c *call) header(raw json.RawMessage, u *url.URL) (value string, isSecret b
 	if dec.Decode(&ref) != nil || ref.Secret == "" || ref.Encode != "" && ref.Encode != "base64" {
 		return "", false, errors.New(`want {"secret": NAME}, with "prefix": TEXT and "encode": "base64" as needed`)
 	}
-	if value, err = c.cfg.Secrets.For(ref.Secret, u); err != nil {
+	if value, err = c.cfg.Secrets.For(ctx, ref.Secret, u); err != nil {
 		return "", false, err
 	}
 	c.hidden = c.hidden.hide(value, "[secret "+ref.Secret+"]")

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/waybill/waybill/consumers/agent"
-	"github.com/waybill/waybill/internal/callbacks"
 )
 
 // Names of the built-in activity types.
@@ -14,6 +13,9 @@ const (
 	AggregateType = "aggregate"
 	CallbackType  = "callback"
 	HTTPType      = "http"
+	ExecType      = "exec"
+	TerraformType = "terraform"
+	KafkaType     = "kafka"
 )
 
 // Config is what the built-in agents need to know. Zero values take the defaults.
@@ -23,11 +25,7 @@ type Config struct {
 	Results string
 	// Allow lists the hosts that may be called; see Outbound. None unless set.
 	Allow []string
-	// Secrets are those that http may refer to.
-	Secrets Secrets
-	// Callbacks makes the addresses that http gives to others; without it there are none.
-	Callbacks *callbacks.Addresses
-	// Timeout bounds one request of retrieve or http, from the connection to the last byte.
+	// Timeout bounds one request of retrieve, from the connection to the last byte.
 	Timeout time.Duration
 	// MaxDocumentBytes bounds one document.
 	MaxDocumentBytes int64
@@ -44,7 +42,7 @@ const (
 	DefaultConcurrency = 64
 )
 
-// Register registers the built-in agents. An entry of the allow list that cannot be read
+// Register registers the agents that need no Settings. An entry of the allow list that cannot be read
 // is an error.
 func Register(pool *agent.Pool, cfg Config) error {
 	outbound, err := NewOutbound(cfg.Allow)
@@ -59,12 +57,6 @@ func Register(pool *agent.Pool, cfg Config) error {
 		Outbound: outbound, Timeout: cfg.Timeout, MaxBytes: cfg.MaxDocumentBytes, Concurrency: cfg.Concurrency,
 	}), cfg.Concurrency)
 	pool.Register(CallbackType, NewCallback(outbound, cfg.CallbackKey, cfg.Concurrency), cfg.Concurrency)
-	// Without a host that it may call it would only take work from an agent that has one.
-	if len(cfg.Allow) > 0 {
-		pool.Register(HTTPType, NewHTTP(HTTPConfig{
-			Outbound: outbound, Secrets: cfg.Secrets, Callbacks: cfg.Callbacks, Timeout: cfg.Timeout, Concurrency: cfg.Concurrency,
-		}), cfg.Concurrency)
-	}
 	if cfg.Results != "" {
 		pool.Register(AggregateType, NewAggregate(cfg.Results), cfg.Concurrency)
 	}

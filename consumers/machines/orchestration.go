@@ -46,6 +46,13 @@ func Orchestration(starts Starts, keepBlobs time.Duration) runner.Binding {
 			start.Plan, start.Input, err = starts.Plan(ctx, start.Type, start.Input)
 			return start, err
 		},
+		Trace: func(c orchestration.Command, traceParent string) orchestration.Command {
+			if start, ok := c.(orchestration.Start); ok && len(traceParent) <= maxTraceParent {
+				start.TraceParent = traceParent
+				return start
+			}
+			return c
+		},
 		IsReport:    isReport,
 		Hash:        schemas.Fingerprint,
 		EncodeEvent: schemas.EncodeOrchestrationEvent,
@@ -88,14 +95,20 @@ func withContracts(starts Starts, c orchestration.Command) orchestration.Command
 	return done
 }
 
+// maxTraceParent is what a W3C trace context of version 00 has twice over: it is kept for as
+// long as the orchestration, and anybody may send one.
+const maxTraceParent = 110
+
 // isReport: what agents say is recognised by work ID and attempt; a heartbeat is never answered.
 func isReport(c orchestration.Command) (isReport, silent bool) {
 	switch c.(type) {
 	case orchestration.Complete, orchestration.Wait, orchestration.Schedule, orchestration.Retry, orchestration.Fail:
 		return true, false
-	case orchestration.Heartbeat:
+	case orchestration.Heartbeat, orchestration.Release:
 		return true, true
-	case orchestration.Start, orchestration.Cancel, orchestration.Wake, orchestration.TakeOver:
+	case orchestration.Start, orchestration.Cancel, orchestration.Pause, orchestration.Resume,
+		orchestration.RetryActivity, orchestration.SkipActivity, orchestration.CompleteActivity, orchestration.FailActivity,
+		orchestration.PauseActivity, orchestration.ResumeActivity, orchestration.Wake, orchestration.TakeOver:
 	}
 	return false, false
 }

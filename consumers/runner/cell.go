@@ -272,6 +272,13 @@ func (c *store[S, C, E]) command(ctx context.Context, b *batch, r *kgo.Record) e
 	return c.decideOnce(ctx, b, rec, cmd)
 }
 
+// pass keeps where a batch lies that is too large once it is unpacked, and goes on behind it.
+func (c *store[S, C, E]) pass(b *batch, packed *kgo.ErrDecompressTooLarge) {
+	c.next, c.moved = packed.NextOffset, true
+	why := fmt.Errorf("the records up to offset %d came compressed in one batch of more than %d bytes, and are not kept here", packed.NextOffset-1, maxUnpacked)
+	b.addBefore(c.sh.deadLetter(&kgo.Record{Topic: packed.Topic, Partition: packed.Partition, Offset: packed.Offset}, why, b.at))
+}
+
 // maxKeyBytes bounds what the records that follow from a command repeat of its envelope.
 const maxKeyBytes = 1 << 10
 
@@ -334,6 +341,9 @@ func (c *store[S, C, E]) decideOnce(ctx context.Context, b *batch, rec commandRe
 	hash := c.m.Hash(rec.data)
 	if c.known(b, rec, hash) {
 		return nil
+	}
+	if c.m.Trace != nil && rec.env.TraceParent != "" {
+		cmd = c.m.Trace(cmd, rec.env.TraceParent)
 	}
 	if c.m.Admit != nil {
 		var err error

@@ -188,6 +188,38 @@ func TestARecordThatIsTooLargeOnceItIsUnpackedIsADeadLetterAllTheSame(t *testing
 	})
 }
 
+// A client stands before such a batch for ever unless it is told to go on, and so did every
+// owner of the shard.
+func TestABatchThatNobodyCanUnpackIsADeadLetterAndTheShardGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 1, quickPlans(t))
+		m := f.join("a", noop)
+		f.owns(m, 1)
+		cl, err := f.cfg.NewClient(kgo.ProducerBatchCompression(kgo.GzipCompression()), kgo.ProducerBatchMaxBytes(96<<20))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cl.Close()
+		if err := cl.ProduceSync(t.Context(), f.command("c", "job", schemas.OrchestrationStart, strings.Repeat(" ", 65<<20))).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		f.send("job", schemas.OrchestrationStart, `{"type":"chain"}`)
+		f.ends("job", "completed")
+		if l := f.deadLetters(); len(l) != 1 || !strings.Contains(l[0], "in one batch of more than 67108864 bytes") {
+			t.Errorf("dead letters for %q, want one that says how large the batch was", l)
+		}
+		f.goesOn(m)
+		m.stop()
+		n := f.join("b", noop)
+		f.owns(n, 1)
+		f.send("next", schemas.OrchestrationStart, `{"type":"chain"}`)
+		f.ends("next", "completed")
+		if l := f.deadLetters(); len(l) != 1 {
+			t.Errorf("the next owner met the batch again: %q", l)
+		}
+	})
+}
+
 func TestLabelsFullOfAngleBracketsDoNotGrow(t *testing.T) {
 	bothKinds(t, 1, quickPlans, func(f *fleet) {
 		m := f.join("a", noop)

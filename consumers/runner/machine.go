@@ -40,6 +40,8 @@ type Machine[S Aggregate[S, C, E], C, E any] struct {
 	DecodeCommand func(wireType string, data []byte) (C, error)
 	// Admit fills in what a decision needs from outside the aggregate. It may refuse.
 	Admit func(ctx context.Context, id string, c C) (C, error)
+	// Trace gives a command the W3C trace context that came with it; nil where none is kept.
+	Trace func(c C, traceParent string) C
 	// IsReport says that a command is recognised by what it reports on, so that its ID need
 	// not be remembered; a silent one is never answered.
 	IsReport func(c C) (report, silent bool)
@@ -83,6 +85,8 @@ type cell interface {
 	nextOffset() int64
 	lastTime() time.Time
 	command(ctx context.Context, b *batch, r *kgo.Record) error
+	// pass goes on behind a batch of commands that nobody can read.
+	pass(b *batch, packed *kgo.ErrDecompressTooLarge)
 	report(b *batch, w machine.Work, r Result) error
 	takeOver(b *batch) error
 	// wake fires one due timer; false when none is due.

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"strconv"
@@ -67,6 +68,10 @@ const transactionTimeout = 10 * time.Second
 // maxPoll bounds how many commands one transaction takes.
 const maxPoll = 5000
 
+// maxUnpacked is how large a batch of records may become that came compressed. The broker
+// looks only at what it takes: 4 MiB can be many gigabytes.
+const maxUnpacked = 64 << 20
+
 // placement names this ownership where an event says who carries work out: the process,
 // and which taking of the shard. What another ownership began is begun again.
 func (sh *shard) placement() string { return sh.cfg.Member + "/" + sh.token[:8] }
@@ -92,6 +97,7 @@ func (sh *shard) own(ctx context.Context) (err error) {
 		// size in both ends of the connection, the embedded broker's among them.
 		kgo.FetchMaxBytes(2<<20),
 		kgo.FetchMaxPartitionBytes(1<<20),
+		kgo.MaxDecompressBatchBytes(maxUnpacked),
 	)
 	if err != nil {
 		return err
@@ -220,6 +226,30 @@ func fetchError(ctx context.Context, f kgo.Fetches) error {
 	return nil
 }
 
+// readError says what went wrong with reading commands, but for batches that nobody can
+// unpack: the client would stand before them for ever, so they are dead letters.
+func (sh *shard) readError(ctx, work context.Context, f kgo.Fetches) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	for _, e := range f.Errors() {
+		packed, ok := errors.AsType[*kgo.ErrDecompressTooLarge](e.Err)
+		name, command := sh.commands[e.Topic]
+		if !ok || !command {
+			return fmt.Errorf("read %s/%d: %w", e.Topic, e.Partition, e.Err)
+		}
+		b := sh.begin()
+		sh.byName[name].pass(b, packed)
+		if err := sh.commit(ctx, work, b); err != nil {
+			return err
+		}
+		sh.cl.SetOffsets(map[string]map[int32]kgo.EpochOffset{
+			packed.Topic: {packed.Partition: {Epoch: packed.Epoch, Offset: packed.NextOffset}},
+		})
+	}
+	return nil
+}
+
 // run decides until ctx ends. What was begun is committed before it returns.
 func (sh *shard) run(ctx, work context.Context) error {
 	first := sh.begin()
@@ -259,7 +289,7 @@ func (sh *shard) run(ctx, work context.Context) error {
 			sh.say()
 		}
 		for more := true; more; fetches, more = sh.another(polled) {
-			if err := fetchError(ctx, fetches); err != nil {
+			if err := sh.readError(ctx, work, fetches); err != nil {
 				if ctx.Err() != nil {
 					return sh.drain(ctx)
 				}

@@ -124,7 +124,8 @@ func simulatedPlans(t *testing.T) plans {
 	p := plans{}
 	for _, d := range []definition.Orchestration{
 		{Type: "chain", Activities: []definition.Activity{
-			{ID: "a", Type: "noop"}, {ID: "b", Type: "noop", DependsOn: definition.Names{"a"}},
+			{ID: "a", Type: "noop"},
+			{ID: "b", Type: "noop", DependsOn: definition.Names{"a"}},
 			{ID: "c", Type: "noop", DependsOn: definition.Names{"b"}},
 		}},
 		{Type: "mix", Activities: []definition.Activity{
@@ -141,8 +142,14 @@ func simulatedPlans(t *testing.T) plans {
 			{ID: "join", Type: "noop", DependsOn: definition.Names{"root"}},
 		}},
 		{Type: "wide", Activities: []definition.Activity{
-			{ID: "s0", Type: "slow"}, {ID: "s1", Type: "slow"}, {ID: "s2", Type: "slow"}, {ID: "s3", Type: "slow"},
-			{ID: "s4", Type: "slow"}, {ID: "s5", Type: "slow"}, {ID: "f0", Type: "far"}, {ID: "f1", Type: "far"},
+			{ID: "s0", Type: "slow"},
+			{ID: "s1", Type: "slow"},
+			{ID: "s2", Type: "slow"},
+			{ID: "s3", Type: "slow"},
+			{ID: "s4", Type: "slow"},
+			{ID: "s5", Type: "slow"},
+			{ID: "f0", Type: "far"},
+			{ID: "f1", Type: "far"},
 		}},
 		{Type: "hopeless", Activities: []definition.Activity{
 			{ID: "slow", Type: "slow"},

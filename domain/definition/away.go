@@ -12,9 +12,9 @@ import (
 
 // away are the places in a document whose values are kept elsewhere: nothing can be said of
 // them but, unless they are parts of a whole, what type they have.
-type away []spot
+type away []absence
 
-type spot struct {
+type absence struct {
 	at    []string
 	typed bool // its type is known
 }
@@ -24,7 +24,7 @@ func (a *away) standIns(v any, at []string) any {
 	switch x := v.(type) {
 	case map[string]any:
 		if standIn, typed, ok := blob.StandIn(x); ok {
-			*a = append(*a, spot{slices.Clone(at), typed})
+			*a = append(*a, absence{slices.Clone(at), typed})
 			return standIn
 		}
 		for k := range x {

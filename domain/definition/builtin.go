@@ -2,7 +2,6 @@ package definition
 
 import (
 	"encoding/json"
-	"math"
 	"time"
 )
 
@@ -17,12 +16,15 @@ const (
 	Aggregate = "aggregate"
 	Callback  = "callback" // also the type of the orchestration around it
 	HTTP      = "http"
+	Exec      = "exec"
+	Terraform = "terraform"
+	Kafka     = "kafka"
 )
 
 // BuiltIns returns what is there without anybody putting it: it cannot be changed or
 // deleted, and nothing else may have its types. The caller may keep and change what it gets.
 func BuiltIns() ([]Orchestration, []ActivityType) {
-	return []Orchestration{partsTree(), callback()}, []ActivityType{noop(), retrieve(), aggregate(), callbackActivity(), httpActivity()}
+	return []Orchestration{partsTree(), callback()}, []ActivityType{noop(), retrieve(), aggregate(), callbackActivity(), httpActivity(), execActivity(), terraformActivity(), kafkaActivity()}
 }
 
 // documentProperties say which document of which provider.
@@ -74,7 +76,7 @@ func callback() Orchestration {
 	for _, name := range []string{"url", "id", "type", "subject", "time", "data"} {
 		inputs = append(inputs, Mapping{Source: name, Target: name})
 	}
-	untilTheDeadline := math.MaxInt32
+	untilTheDeadline := MaxRetries
 	return Orchestration{
 		Type:        Callback,
 		Description: "Tells the URL that a start gave as its callback how the orchestration ended.",
@@ -159,6 +161,47 @@ func httpActivity() ActivityType {
 			"status": {"description": "of the answer"}, "url": {"description": "that answered, without its query"},
 			"headers": {"description": "of the answer, by name in lower case"}, "body": {"description": "JSON, else the text"},
 			"base64": {"description": "the body where it is no text"}, "accepted": {"description": "the first answer, where the outcome was asked for"}}}`)},
+		Version: 1,
+	}
+}
+
+func execActivity() ActivityType {
+	return ActivityType{
+		Type:        Exec,
+		Description: "Runs a program that the agent's configuration has; its input and output are JSON.",
+		InputSchema: Schema{OpenAPIV3Schema: compact(`{"type": "object", "required": ["program"],
+			"properties": {"program": {"type": "string", "minLength": 1, "description": "its name; all else is written to its standard input"}}}`)},
+		OutputSchema: Schema{OpenAPIV3Schema: compact(`{"description": "what it wrote to its standard output"}`)},
+		Version:      1,
+	}
+}
+
+func terraformActivity() ActivityType {
+	return ActivityType{
+		Type:        Terraform,
+		Description: "Plans, applies or destroys a Terraform module, in a workspace of the resource and the activity.",
+		InputSchema: Schema{OpenAPIV3Schema: compact(`{"type": "object", "additionalProperties": false, "required": ["module"],
+			"properties": {"module": {"type": "string", "minLength": 1, "description": "name of a directory below the agent's modules"},
+				"variables": {"type": ["object", "null"], "description": "of the module; null is left out"}}}`)},
+		OutputSchema: Schema{OpenAPIV3Schema: compact(`{"description": "the outputs of the module that are not sensitive; of a plan {changes, create, update, delete}"}`)},
+		Version:      1,
+	}
+}
+
+func kafkaActivity() ActivityType {
+	return ActivityType{
+		Type:        Kafka,
+		Description: "Publishes a record, and waits for the reply where one is asked for.",
+		InputSchema: Schema{OpenAPIV3Schema: compact(`{"type": "object", "additionalProperties": false, "required": ["topic"],
+			"properties": {"topic": {"type": "string", "minLength": 1, "description": "one that the agent may publish to"},
+				"key": {"type": ["string", "number", "boolean", "null"]},
+				"headers": {"type": ["object", "null"], "description": "a text each; null is left out"},
+				"value": {"description": "written as JSON"}, "text": {"type": ["string", "null"], "description": "written as it is"},
+				"reply": {"type": ["object", "null"], "additionalProperties": false, "required": ["topic"],
+					"properties": {"topic": {"type": "string", "description": "one that the agent reads replies from"}, "timeout": {"type": "string"}}}}}`)},
+		OutputSchema: Schema{OpenAPIV3Schema: compact(`{"properties": {
+			"topic": {"type": "string"}, "partition": {"type": "integer"}, "offset": {"type": "integer"}, "key": {"type": "string"},
+			"headers": {"type": "object"}, "value": {"description": "of the reply: JSON, else the text"}, "base64": {"type": "string"}}}`)},
 		Version: 1,
 	}
 }

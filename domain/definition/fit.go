@@ -170,34 +170,68 @@ func stated(m map[string]any) kinds {
 	return k
 }
 
-// source is where a value comes from that is put into an activity's input.
-type source struct {
-	at    string // in the definition
-	path  []string
-	from  place  // the schema that says what it is; the zero place says nothing
-	whose string // whose schema that is, for people
-	kinds kinds  // what it is where no schema says so
-	text  string // as it is written
+// fed is what is put into a property of an activity's input: a source, or else a literal.
+type fed struct {
+	at, target, source string
+	literal            any
+}
+
+// text is what is put there, as it is written.
+func (f fed) text() string {
+	if f.source == "" {
+		return quote(f.literal)
+	}
+	return quote(f.source)
+}
+
+// fits holds what is put into activities' inputs against the schemas of their types. The
+// orchestration's input goes under the name "".
+type fits struct {
+	*orchestrationCheck
+	index   map[string]int32
+	schemas map[string]shape
+	asked   map[spot]kinds
 }
 
 // shape is the schemas of an activity type.
 type shape struct{ in, out place }
 
-// shapes reads the schemas of activity types, each once.
-type shapes struct {
-	types func(string) (ActivityType, bool)
-	seen  map[string]shape
+// spot is a path within what an activity type takes or gives.
+type spot struct {
+	typ  string
+	in   bool // of the input, else of the output
+	path string
 }
 
-func (s *shapes) of(typ string) shape {
-	if x, ok := s.seen[typ]; ok {
+// fits looks for inputs whose type cannot be what the activity type wants.
+func (c *orchestrationCheck) fits(def any) {
+	if c.types == nil {
+		return
+	}
+	m, _ := def.(map[string]any)
+	index, _ := c.index()
+	f := fits{c, index, map[string]shape{"": {out: place{m["schema"], m["schema"]}}}, map[spot]kinds{}}
+	for i := range c.activities {
+		x := &c.activities[i]
+		if f.of(x.typ).in.node == nil {
+			continue
+		}
+		for _, p := range x.fed {
+			f.fit(p, x.typ)
+		}
+	}
+}
+
+// of reads the schemas of an activity type, once.
+func (f *fits) of(typ string) shape {
+	x, ok := f.schemas[typ]
+	if ok {
 		return x
 	}
-	var x shape
-	if t, ok := s.types(typ); ok {
+	if t, ok := f.types(typ); ok {
 		x = shape{schemaOf(t.InputSchema.OpenAPIV3Schema), schemaOf(t.OutputSchema.OpenAPIV3Schema)}
 	}
-	s.seen[typ] = x
+	f.schemas[typ] = x
 	return x
 }
 
@@ -210,77 +244,64 @@ func schemaOf(raw json.RawMessage) place {
 	return place{v, v}
 }
 
-// fits looks for inputs whose type cannot be what the activity type wants.
-func (c *orchestrationCheck) fits(def any) {
-	if c.types == nil {
-		return
+// ask finds out what may stand at a path, once.
+func (f *fits) ask(q spot) kinds {
+	k, ok := f.asked[q]
+	if ok {
+		return k
 	}
-	m, _ := def.(map[string]any)
-	input := place{m["schema"], m["schema"]}
-	index, _ := c.index()
-	s := shapes{types: c.types, seen: map[string]shape{}}
-	for i := range c.activities {
-		x := &c.activities[i]
-		want := s.of(x.typ).in
-		if want.node == nil {
-			continue
-		}
-		for _, f := range x.fed {
-			c.fit(c.comesFrom(f, input, index, &s), want, f.target, x.typ)
-		}
+	p := f.of(q.typ).out
+	path := strings.Split(q.path, ".")
+	switch {
+	case q.in:
+		p, path = f.of(q.typ).in, []string{q.path}
+	case q.path == "":
+		path = nil
 	}
+	k = p.at(path, maxSteps)
+	f.asked[q] = k
+	return k
 }
 
-// fed is what is put into a property of an activity's input: a source, or else a literal.
-type fed struct {
-	at, target, source string
-	literal            any
-}
-
-// comesFrom finds out where a value comes from, as runs look it up (Mapping).
-func (c *orchestrationCheck) comesFrom(f fed, input place, index map[string]int32, s *shapes) source {
-	if f.source == "" {
-		return source{at: f.at, kinds: kindOf(f.literal), text: quote(f.literal)}
+// fed is what a value may be, as runs look it up (Mapping), and whose schema says so; "" where
+// none does.
+func (f *fits) fed(p fed) (k kinds, whose string) {
+	if p.source == "" {
+		return kindOf(p.literal), ""
 	}
-	from := source{at: f.at, kinds: isAny, text: quote(f.source)}
-	name, whole, subtree := head(f.source)
-	i, isActivity := index[name]
-	path := strings.Split(f.source, ".")
+	name, whole, subtree := head(p.source)
+	i, isActivity := f.index[name]
 	switch {
 	case subtree:
-		from.kinds = isArray
-	case whole && isActivity && c.inputNames[name]: // whichever there is
+		return isArray, ""
+	case whole && isActivity && f.inputNames[name]: // whichever there is
+		return isAny, ""
 	case isActivity:
-		typ := c.activities[i].typ
-		from.from, from.path, from.whose = s.of(typ).out, path[1:], "the outputSchema of "+typ
-	case name == inputName && !whole && !c.inputNames[name]:
-		from.from, from.path, from.whose = input, path[1:], "the schema of the input"
-	default:
-		from.from, from.path, from.whose = input, path, "the schema of the input"
+		typ := f.activities[i].typ
+		return f.ask(spot{typ: typ, path: strings.TrimPrefix(p.source[len(name):], ".")}), "the outputSchema of " + typ
+	case name == inputName && !whole && !f.inputNames[name]:
+		return f.ask(spot{path: p.source[len(name)+1:]}), "the schema of the input"
 	}
-	return from
+	return f.ask(spot{path: p.source}), "the schema of the input"
 }
 
 // fit refuses what has no type in common with what is wanted.
-func (c *orchestrationCheck) fit(from source, in place, target, typ string) {
-	have := from.kinds
-	if from.from.node != nil {
-		have = from.from.at(from.path, maxSteps)
-	}
-	want := in.at([]string{target}, maxSteps)
+func (f *fits) fit(p fed, typ string) {
+	want := f.ask(spot{typ, true, p.target})
+	have, whose := f.fed(p)
 	if have&want != 0 {
 		return
 	}
-	whose := "the inputSchema of " + typ
+	in := "the inputSchema of " + typ
 	switch {
 	case want == 0:
-		c.add(from.at, "%s has no property %s", whose, quote(target))
-	case have == 0 && from.whose != "":
-		c.add(from.at, "%s is not there: %s has no such property", from.text, from.whose)
-	case from.whose != "":
-		c.add(from.at, "%s wants %s for %s, found %s, which is %s by %s", whose, want, quote(target), from.text, have, from.whose)
+		f.add(p.at, "%s has no property %s", in, quote(p.target))
+	case have == 0 && whose != "":
+		f.add(p.at, "%s is not there: %s has no such property", p.text(), whose)
+	case whose != "":
+		f.add(p.at, "%s wants %s for %s, found %s, which is %s by %s", in, want, quote(p.target), p.text(), have, whose)
 	default:
-		c.add(from.at, "%s wants %s for %s, found %s, which is %s", whose, want, quote(target), from.text, have)
+		f.add(p.at, "%s wants %s for %s, found %s, which is %s", in, want, quote(p.target), p.text(), have)
 	}
 }
 

@@ -3,6 +3,7 @@ package definition_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"sync"
@@ -46,6 +47,31 @@ func TestCheckSaysWhatWasExpectedAndFound(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if got := listed(checker(t, c.schema).Check(json.RawMessage(c.value))); got != c.want {
 				t.Errorf("got\n%s\nwant\n%s", got, c.want)
+			}
+		})
+	}
+}
+
+// Each of these takes 2^40 steps or more, and the shard that tries them decides nothing again.
+func TestCheckGivesUpOnASchemaThatBranchesWithoutEnd(t *testing.T) {
+	branching := func(keyword string) string {
+		var defs strings.Builder
+		for i := range 40 {
+			fmt.Fprintf(&defs, `"a%d": {%q: [{"$ref": "#/$defs/a%d"}, {"$ref": "#/$defs/a%d"}]}, `, i, keyword, i+1, i+1)
+		}
+		return `{"$ref": "#/$defs/a0", "$defs": {` + defs.String() + `"a40": {"required": ["x"]}}}`
+	}
+	deep := strings.Repeat(`{"x": `, 40) + `1` + strings.Repeat(`}`, 40)
+	for name, c := range map[string]struct{ schema, value string }{
+		"all of":       {branching("allOf"), `{}`},
+		"any of":       {branching("anyOf"), `{}`},
+		"going deeper": {`{"allOf": [{"properties": {"x": {"$ref": "#"}}}, {"properties": {"x": {"$ref": "#"}}}]}`, deep},
+		"of draft 7":   {`{"$schema": "http://json-schema.org/draft-07/schema#", ` + branching("allOf")[1:], `{}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := listed(checker(t, c.schema).Check(json.RawMessage(c.value)))
+			if !strings.Contains(got, "more than the limit of 1000000 steps") {
+				t.Errorf("got %s", got)
 			}
 		})
 	}
@@ -255,7 +281,7 @@ func TestCatalog(t *testing.T) {
 	if got := strings.Join(c.UsedBy("slow.example.com"), " "); got != "greet" {
 		t.Errorf("used by %s", got)
 	}
-	if got := strings.Join(c.Types(definition.KindActivity), " "); got != "aggregate callback http noop retrieve slow.example.com" {
+	if got := strings.Join(c.Types(definition.KindActivity), " "); got != "aggregate callback exec http kafka noop retrieve slow.example.com terraform" {
 		t.Errorf("activity types %s", got)
 	}
 	apply("orchestration/greet", "")

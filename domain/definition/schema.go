@@ -28,7 +28,14 @@ var errOutside = errors.New("nothing is loaded from outside of the definition")
 // compile compiles a schema that stands at a path of its definition. Without $schema it
 // is of draft 2020-12; formats are asserted in every draft.
 func compile(at string, doc any) (*jsonschema.Schema, []machine.Problem) {
+	return compileCounted(at, doc, new(effort))
+}
+
+// compileCounted has what is compiled count its steps.
+func compileCounted(at string, doc any, e *effort) (*jsonschema.Schema, []machine.Problem) {
 	c := jsonschema.NewCompiler()
+	c.RegisterVocabulary(e.vocabulary())
+	c.AssertVocabs()
 	c.UseLoader(closed{})
 	c.DefaultDraft(jsonschema.Draft2020)
 	c.AssertFormat()
@@ -245,7 +252,10 @@ func nullable(schema map[string]any) {
 
 // Checker holds values against a compiled schema. The zero Checker and a nil one take anything. It is safe for
 // concurrent use.
-type Checker struct{ schema *jsonschema.Schema }
+type Checker struct {
+	schema *jsonschema.Schema
+	effort *effort
+}
 
 // NewChecker compiles a JSON Schema, draft 2020-12 unless it says otherwise; an empty one
 // takes anything. Compiling takes milliseconds: compile once per definition.
@@ -272,11 +282,12 @@ func newChecker(schema json.RawMessage, translate func(any) any) (*Checker, []ma
 	if !ok || len(f.problems) > 0 {
 		return nil, f.all()
 	}
-	compiled, problems := compile("", translate(doc))
+	e := new(effort)
+	compiled, problems := compileCounted("", translate(doc), e)
 	if len(problems) > 0 {
 		return nil, problems
 	}
-	return &Checker{schema: compiled}, nil
+	return &Checker{compiled, e}, nil
 }
 
 // Check names everything in a JSON value that does not fit the schema, each with its path
@@ -292,11 +303,13 @@ func (c *Checker) Check(value json.RawMessage) []machine.Problem {
 	if blob.Refers(value) {
 		doc = elsewhere.standIns(doc, nil)
 	}
-	err := c.schema.Validate(doc)
+	err := c.effort.hold(c.schema, doc)
 	var misfit *jsonschema.ValidationError
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, errEffort):
+		f.add("", "%v", err)
 	case errors.As(err, &misfit):
 		if misfit = elsewhere.without(misfit); misfit == nil {
 			return nil

@@ -10,7 +10,7 @@ const maxIDBytes = 200
 
 // CheckSpawned says what is wrong with an activity that another one spawned: an id that
 // is missing or does not fit into a URL, no type, a `with` that is no object, an unknown
-// onError. Dependencies are for the graph to check.
+// onError, too many retries. Dependencies are for the graph to check.
 func CheckSpawned(a *Activity) error {
 	if err := CheckID(a.ID); err != nil {
 		return fmt.Errorf("a spawned activity: %w", err)
@@ -20,6 +20,9 @@ func CheckSpawned(a *Activity) error {
 	}
 	if w := bytes.TrimSpace(a.With); len(w) > 0 && w[0] != '{' {
 		return fmt.Errorf("spawned activity %s: with is not an object", a.ID)
+	}
+	if a.Retry != nil && a.Retry.Limit != nil && (*a.Retry.Limit < 0 || *a.Retry.Limit > MaxRetries) {
+		return fmt.Errorf("spawned activity %s: retry.limit %d is not between 0 and %d", a.ID, *a.Retry.Limit, MaxRetries)
 	}
 	switch a.OnError {
 	case "", OnErrorFail, OnErrorContinue, OnErrorPartial:

@@ -224,13 +224,27 @@ func (c *check) length(at string, v any) time.Duration {
 func (c *check) retry(at string, v any) {
 	var base, most time.Duration
 	c.object(at, v, []property{
-		{name: "limit", look: c.count},
+		{name: "limit", look: c.retries},
 		{name: "baseDelay", look: func(at string, v any) { base = c.length(at, v) }},
 		{name: "maxDelay", look: func(at string, v any) { most = c.length(at, v) }},
 	})
 	if most > 0 && base > most {
 		c.add(member(at, "maxDelay"), "%v is shorter than baseDelay, %v", most, base)
 	}
+}
+
+// MaxRetries bounds how often an activity is tried again: what takes more has a processor
+// that should schedule itself.
+const MaxRetries = 1000
+
+func (c *check) retries(at string, v any) {
+	if n, ok := v.(json.Number); ok {
+		if k, err := strconv.Atoi(string(n)); err == nil && k > MaxRetries {
+			c.add(at, "%d is over the limit of %d retries", k, MaxRetries)
+			return
+		}
+	}
+	c.count(at, v)
 }
 
 func (c *check) typeName(at string, v any) {

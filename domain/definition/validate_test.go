@@ -118,7 +118,7 @@ func TestMistakes(t *testing.T) {
 		},
 		"policies": {
 			graph(`{"id": "a", "type": "noop", "retry": {"limit": -1, "baseDelay": "soon", "maxDelay": "-1s", "jitter": 1}, "attemptTimeout": 5, "deadline": "P", "heartbeatTimeout": "0s", "onError": "ignore"},
-				{"id": "b", "type": "noop", "retry": {"baseDelay": "PT1M", "maxDelay": "1s"}, "deadline": "P200Y", "attemptTimeout": "-PT1S", "onError": "partial"}`),
+				{"id": "b", "type": "noop", "retry": {"limit": 1001, "baseDelay": "PT1M", "maxDelay": "1s"}, "deadline": "P200Y", "attemptTimeout": "-PT1S", "onError": "partial"}`),
 			"activities[0].onError: want fail, continue or partial, found \"ignore\"\n" +
 				"activities[0].retry.limit: -1 is negative\n" +
 				"activities[0].retry.baseDelay: duration \"soon\": want ISO 8601 (PT2S) or 2s\n" +
@@ -127,6 +127,7 @@ func TestMistakes(t *testing.T) {
 				"activities[0].attemptTimeout: want a duration (PT2S or 2s), found number 5\n" +
 				"activities[0].deadline: duration \"P\": want ISO 8601 (PT2S) or 2s\n" +
 				"activities[0].heartbeatTimeout: duration \"0s\" is zero; leave it out to have the default\n" +
+				"activities[1].retry.limit: 1001 is over the limit of 1000 retries\n" +
 				"activities[1].retry.maxDelay: 1s is shorter than baseDelay, 1m0s\n" +
 				"activities[1].attemptTimeout: duration \"-PT1S\" is negative\n" +
 				"activities[1].deadline: duration \"P200Y\" is over the limit of 100 years\n",

@@ -30,6 +30,7 @@ type Start struct {
 
 	Plan        *Plan  `json:"-"`
 	Fingerprint string `json:"-"` // of the body
+	TraceParent string `json:"-"` // W3C trace context of whoever asked; it goes with the work
 }
 
 // Cancel ends an orchestration that nobody wants any more.
@@ -92,6 +93,13 @@ type Heartbeat struct {
 	Agent string `json:"agent,omitempty"`
 }
 
+// Release gives a claim back: the attempt is offered again at once, and it has cost nothing. It
+// is never answered; one of an agent that does not hold the claim changes nothing.
+type Release struct {
+	Report
+	Agent string `json:"agent"`
+}
+
 // Wake lets everything happen that is due. It is not on the wire.
 type Wake struct{}
 
@@ -112,6 +120,7 @@ func (Schedule) command()  {}
 func (Retry) command()     {}
 func (Fail) command()      {}
 func (Heartbeat) command() {}
+func (Release) command()   {}
 func (Wake) command()      {}
 func (TakeOver) command()  {}
 

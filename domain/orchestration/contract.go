@@ -157,10 +157,10 @@ func (s *spawnedContracts) contract(typ string, def definition.Contract) *contra
 	return c
 }
 
-// hold looks at the input of each activity that is asked for the first time, and notes on
+// inspect looks at the input of each activity that is asked for the first time, and notes on
 // the request what is wrong with it. What nobody was asked for fails with the next Wake, one
 // after the other, so that what follows from it is counted right.
-func (s State) hold(at time.Time, events []Event) {
+func (s State) inspect(at time.Time, events []Event) {
 	v := view{g: s.g, last: -1}
 	var spawned []definition.Activity
 	for k, e := range events {
@@ -176,6 +176,12 @@ func (s State) hold(at time.Time, events []Event) {
 			}
 			i, _ := v.g.find(e.ActivityID)
 			v.last, v.phase, v.output, v.ended, spawned = i, ActivityCompleted, e.Output, &e, e.Spawned
+		case Skipped:
+			if !v.g.checked {
+				return
+			}
+			i, _ := v.g.find(e.ActivityID)
+			v.last, v.phase, v.output = i, ActivitySkipped, e.Output
 		case Failed:
 			if !v.g.checked {
 				return
@@ -193,7 +199,8 @@ func (s State) hold(at time.Time, events []Event) {
 			if e.Fault = v.fault(a); e.Fault != nil {
 				events[k] = e
 			}
-		case Offered, Claimed, Extended, Waited, Scheduled, Retrying, TransfersFinished, Ended, BlobsRemoved:
+		case Offered, Claimed, Extended, Waited, Scheduled, Retrying, TransfersFinished, Ended, BlobsRemoved,
+			Paused, Resumed, ActivityPaused, ActivityResumed:
 		}
 	}
 }
@@ -257,8 +264,8 @@ func (v view) contract(typ string) *contract {
 	return nil
 }
 
-// hold keeps what is wrong with the input until the next Wake.
-func (n *node) hold(at time.Time, fault *Fault) {
+// blame keeps what is wrong with the input until the next Wake.
+func (n *node) blame(at time.Time, fault *Fault) {
 	if fault == nil {
 		if n.links != nil {
 			n.links.fault = nil
@@ -269,8 +276,8 @@ func (n *node) hold(at time.Time, fault *Fault) {
 	n.next = millis(at)
 }
 
-// held is what is wrong with the input of a node that nobody was asked for.
-func (n *node) held() *Fault {
+// ill is what is wrong with the input of a node that nobody was asked for.
+func (n *node) ill() *Fault {
 	if n.links == nil || n.phase.Final() {
 		return nil
 	}

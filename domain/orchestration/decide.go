@@ -18,7 +18,7 @@ func itoa(n int) string { return strconv.Itoa(n) }
 func (s State) Decide(at time.Time, c Command) ([]Event, error) {
 	events, err := s.decide(at, c)
 	if err == nil {
-		s.hold(at, events)
+		s.inspect(at, events)
 	}
 	return events, err
 }
@@ -41,6 +41,24 @@ func (s State) decide(at time.Time, c Command) ([]Event, error) {
 		return s.decideFail(at, c)
 	case Heartbeat:
 		return s.heartbeat(at, c), nil
+	case Release:
+		return s.release(c), nil
+	case Pause:
+		return s.decidePause(c)
+	case Resume:
+		return s.decideResume(at, c)
+	case RetryActivity:
+		return s.decideRetryActivity(c)
+	case SkipActivity:
+		return s.decideSkipActivity(at, c)
+	case CompleteActivity:
+		return s.decideCompleteActivity(at, c)
+	case FailActivity:
+		return s.decideFailActivity(at, c)
+	case PauseActivity:
+		return s.decidePauseActivity(c)
+	case ResumeActivity:
+		return s.decideResumeActivity(at, c)
 	case Wake:
 		return s.wake(at), nil
 	case TakeOver:
@@ -69,7 +87,7 @@ func (s State) decideStart(at time.Time, c Start) ([]Event, error) {
 	started := Started{
 		Type: c.Type, Run: 1, Plan: c.Plan, Input: c.Input, Partial: c.Partial, Labels: c.Labels, Callback: c.Callback,
 		Name: c.Name, Set: c.Set, Resource: c.Resource,
-		Deadline: at.Add(orElse(time.Duration(c.Deadline), DefaultDeadline)), Fingerprint: c.Fingerprint,
+		Deadline: at.Add(orElse(time.Duration(c.Deadline), DefaultDeadline)), Fingerprint: c.Fingerprint, TraceParent: c.TraceParent,
 	}
 	events := []Event{started}
 	if n == 0 {
@@ -168,20 +186,24 @@ func (s State) decideComplete(at time.Time, c Complete) ([]Event, error) {
 		return s.fail(at, i, *fault), nil
 	}
 	e.Contracts = g.newContracts(c.Contracts, e.Spawned)
+	return s.complete(at, i, e), nil
+}
+
+// complete ends an activity well, with all that becomes ready by it.
+func (s State) complete(at time.Time, i int32, e Completed) []Event {
+	g := s.g
+	n := &g.nodes[i]
 	events := append(make([]Event, 0, 2+len(e.Spawned)), e)
 	events = s.finishTransfers(events, n, len(e.Spawned))
 	for k := range e.Spawned {
-		if a := &e.Spawned[k]; g.satisfied(a) {
+		if a := &e.Spawned[k]; !g.held() && g.satisfied(a) {
 			events = append(events, s.request(at, a, inheritedDeadline(a, n.def), s.run))
 		}
 	}
 	if len(e.Spawned) == 0 && !g.waitsForShared(e.Shared) {
 		events = s.proceed(events, at, i)
 	}
-	if g.open-1+len(e.Spawned) == 0 {
-		events = append(events, s.completed(at, view{last: i, phase: ActivityCompleted, output: c.Output, ended: &e}))
-	}
-	return events, nil
+	return s.conclude(events, at, view{last: i, phase: ActivityCompleted, output: e.Output, ended: &e}, len(e.Spawned))
 }
 
 // satisfied says whether a new child has nothing to wait for.
@@ -207,7 +229,7 @@ func (g *graph) waitsForShared(shared []string) bool {
 // and aggregation is still to come.
 func (s State) finishTransfers(events []Event, n *node, spawned int) []Event {
 	g := s.g
-	if g.plan.aggregates && !n.late && spawned == 0 && g.retrieving == 1 && g.open > 1 {
+	if g.plan.aggregates && !g.held() && !n.late && spawned == 0 && g.retrieving == 1 && g.open > 1 {
 		events = append(events, TransfersFinished{})
 	}
 	return events
@@ -217,6 +239,9 @@ func (s State) finishTransfers(events []Event, n *node, spawned int) []Event {
 // Evolve will count down, so the work is in proportion to what changes.
 func (s State) proceed(events []Event, at time.Time, i int32) []Event {
 	g := s.g
+	if g.held() {
+		return events
+	}
 	var few [16]int32
 	list := g.settling(few[:0], i)
 	var counted map[int32]int32 // needed where one activity waits for several of the list
@@ -230,9 +255,8 @@ func (s State) proceed(events []Event, at time.Time, i int32) []Event {
 				counted[d]++
 				left -= counted[d] - 1
 			}
-			if left == 1 {
-				a := g.nodes[d].def
-				events = append(events, s.request(at, a, a.Deadline, s.run))
+			if n := &g.nodes[d]; left == 1 && n.phase == ActivityPending && !n.paused {
+				events = append(events, s.request(at, n.def, n.def.Deadline, s.run))
 			}
 		}
 	}
@@ -247,7 +271,7 @@ func (s State) completed(at time.Time, v view) Event {
 		return Ended{State: PhaseCompleted, Output: output, Failures: s.g.allFailures(at, v.failure)}
 	}
 	why := Failure{Step: stepOutput, Message: fmt.Sprintf("the output of the orchestration has %d bytes, over the limit of %d", len(output), MaxOutputBytes), At: at}
-	return Ended{State: PhaseError, Error: &why, Failures: s.g.allFailures(at, v.failure)}
+	return s.failed(at, &why, v.failure)
 }
 
 func (s State) decideWait(at time.Time, c Wait) ([]Event, error) {
@@ -260,7 +284,7 @@ func (s State) decideWait(at time.Time, c Wait) ([]Event, error) {
 	if c.After > 0 && at.Add(time.Duration(c.After)).Before(until) {
 		until = at.Add(time.Duration(c.After))
 	}
-	return []Event{Waited{n.id(), c.Attempt, until, c.State}}, nil
+	return s.stood([]Event{Waited{n.id(), c.Attempt, until, c.State}}, at, i), nil
 }
 
 func (s State) decideSchedule(at time.Time, c Schedule) ([]Event, error) {
@@ -268,7 +292,7 @@ func (s State) decideSchedule(at time.Time, c Schedule) ([]Event, error) {
 	if i == repeated || err != nil {
 		return nil, err
 	}
-	return []Event{Scheduled{s.g.nodes[i].id(), c.Attempt, at.Add(time.Duration(c.After)), c.State}}, nil
+	return s.stood([]Event{Scheduled{s.g.nodes[i].id(), c.Attempt, at.Add(time.Duration(c.After)), c.State}}, at, i), nil
 }
 
 func (s State) decideRetry(at time.Time, c Retry) ([]Event, error) {
@@ -288,7 +312,7 @@ func (s State) again(at time.Time, i int32, c Retry) []Event {
 		return s.fail(at, i, c.Error)
 	}
 	delay := max(backoff(n.def, n.workID, failures), time.Duration(c.After))
-	return []Event{Retrying{n.id(), int(n.attempt), c.Error.failure(n, failures, at), at.Add(delay), c.State}}
+	return s.stood([]Event{Retrying{n.id(), int(n.attempt), c.Error.failure(n, failures, at), at.Add(delay), c.State}}, at, i)
 }
 
 func (s State) decideFail(at time.Time, c Fail) ([]Event, error) {
@@ -306,14 +330,11 @@ func (s State) fail(at time.Time, i int32, fault Fault) []Event {
 	failure := fault.failure(n, int(n.failures)+1, at)
 	e := Failed{ActivityID: n.id(), Attempt: int(n.attempt), Error: failure, Continued: g.continues(n)}
 	if !e.Continued {
-		return []Event{e, Ended{State: PhaseError, Error: &failure, Failures: g.allFailures(at, &failure)}}
+		return s.doom([]Event{e}, at, i, &failure)
 	}
 	events := s.finishTransfers([]Event{e}, n, 0)
 	events = s.proceed(events, at, i)
-	if g.open == 1 {
-		events = append(events, s.completed(at, view{last: i, phase: ActivityFailed, failure: &failure}))
-	}
-	return events
+	return s.conclude(events, at, view{last: i, phase: ActivityFailed, failure: &failure}, 0)
 }
 
 func (g *graph) continues(n *node) bool {
@@ -360,10 +381,26 @@ func (s State) heartbeat(at time.Time, c Heartbeat) []Event {
 	return nil
 }
 
-// takeOver offers again what was lost with the old owner.
-func (s State) takeOver(c TakeOver) []Event {
+// release offers an attempt again that its agent has given back.
+func (s State) release(c Release) []Event {
 	if s.g == nil {
 		return nil
+	}
+	i, ok := s.g.findWork(c.WorkID)
+	if !ok {
+		return nil
+	}
+	n := &s.g.nodes[i]
+	if n.phase != ActivityRunning || c.Attempt != int(n.attempt) || n.place != "" || c.Agent != n.agent {
+		return nil
+	}
+	return []Event{n.offerAgain()}
+}
+
+// takeOver offers again what was lost with the old owner.
+func (s State) takeOver(c TakeOver) []Event {
+	if s.g == nil || s.g.doomed != nil {
+		return nil // what is about to end is not begun anew
 	}
 	var events []Event
 	for i := range s.g.nodes {

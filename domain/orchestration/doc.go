@@ -5,7 +5,8 @@
 // done are requested; agents report one of five results; a completed activity may
 // spawn more. Depending on an activity means depending on all that it spawned, so a
 // join waits for a tree whose size nobody knew when it began. An orchestration always
-// ends: COMPLETED, ERROR or CANCELLED.
+// ends: COMPLETED, ERROR or CANCELLED. One that has failed waits a moment for the reports of
+// what is under way (end.go). Operators look after it (operate.go).
 //
 // State is where it stands, Decide answers commands, Evolve folds events, Follow says
 // what follows outside, Deadline when Wake has something to do. A caller folds like this:

@@ -25,8 +25,9 @@ type Started struct {
 	Callback    string            `json:"callback,omitempty"`
 	Name        string            `json:"name,omitempty"`
 	Set         string            `json:"set,omitempty"`
-	Resource    string            `json:"resource,omitempty"` // where it is neither Name nor the id
-	Fingerprint string            `json:"fingerprint"`        // of the start's body: tells a repeat from a conflict
+	Resource    string            `json:"resource,omitempty"`    // where it is neither Name nor the id
+	Fingerprint string            `json:"fingerprint"`           // of the start's body: tells a repeat from a conflict
+	TraceParent string            `json:"traceparent,omitempty"` // W3C trace context of whoever asked
 }
 
 // Requested asks for an attempt at an activity. Placement names the process whose own
@@ -37,6 +38,8 @@ type Requested struct {
 	WorkID     string    `json:"workId"`
 	Placement  string    `json:"placement,omitempty"`
 	Deadline   time.Time `json:"deadline"` // of the activity in total; the same for every attempt; whole milliseconds
+	Reason     string    `json:"reason,omitempty"`
+	By         string    `json:"by,omitempty"` // the operator who wanted it now
 	// Fault is what is wrong with the input: nobody is asked, the activity fails at once.
 	Fault *Fault `json:"fault,omitempty"`
 }
@@ -107,15 +110,19 @@ type Completed struct {
 	// Children is the order of all of them, where it is not first the spawned, then the shared,
 	// then the cycles. The place in the tree hangs on it.
 	Children []string `json:"children,omitempty"`
+	Reason   string   `json:"reason,omitempty"`
+	By       string   `json:"by,omitempty"` // the operator who completed it in its agent's place
 }
 
 // Failed ends an activity badly. Continued means that the orchestration goes on
-// without it: a tombstone.
+// without it: a tombstone. Else it ends with it, or as soon as what is under way has reported.
 type Failed struct {
 	ActivityID string  `json:"activityId"`
 	Attempt    int     `json:"attempt"`
 	Error      Failure `json:"error"`
 	Continued  bool    `json:"continued,omitempty"`
+	Reason     string  `json:"reason,omitempty"`
+	By         string  `json:"by,omitempty"` // the operator who failed it in its agent's place
 }
 
 // TransfersFinished says that everything is retrieved and the aggregation begins.

@@ -24,20 +24,49 @@ func (s State) Evolve(at time.Time, e Event) State {
 	case BlobsRemoved:
 		s.left = nil
 		return s
-	case Requested, Offered, Claimed, Extended, Waited, Scheduled, Retrying, Completed, Failed:
+	case Paused:
+		return s.paused()
+	case Resumed:
+		return s.resumed(e.State)
+	case ActivityPaused, ActivityResumed, Requested, Offered, Claimed, Extended, Waited, Scheduled, Retrying, Completed, Failed, Skipped:
 	}
-	if s.g == nil {
-		return s
-	}
-	if done, ok := e.(Completed); ok {
-		s.leave(done.Output)
-	}
-	id, to := target(e)
-	if i, ok := s.g.find(id); ok && s.g.nodes[i].phase.CanMove(to) {
-		s.g.evolve(i, at, e)
-		s.g.arm(i)
+	if s.g != nil {
+		if made := outputOf(e); made != nil {
+			s.leave(made)
+		}
+		s.g.evolve(at, e)
 	}
 	return s
+}
+
+// evolve folds in what concerns one activity.
+func (g *graph) evolve(at time.Time, e Event) {
+	switch e := e.(type) {
+	case ActivityPaused:
+		g.hold(e.ActivityID, true)
+		return
+	case ActivityResumed:
+		g.hold(e.ActivityID, false)
+		return
+	default:
+	}
+	id, to := target(e)
+	i, ok := g.find(id)
+	if !ok || !g.nodes[i].phase.CanMove(to) {
+		return
+	}
+	before := g.nodes[i].phase.working()
+	g.move(i, at, e)
+	if g.doomed != nil {
+		g.last = i // its report may be the last that the end waited for
+	}
+	switch after := g.nodes[i].phase.working(); {
+	case before && !after:
+		g.working--
+	case after && !before:
+		g.working++
+	}
+	g.arm(i)
 }
 
 func (s State) start(at time.Time, e Started) State {
@@ -54,7 +83,7 @@ func newGraph(at time.Time, e Started) *graph {
 	g := &graph{
 		plan: e.Plan, typ: e.Type, input: e.Input, labels: e.Labels, callback: e.Callback, partial: e.Partial,
 		resource:  orElse(e.Resource, e.Name),
-		startedAt: at, deadline: millis(e.Deadline), checked: e.Plan.checked, nodes: make([]node, n), open: n, last: -1,
+		startedAt: at, deadline: millis(e.Deadline), checked: e.Plan.checked, nodes: make([]node, n), open: n, last: -1, trace: e.TraceParent,
 	}
 	for i := range g.nodes {
 		g.nodes[i] = node{def: &e.Plan.def.Activities[i], waits: e.Plan.waits[i], parent: -1, late: e.Plan.late[i]}
@@ -74,7 +103,7 @@ func (s State) end(at time.Time, e Ended) State {
 	}
 	if i := s.g.last; i >= 0 {
 		n := &s.g.nodes[i]
-		s.last = ending{n.workID, n.attempt, n.said}
+		s.last = ending{orElse(n.workID, s.workIDOf(s.run, n.id())), n.attempt, n.said}
 	}
 	s.phase, s.endedAt, s.g = e.State, at, nil
 	return s
@@ -101,7 +130,9 @@ func target(e Event) (string, ActivityPhase) {
 		return e.ActivityID, ActivityCompleted
 	case Failed:
 		return e.ActivityID, ActivityFailed
-	case Started, TransfersFinished, Ended, BlobsRemoved:
+	case Skipped:
+		return e.ActivityID, ActivitySkipped
+	case Started, TransfersFinished, Ended, Paused, Resumed, ActivityPaused, ActivityResumed, BlobsRemoved:
 	}
 	return "", ActivityPending
 }
@@ -115,7 +146,7 @@ func placed(placement string) ActivityPhase {
 	return ActivityReady
 }
 
-func (g *graph) evolve(i int32, at time.Time, e Event) {
+func (g *graph) move(i int32, at time.Time, e Event) {
 	n := &g.nodes[i]
 	switch e := e.(type) {
 	case Requested:
@@ -123,7 +154,7 @@ func (g *graph) evolve(i int32, at time.Time, e Event) {
 		n.workID = e.WorkID
 		g.remember(e.WorkID, i)
 		n.offer(at, e.Placement)
-		n.hold(at, e.Fault)
+		n.blame(at, e.Fault)
 	case Offered:
 		n.offers = int32(e.Offer)
 		n.offer(at, e.Placement)
@@ -143,18 +174,33 @@ func (g *graph) evolve(i int32, at time.Time, e Event) {
 		n.pause(ActivityRetrying, saidRetry, e.At, e.State)
 	case Completed:
 		n.output = e.Output
-		n.said |= saidComplete
+		n.said |= whose(e.By, saidComplete, orderedComplete)
 		g.learn(e.Contracts)
 		g.grown(i, &e)
 		g.close(i, ActivityCompleted)
 	case Failed:
-		n.said |= refusedBy(e.Error.Step)
+		n.said |= whose(e.By, refusedBy(e.Error.Step), orderedFail)
 		if g.failed++; len(g.failures) < maxFailures {
 			g.failures = append(g.failures, e.Error)
 		}
 		g.close(i, ActivityFailed)
-	case Started, TransfersFinished, Ended, BlobsRemoved:
+		if !e.Continued {
+			g.lost(at, e.Error)
+		}
+	case Skipped:
+		n.output = e.Output
+		n.said |= orderedSkip
+		g.close(i, ActivitySkipped)
+	case Started, TransfersFinished, Ended, Paused, Resumed, ActivityPaused, ActivityResumed, BlobsRemoved:
 	}
+}
+
+// whose is what was said, depending on whether an operator said it or the agent.
+func whose(by string, agents, operators reports) reports {
+	if by != "" {
+		return operators
+	}
+	return agents
 }
 
 // refusedBy is which reports have had their way when an activity has failed at a step: any
@@ -171,12 +217,16 @@ func (n *node) offer(at time.Time, placement string) {
 	n.phase = placed(placement)
 	n.place, n.agent, n.began, n.lease, n.next = placement, "", millis(at), 0, 0
 	if n.phase == ActivityReady {
-		wait := lastOffer
-		if shift := n.offers - 1; shift < 8 {
-			wait = min(firstOffer<<shift, lastOffer)
-		}
-		n.next = millis(at.Add(wait))
+		n.next = millis(at.Add(offerWait(int(n.offers))))
 	}
+}
+
+// offerWait is how long the n-th offer of an attempt holds.
+func offerWait(n int) time.Duration {
+	if shift := n - 1; shift < 8 {
+		return min(firstOffer<<shift, lastOffer)
+	}
+	return lastOffer
 }
 
 // pause leaves a node until next.
@@ -345,7 +395,7 @@ func (g *graph) depend(a *definition.Activity) {
 // close moves a node to its last phase and settles whoever waited for that.
 func (g *graph) close(i int32, p ActivityPhase) {
 	n := &g.nodes[i]
-	n.phase, n.state, n.agent, n.place, n.next, n.lease = p, nil, "", "", 0, 0
+	n.phase, n.state, n.agent, n.place, n.next, n.lease, n.paused = p, nil, "", "", 0, 0, false
 	g.last = i
 	g.open--
 	if !n.late {

@@ -43,24 +43,35 @@ func (s State) Follow(at time.Time, e Event) []machine.Effect {
 		return nil
 	}
 	switch e := e.(type) {
-	case Completed:
-		return s.claim(e.Output)
 	case Requested:
 		if e.Fault != nil {
 			return nil
 		}
-		return s.work(at, e.ActivityID, e.Attempt, 1, e.WorkID, e.Deadline)
+		// An operator may have given up an attempt for it.
+		effects := s.unwanted(e.ActivityID, "another attempt is wanted now")
+		return append(effects, s.work(at, e.ActivityID, e.Attempt, 1, e.WorkID, e.Deadline)...)
 	case Offered:
 		if i, ok := s.g.find(e.ActivityID); ok {
 			return s.work(at, e.ActivityID, e.Attempt, e.Offer, e.WorkID, fromMillis(s.g.nodes[i].deadline))
 		}
 	case Retrying:
 		return s.abandoned(e.ActivityID, e.Error)
+	case Completed:
+		effects := s.claim(e.Output)
+		if e.By != "" {
+			effects = append(effects, s.unwanted(e.ActivityID, e.By+" completed the activity")...)
+		}
+		return effects
+	case Skipped:
+		return append(s.claim(e.Output), s.unwanted(e.ActivityID, e.By+" skipped the activity")...)
 	case Failed:
+		if e.By != "" {
+			return s.unwanted(e.ActivityID, e.By+" failed the activity")
+		}
 		return s.abandoned(e.ActivityID, e.Error)
 	case Ended:
 		return s.ended(at, e)
-	case Started, Claimed, Extended, Waited, Scheduled, TransfersFinished, BlobsRemoved:
+	case Started, Claimed, Extended, Waited, Scheduled, TransfersFinished, Paused, Resumed, ActivityPaused, ActivityResumed, BlobsRemoved:
 	}
 	return nil
 }
@@ -79,7 +90,7 @@ func (s State) work(at time.Time, activityID string, attempt, offer int, workID 
 		ID: workID, Attempt: attempt, Offer: offer, Aggregate: "orchestration", AggregateID: s.id, Run: s.run,
 		ActivityID: n.id(), Type: n.def.Type, Discriminator: n.def.Discriminator, Resource: s.Resource(),
 		Input: v.input(n.def), Outputs: outputs, State: n.state, RequestedAt: at, Deadline: deadline,
-		HeartbeatTimeout: heartbeatTimeout(n.def).Milliseconds(),
+		TraceParent: s.g.trace, OfferedUntil: fromMillis(millis(at.Add(offerWait(offer)))), HeartbeatTimeout: heartbeatTimeout(n.def).Milliseconds(),
 	}}
 }
 
@@ -88,11 +99,15 @@ func (s State) abandoned(activityID string, f Failure) []machine.Effect {
 	if !givenUp(f.Step) {
 		return nil
 	}
-	i, ok := s.g.find(activityID)
-	if !ok {
-		return nil
+	return s.unwanted(activityID, f.Message)
+}
+
+// unwanted tells the agents that the attempt which is out, where one is, is no longer wanted.
+func (s State) unwanted(activityID, why string) []machine.Effect {
+	if i, ok := s.g.find(activityID); ok {
+		return s.g.nodes[i].cancel(nil, why)
 	}
-	return s.g.nodes[i].cancel(nil, f.Message)
+	return nil
 }
 
 func (n *node) cancel(effects []machine.Effect, reason string) []machine.Effect {
@@ -109,7 +124,7 @@ func (s State) ended(at time.Time, e Ended) []machine.Effect {
 		typ = FailedType
 	case PhaseCancelled:
 		typ = CancelledType
-	case PhaseInitial, PhaseInProgress, PhaseTransfersFinished, PhaseCompleted:
+	case PhaseInitial, PhaseInProgress, PhasePaused, PhaseTransfersFinished, PhaseCompleted:
 	}
 	labels := s.g.labels
 	if labels == nil {

@@ -76,3 +76,14 @@ func (s State) removeBlobs(at time.Time) []Event {
 	}
 	return []Event{BlobsRemoved{Blobs: len(s.left.blobs), Bytes: s.left.bytes}}
 }
+
+// outputOf is what an event says an activity has made, or was skipped with; nil for others.
+func outputOf(e Event) json.RawMessage {
+	if e, ok := e.(Skipped); ok {
+		return e.Output
+	}
+	if e, ok := e.(Completed); ok {
+		return e.Output
+	}
+	return nil
+}

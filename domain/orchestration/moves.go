@@ -13,6 +13,7 @@ type Phase int
 const (
 	PhaseInitial           Phase = 100
 	PhaseInProgress        Phase = 600
+	PhasePaused            Phase = 610 // by an operator: nothing new is asked for
 	PhaseTransfersFinished Phase = 700 // all retrieval done, aggregation running
 	PhaseCompleted         Phase = 800
 	PhaseError             Phase = -1
@@ -26,10 +27,20 @@ var phases = []struct {
 }{
 	{PhaseInitial, "INITIAL"},
 	{PhaseInProgress, "IN_PROGRESS"},
+	{PhasePaused, "PAUSED"},
 	{PhaseTransfersFinished, "TRANSFERS_FINISHED"},
 	{PhaseCompleted, "COMPLETED"},
 	{PhaseError, "ERROR"},
 	{PhaseCancelled, "CANCELLED"},
+}
+
+// Phases lists every phase, in the order they are shown.
+func Phases() []Phase {
+	l := make([]Phase, len(phases))
+	for i, x := range phases {
+		l[i] = x.phase
+	}
+	return l
 }
 
 // String returns the public name, IN_PROGRESS.
@@ -99,18 +110,19 @@ func (p ActivityPhase) offered() bool {
 // moves is the one table of allowed moves of an orchestration.
 var moves = map[Phase][]Phase{
 	PhaseInitial:           {PhaseInProgress},
-	PhaseInProgress:        {PhaseTransfersFinished, PhaseCompleted, PhaseError, PhaseCancelled},
-	PhaseTransfersFinished: {PhaseCompleted, PhaseError, PhaseCancelled},
+	PhaseInProgress:        {PhasePaused, PhaseTransfersFinished, PhaseCompleted, PhaseError, PhaseCancelled},
+	PhasePaused:            {PhaseInProgress, PhaseTransfersFinished, PhaseCompleted, PhaseError, PhaseCancelled},
+	PhaseTransfersFinished: {PhasePaused, PhaseCompleted, PhaseError, PhaseCancelled},
 }
 
 // activityMoves is the one table of allowed moves of an activity.
 var activityMoves = [...][]ActivityPhase{
-	ActivityPending:   {ActivityReady, ActivityRunning, ActivityCancelled},
-	ActivityReady:     {ActivityReady, ActivityRunning, ActivityWaiting, ActivityScheduled, ActivityRetrying, ActivityCompleted, ActivityFailed, ActivityCancelled},
-	ActivityRunning:   {ActivityReady, ActivityRunning, ActivityWaiting, ActivityScheduled, ActivityRetrying, ActivityCompleted, ActivityFailed, ActivityCancelled},
-	ActivityWaiting:   {ActivityRetrying, ActivityCompleted, ActivityFailed, ActivityCancelled},
-	ActivityScheduled: {ActivityReady, ActivityRunning, ActivityFailed, ActivityCancelled},
-	ActivityRetrying:  {ActivityReady, ActivityRunning, ActivityFailed, ActivityCancelled},
+	ActivityPending:   {ActivityReady, ActivityRunning, ActivityCancelled, ActivitySkipped},
+	ActivityReady:     {ActivityReady, ActivityRunning, ActivityWaiting, ActivityScheduled, ActivityRetrying, ActivityCompleted, ActivityFailed, ActivityCancelled, ActivitySkipped},
+	ActivityRunning:   {ActivityReady, ActivityRunning, ActivityWaiting, ActivityScheduled, ActivityRetrying, ActivityCompleted, ActivityFailed, ActivityCancelled, ActivitySkipped},
+	ActivityWaiting:   {ActivityReady, ActivityRunning, ActivityRetrying, ActivityCompleted, ActivityFailed, ActivityCancelled, ActivitySkipped},
+	ActivityScheduled: {ActivityReady, ActivityRunning, ActivityCompleted, ActivityFailed, ActivityCancelled, ActivitySkipped},
+	ActivityRetrying:  {ActivityReady, ActivityRunning, ActivityCompleted, ActivityFailed, ActivityCancelled, ActivitySkipped},
 }
 
 // MoveError says that the table does not allow a move.
@@ -145,13 +157,14 @@ func Diagram() string {
 	for _, p := range phases {
 		fmt.Fprintf(&b, "| %s | %d |\n", p.phase, int(p.phase))
 	}
-	b.WriteString("\n## Activity\n\nSKIPPED is an operator's doing.\n\n```mermaid\nstateDiagram-v2\n    [*] --> PENDING\n")
+	b.WriteString("\n## Activity\n\nSKIPPED is an operator's doing; so are COMPLETED after SCHEDULED and RETRYING, and READY or RUNNING after WAITING. " +
+		"That an activity is paused is no state of its own: no other attempt is asked for until it is resumed.\n\n```mermaid\nstateDiagram-v2\n    [*] --> PENDING\n")
 	for from, l := range activityMoves {
 		for _, to := range l {
 			fmt.Fprintf(&b, "    %s --> %s\n", ActivityPhase(from), to)
 		}
 	}
-	for p := ActivityCompleted; p <= ActivityCancelled; p++ {
+	for p := ActivityCompleted; p <= ActivitySkipped; p++ {
 		fmt.Fprintf(&b, "    %s --> [*]\n", p)
 	}
 	b.WriteString("```\n")

@@ -31,7 +31,7 @@ func TestDiagram(t *testing.T) {
 
 func TestPhases(t *testing.T) {
 	for p, code := range map[Phase]int{
-		PhaseInitial: 100, PhaseInProgress: 600, PhaseTransfersFinished: 700, PhaseCompleted: 800, PhaseError: -1, PhaseCancelled: 1200,
+		PhaseInitial: 100, PhaseInProgress: 600, PhasePaused: 610, PhaseTransfersFinished: 700, PhaseCompleted: 800, PhaseError: -1, PhaseCancelled: 1200,
 	} {
 		b, err := json.Marshal(p)
 		var back Phase

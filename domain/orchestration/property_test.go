@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"testing"
@@ -112,15 +113,43 @@ func (r *run) command() Command {
 	if rapid.IntRange(0, 4).Draw(r.t, "repeat") == 0 {
 		return rapid.SampledFrom(r.given).Draw(r.t, "which")
 	}
-	switch rapid.IntRange(0, 30).Draw(r.t, "kind") {
+	switch rapid.IntRange(0, 35).Draw(r.t, "kind") {
 	case 0:
 		return Cancel{Reason: "no"}
 	case 1:
 		return TakeOver{Agent: "one"}
 	case 2, 3, 4:
 		return Wake{}
+	case 5:
+		return Pause{Reason: "lunch", By: "kim"}
+	case 6, 7:
+		return Resume{By: "kim"}
+	case 8, 9, 10, 11, 12:
+		return r.order()
 	}
 	return r.report()
+}
+
+// order draws a word of an operator about an activity, in whatever state it is.
+func (r *run) order() Command {
+	o := Order{ActivityID: "nobody's", Reason: "because", By: rapid.SampledFrom([]string{"", "kim"}).Draw(r.t, "by")}
+	if ids := slices.Sorted(maps.Keys(r.m.nodes)); len(ids) > 0 {
+		o.ActivityID = rapid.SampledFrom(ids).Draw(r.t, "activity")
+	}
+	output := rapid.SampledFrom([]json.RawMessage{nil, json.RawMessage(`1`), json.RawMessage(`"a long text"`)}).Draw(r.t, "output")
+	switch rapid.IntRange(0, 7).Draw(r.t, "order") {
+	case 0:
+		return SkipActivity{Order: o, Output: output}
+	case 1:
+		return CompleteActivity{Order: o, Output: output}
+	case 2:
+		return FailActivity{Order: o}
+	case 3, 4:
+		return PauseActivity{Order: o}
+	case 5:
+		return ResumeActivity{Order: o}
+	}
+	return RetryActivity{Order: o}
 }
 
 func (r *run) report() Command {
@@ -140,7 +169,9 @@ func (r *run) report() Command {
 		return Retry{Report: rep, After: after, Error: Fault{Message: "down"}}
 	case 3:
 		return Fail{Report: rep, Error: Fault{Step: "fetch", Message: "gone"}}
-	case 4, 5:
+	case 4:
+		return Release{Report: rep, Agent: rapid.SampledFrom([]string{"one", "two"}).Draw(r.t, "agent")}
+	case 5, 6:
 		return Heartbeat{Report: rep, Agent: rapid.SampledFrom([]string{"", "one", "two"}).Draw(r.t, "agent")}
 	}
 	c := Complete{Report: rep, Output: json.RawMessage(rapid.SampledFrom([]string{`1`, `{"v":[1,2]}`, `"a long text"`}).Draw(r.t, "output"))}
@@ -209,7 +240,8 @@ func (r *run) give(c Command) []Event {
 	r.check()
 	switch c.(type) {
 	case Wake, TakeOver: // each time something else may be due, or be here
-	case Start, Cancel, Complete, Wait, Schedule, Retry, Fail, Heartbeat:
+	case Start, Cancel, Complete, Wait, Schedule, Retry, Fail, Heartbeat, Release, Pause, Resume,
+		RetryActivity, SkipActivity, CompleteActivity, FailActivity, PauseActivity, ResumeActivity:
 		if more, again := r.decide(c); len(more) > 0 || again != accepted {
 			r.t.Fatalf("%+v comes again: %+v, %v", c, more, again)
 		}
@@ -236,7 +268,8 @@ func (r *run) place(e Event) Event {
 	case Offered:
 		e.Placement = placement.Draw(r.t, "placement")
 		return e
-	case Started, Claimed, Extended, Waited, Scheduled, Retrying, Completed, Failed, TransfersFinished, Ended:
+	case Started, Claimed, Extended, Waited, Scheduled, Retrying, Completed, Failed, TransfersFinished, Ended,
+		Paused, Resumed, ActivityPaused, ActivityResumed, Skipped:
 	}
 	return e
 }
@@ -272,13 +305,14 @@ func (r *run) check() {
 	}
 	g := r.s.g
 	r.equal("the nodes", len(g.nodes), len(r.m.nodes))
-	open, retrieving, moving := 0, 0, false
+	open, retrieving, working, moving := 0, 0, 0, r.m.held()
 	for i := range g.nodes {
 		n, m := &g.nodes[i], r.m.nodes[g.nodes[i].id()]
 		r.equal(n.id()+"'s phase", n.phase, m.phase)
 		r.equal(n.id()+"'s open dependencies", int(n.waits), r.m.waits(m))
 		r.equal(n.id()+"'s open children", int(n.unsettled), r.m.unsettled(m))
-		if n.phase == ActivityPending && n.waits == 0 {
+		r.equal(n.id()+" is paused", n.paused, m.paused)
+		if n.phase == ActivityPending && n.waits == 0 && !n.paused && !r.m.held() {
 			r.t.Fatalf("%s waits for nothing and is not asked for", n.id())
 		}
 		for k := 0; ; k++ {
@@ -292,7 +326,10 @@ func (r *run) check() {
 		}
 		if !n.phase.Final() {
 			open++
-			moving = moving || n.phase != ActivityPending
+			moving = moving || n.phase != ActivityPending || n.paused
+			if n.phase.working() {
+				working++
+			}
 			if !m.late {
 				retrieving++
 			}
@@ -300,7 +337,11 @@ func (r *run) check() {
 	}
 	r.equal("the open nodes", g.open, open)
 	r.equal("the open nodes before aggregation", g.retrieving, retrieving)
+	r.equal("the nodes under way", g.working, working)
 	r.equal("the failures", g.failed, r.m.failed)
+	if r.m.doomed && working == 0 {
+		r.t.Fatal("it has failed, and nothing is under way, and it has not ended")
+	}
 	if !moving {
 		r.t.Fatal("nothing will ever happen again: they wait in a circle")
 	}
@@ -350,15 +391,19 @@ func bare(s State) string {
 			l = *n.links
 		}
 		n.links = nil
-		text += fmt.Sprintf("%s %s %s %s %s %s %+v %d %d %d %d %d %d %d %d %d %d %d %d %d %d %d %d %d %v\n",
+		text += fmt.Sprintf("%s %s %s %s %s %s %+v %d %d %d %d %d %d %d %d %d %d %d %d %d %d %d %d %d %v %v\n",
 			n.id(), n.workID, n.agent, n.place, n.output, n.state, l, n.deadline, n.lease, n.began, n.next, n.timer, n.attempt, n.failures, n.offers,
-			n.waits, n.unsettled, n.depth, n.level, n.parent, n.first, n.spawned, n.phase, n.said, n.late)
+			n.waits, n.unsettled, n.depth, n.level, n.parent, n.first, n.spawned, n.phase, n.said, n.late, n.paused)
 	}
-	return text + fmt.Sprintf("%s %s %v %v %v %v %d %v %v %d %d %v %d %d", g.typ, g.input, g.labels, g.partial, g.deps || g.cyclic, g.startedAt, g.deadline, g.index, g.work, g.open, g.retrieving, g.failures, g.failed, g.last)
+	return text + fmt.Sprintf("%s %s %v %v %v %v %d %v %v %d %d %v %d %d %d %d %v %d", g.typ, g.input, g.labels, g.partial, g.deps || g.cyclic, g.startedAt, g.deadline, g.index, g.work, g.open, g.retrieving, g.failures, g.failed, g.last, g.working, g.beneath, g.doomed, g.verdict)
 }
 
 // finish gives every activity a final report: that ends it.
 func (r *run) finish() {
+	r.give(Resume{})
+	for _, id := range slices.Sorted(maps.Keys(r.m.nodes)) {
+		r.give(ResumeActivity{Order{ActivityID: id}})
+	}
 	for range 10_000 {
 		if r.s.Ended() {
 			r.equal("how often it has ended", r.ended, 1)
@@ -421,6 +466,9 @@ type model struct {
 	keys    map[string]string
 	failed  int
 	overdue time.Time
+	beneath Phase // while it is paused
+	doomed  bool
+	verdict time.Time
 }
 
 type modelNode struct {
@@ -434,7 +482,7 @@ type modelNode struct {
 	workID                       string
 	attempt                      int
 	offers                       int
-	local                        bool
+	local, paused                bool
 	deadline, began, next, lease time.Time
 }
 
@@ -527,15 +575,37 @@ func (m *model) fold(at time.Time, e Event) error {
 	case TransfersFinished:
 		return m.orchestration(PhaseTransfersFinished)
 	case Ended:
+		if m.doomed && e.State == PhaseCompleted {
+			return errors.New("it ends well although an activity has failed")
+		}
 		return m.orchestration(e.State)
-	case Requested, Offered, Claimed, Extended, Waited, Scheduled, Retrying, Completed, Failed:
+	case Paused:
+		m.beneath = m.phase
+		return m.orchestration(PhasePaused)
+	case Resumed:
+		if e.State != m.beneath {
+			return fmt.Errorf("it goes on as %s, and was %s", e.State, m.beneath)
+		}
+		m.beneath = 0
+		return m.orchestration(e.State)
+	case ActivityPaused:
+		m.nodes[e.ActivityID].paused = true
+		return nil
+	case ActivityResumed:
+		m.nodes[e.ActivityID].paused = false
+		return nil
+	case Requested, Offered, Claimed, Extended, Waited, Scheduled, Retrying, Completed, Failed, Skipped:
 	}
 	n, err := m.move(id, to)
 	if err != nil {
 		return err
 	}
+	n.paused = n.paused && !to.Final()
 	return m.activity(n, at, e)
 }
+
+// held says that nothing new may be asked for.
+func (m *model) held() bool { return m.beneath != 0 || m.doomed }
 
 func (m *model) start(e Started) error {
 	m.plan, m.overdue, m.keys = e.Plan, e.Deadline, map[string]string{}
@@ -555,6 +625,9 @@ func (m *model) activity(n *modelNode, at time.Time, e Event) error {
 	case Requested:
 		if m.waits(n) > 0 {
 			return errors.New("it is asked for before its dependencies are done")
+		}
+		if m.held() || n.paused {
+			return errors.New("it is asked for although it is held")
 		}
 		if e.Attempt != n.attempt+1 || n.workID != "" && (n.workID != e.WorkID || !n.deadline.Equal(e.Deadline)) {
 			return fmt.Errorf("it comes after attempt %d of %s", n.attempt, n.workID)
@@ -578,9 +651,12 @@ func (m *model) activity(n *modelNode, at time.Time, e Event) error {
 		n.next = e.At
 	case Failed:
 		m.failed++
+		if !e.Continued && !m.doomed {
+			m.doomed, m.verdict = true, at.Add(lastReports)
+		}
 	case Completed:
 		return m.grow(n, e)
-	case Started, TransfersFinished, Ended:
+	case Started, TransfersFinished, Ended, Skipped, Paused, Resumed, ActivityPaused, ActivityResumed:
 	}
 	return nil
 }
@@ -628,14 +704,27 @@ func (m *model) deadline() time.Time {
 		return time.Time{}
 	}
 	earliest(m.overdue)
+	earliest(m.verdict)
 	for _, n := range m.nodes {
 		if n.phase.Final() || n.phase == ActivityPending {
 			continue
 		}
 		earliest(n.deadline)
-		if n.phase != ActivityRunning {
+		switch n.phase {
+		case ActivityReady:
+			if !m.doomed {
+				earliest(n.next)
+			}
+			continue
+		case ActivityScheduled, ActivityRetrying:
+			if !n.paused && !m.held() {
+				earliest(n.next)
+			}
+			continue
+		case ActivityWaiting:
 			earliest(n.next)
 			continue
+		default:
 		}
 		earliest(n.lease)
 		earliest(fromMillis(millis(n.began) + millisOf(attemptTimeout(&n.def))))

@@ -3,6 +3,7 @@ package orchestration_test
 import (
 	"encoding/json"
 	"testing"
+	"time"
 
 	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/machine"
@@ -146,11 +147,13 @@ func TestEffects(t *testing.T) {
 		a.Discriminator, a.With = "deploy", json.RawMessage(`{"n":1}`)
 	})
 	c := start(plan(a))
+	c.TraceParent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 	c.Labels, c.Name, c.Set = map[string]string{"team": "red"}, "orders", "team-a"
 	s := given().When(c)
 	t.Run("a request is work, to be done by the activity's deadline", s.Follows(machine.Work{
 		ID: workID("a"), Attempt: 1, Offer: 1, Aggregate: "orchestration", AggregateID: "o-1", Run: 1, ActivityID: "a", Type: "noop", Discriminator: "deploy", Resource: "orders",
-		Input: json.RawMessage(`{"n":1}`), RequestedAt: epoch, Deadline: epoch.Add(DefaultActivityDeadline), HeartbeatTimeout: 10_000,
+		Input: json.RawMessage(`{"n":1}`), RequestedAt: epoch, Deadline: epoch.Add(DefaultActivityDeadline), OfferedUntil: epoch.Add(30 * time.Second), HeartbeatTimeout: 10_000,
+		TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 	}))
 	t.Run("the end is a completion", s.When(done("a")).Follows(machine.Completion{
 		ID: machine.ID("completion", "orchestration", "o-1", "1"), Type: CompletedType,

@@ -69,6 +69,7 @@ type graph struct {
 	labels    map[string]string
 	callback  string // URL told of the end
 	resource  string // name of what is deployed; empty: the id
+	trace     string // W3C trace context of whoever asked
 	partial   bool
 	cyclic    bool // some edge is a cycle
 	deps      bool // some node waits for more than what it spawned: see search
@@ -82,7 +83,11 @@ type graph struct {
 	retrieving int              // of those, the ones before aggregation
 	failures   []Failure        // the first of them, at most maxFailures
 	failed     int              // how many there were
-	last       int32            // the node that ended last; -1: none
+	last       int32            // the node that ended last, or that reported last before a bad end; -1: none
+	working    int              // nodes that are READY or RUNNING
+	beneath    Phase            // while PAUSED: where it goes on; else 0
+	doomed     *Failure         // the first that ends it, while others may still report
+	verdict    int64            // unix milliseconds: when they may no more
 	timers     timers
 	checked    bool                 // something can be wrong with what an activity is handed
 	contracts  map[string]*contract // of types that were spawned and are none of the plan's
@@ -117,6 +122,7 @@ type node struct {
 	phase                     ActivityPhase
 	said                      reports // of this attempt
 	late                      bool    // an aggregation, or after one
+	paused                    bool    // no other attempt is asked for
 }
 
 // links are edges that most nodes do not have.
@@ -144,6 +150,10 @@ const (
 	saidSchedule
 	saidRetry
 	saidFail
+	// What an operator said in the agent's place.
+	orderedSkip
+	orderedComplete
+	orderedFail
 )
 
 func (n *node) id() string { return n.def.ID }

@@ -58,6 +58,26 @@ func TestClaims(t *testing.T) {
 	t.Run("the second loss is one too many", becomes(again.When(beat("a", 2, "one")).After(10*time.Second).When(Wake{}), PhaseError))
 }
 
+func TestAClaimThatIsGivenBack(t *testing.T) {
+	release := func(attempt int, agent string) Release { return Release{report("a", attempt), agent} }
+	claimed := running(activity("a")).When(beat("a", 1, "one"))
+	back := claimed.When(release(1, "one"))
+	t.Run("is offered again at once, as the same attempt", back.Then(Offered{"a", 1, workID("a"), "", 2}))
+	t.Run("is free for another", back.When(beat("a", 1, "two")).Then(Claimed{"a", 1, "two", epoch.Add(10 * time.Second)}))
+	t.Run("is not given back for another", back.When(beat("a", 1, "two")).When(release(1, "one")).Then())
+	t.Run("is not given back by who never had it", claimed.When(release(1, "two")).Then())
+	t.Run("is not given back by who had an earlier attempt", claimed.When(Retry{Report: report("a", 1), Error: Fault{Message: "down"}}).After(time.Second).When(Wake{}).When(beat("a", 2, "one")).When(release(1, "one")).Then())
+	t.Run("is not answered after the end", claimed.When(done("a")).When(release(1, "one")).Then())
+	t.Run("has cost nothing", func(t *testing.T) {
+		s := claimed
+		for range 2 * DefaultRetryLimit {
+			s = s.When(release(1, "one")).When(beat("a", 1, "one"))
+		}
+		becomes(s, PhaseInProgress)(t)
+		becomes(s.When(done("a")), PhaseCompleted)(t)
+	})
+}
+
 func TestUnclaimedWork(t *testing.T) {
 	s := running(activity("a"))
 	var at time.Duration
@@ -69,7 +89,7 @@ func TestUnclaimedWork(t *testing.T) {
 	}
 	t.Run("it is the same work", s.Follows(machine.Work{
 		ID: workID("a"), Attempt: 1, Offer: 8, Aggregate: "orchestration", AggregateID: "o-1", Run: 1, ActivityID: "a", Type: "noop", Resource: "o-1",
-		RequestedAt: epoch.Add(at), Deadline: epoch.Add(DefaultActivityDeadline), HeartbeatTimeout: 10_000,
+		RequestedAt: epoch.Add(at), Deadline: epoch.Add(DefaultActivityDeadline), OfferedUntil: epoch.Add(at + 10*time.Minute), HeartbeatTimeout: 10_000,
 	}))
 	t.Run("a claim ends it", dueAt(s.When(beat("a", 1, "one")), epoch.Add(at+10*time.Second)))
 	short := with(activity("a"), func(a *definition.Activity) { a.Deadline = lasting(20 * time.Second) })
@@ -192,7 +212,7 @@ func TestRetries(t *testing.T) {
 		When(Schedule{Report: report("a", 1), After: lasting(time.Second), State: []byte(`{"page":2}`)}).After(time.Second).When(Wake{}).
 		Follows(machine.Work{
 			ID: workID("a"), Attempt: 2, Offer: 1, Aggregate: "orchestration", AggregateID: "o-1", Run: 1, ActivityID: "a", Type: "noop", Resource: "o-1", State: []byte(`{"page":2}`),
-			RequestedAt: epoch.Add(time.Second), Deadline: epoch.Add(DefaultActivityDeadline), HeartbeatTimeout: 10_000,
+			RequestedAt: epoch.Add(time.Second), Deadline: epoch.Add(DefaultActivityDeadline), OfferedUntil: epoch.Add(31 * time.Second), HeartbeatTimeout: 10_000,
 		}))
 	t.Run("a report without one keeps it", func(t *testing.T) {
 		s := running(sternly("a", 5)).When(Schedule{Report: report("a", 1), State: []byte(`1`)}).When(Wake{}).When(retry(2)).State(t)

@@ -81,8 +81,9 @@ func fromMillis(ms int64) time.Time {
 	return time.UnixMilli(ms).UTC()
 }
 
-// due is when something happens to the node by itself; 0: never.
-func (n *node) due() int64 {
+// due is when something happens to the node by itself; 0: never. What is held is not tried
+// again, and offered again only as long as somebody may take it up.
+func (g *graph) due(n *node) int64 {
 	if n.phase.Final() || n.phase == ActivityPending {
 		return 0
 	}
@@ -92,7 +93,18 @@ func (n *node) due() int64 {
 			at = t
 		}
 	}
-	earliest(n.next)
+	switch n.phase {
+	case ActivityScheduled, ActivityRetrying:
+		if !n.paused && !g.held() {
+			earliest(n.next)
+		}
+	case ActivityReady:
+		if g.doomed == nil {
+			earliest(n.next)
+		}
+	default:
+		earliest(n.next)
+	}
 	if n.phase == ActivityRunning {
 		earliest(n.lease)
 		earliest(n.overtime())
@@ -115,7 +127,7 @@ func millisOf(d time.Duration) int64 {
 // arm sets the node's timer to the earliest of what it waits for.
 func (g *graph) arm(i int32) {
 	n := &g.nodes[i]
-	n.timer = n.due()
+	n.timer = g.due(n)
 	if n.timer != 0 && (n.armed == 0 || n.timer < n.armed) {
 		n.armed = n.timer
 		g.timers.push(timer{n.timer, i})

@@ -28,6 +28,8 @@ var rewrite = flag.Bool("rewrite", false, "write what the transcripts in testdat
 //	aggregate <activity>                      complete as the agent for aggregate does
 //	complete|wait|schedule|retry|fail|claim <activity>: <output, time, message, agent>
 //	cancel: <reason>
+//	kim pauses: <reason>          kim resumes
+//	kim pauses|resumes|retries|skips|completes|fails <activity>: <reason, output, message>
 //	after <time>                              and let happen what is due
 //
 // Activities are called by their name.
@@ -120,6 +122,9 @@ func (p *transcript) line(line string) {
 		p.give(Cancel{Reason: rest})
 	case "after":
 		p.after(name)
+	case "kim":
+		verb, name, _ := strings.Cut(name, " ")
+		p.give(p.order(verb, name, rest))
 	default:
 		p.give(p.report(verb, name, rest))
 	}
@@ -128,10 +133,39 @@ func (p *transcript) line(line string) {
 func (p *transcript) after(d string) {
 	until := p.at.Add(p.duration(d))
 	for due := p.s.Deadline(); !due.IsZero() && !due.After(until); due = p.s.Deadline() {
-		p.at = due
+		if due.After(p.at) { // what a pause held is due when it ends
+			p.at = due
+		}
 		p.give(Wake{})
 	}
 	p.at = until
+}
+
+func (p *transcript) order(verb, name, rest string) Command {
+	o := Order{ActivityID: name, By: "kim"}
+	switch verb {
+	case "pauses":
+		if o.Reason = rest; name != "" {
+			return PauseActivity{o}
+		}
+		return Pause{rest, "kim"}
+	case "resumes":
+		if o.Reason = rest; name != "" {
+			return ResumeActivity{o}
+		}
+		return Resume{rest, "kim"}
+	case "retries":
+		o.Reason = rest
+		return RetryActivity{o}
+	case "skips":
+		return SkipActivity{o, json.RawMessage(rest)}
+	case "completes":
+		return CompleteActivity{o, json.RawMessage(rest)}
+	case "fails":
+		return FailActivity{o, Fault{Message: rest}}
+	}
+	p.t.Fatalf("kim cannot do this: %q", verb)
+	return nil
 }
 
 func (p *transcript) report(verb, name, rest string) Command {
@@ -247,7 +281,7 @@ func (p *transcript) event(e Event) string {
 	case Started:
 		return "started " + e.Type
 	case Requested:
-		return fmt.Sprintf("requested %s, attempt %d", p.name(e.ActivityID), e.Attempt)
+		return fmt.Sprintf("requested %s, attempt %d%s", p.name(e.ActivityID), e.Attempt, signed(e.By, e.Reason))
 	case Offered:
 		return fmt.Sprintf("offered %s again, attempt %d, offer %d, at %s", p.name(e.ActivityID), e.Attempt, e.Offer, p.when(p.at))
 	case Claimed:
@@ -263,7 +297,17 @@ func (p *transcript) event(e Event) string {
 	case Completed:
 		return p.completed(e)
 	case Failed:
-		return fmt.Sprintf("failed %s%s: %s", p.name(e.ActivityID), map[bool]string{true: ", a tombstone"}[e.Continued], failed(e.Error))
+		return fmt.Sprintf("failed %s%s: %s%s", p.name(e.ActivityID), map[bool]string{true: ", a tombstone"}[e.Continued], failed(e.Error), signed(e.By, e.Reason))
+	case Paused:
+		return "paused" + signed(e.By, e.Reason)
+	case Resumed:
+		return "resumed as " + e.State.String() + signed(e.By, e.Reason)
+	case ActivityPaused:
+		return "paused " + p.name(e.ActivityID) + signed(e.By, e.Reason)
+	case ActivityResumed:
+		return "resumed " + p.name(e.ActivityID) + signed(e.By, e.Reason)
+	case Skipped:
+		return fmt.Sprintf("skipped %s: %s%s", p.name(e.ActivityID), e.Output, signed(e.By, e.Reason))
 	case TransfersFinished:
 		return "transfers finished"
 	case Ended:
@@ -273,7 +317,7 @@ func (p *transcript) event(e Event) string {
 }
 
 func (p *transcript) completed(e Completed) string {
-	s := fmt.Sprintf("completed %s: %s", p.name(e.ActivityID), e.Output)
+	s := fmt.Sprintf("completed %s: %s%s", p.name(e.ActivityID), e.Output, signed(e.By, e.Reason))
 	for _, a := range e.Spawned {
 		p.byID[a.ID] = a.Name
 		s += "\n    spawned " + a.Name
@@ -299,6 +343,17 @@ func (p *transcript) ended(e Ended) string {
 		s += "\n    failure of " + f.Name + ": " + failed(f)
 	}
 	return s
+}
+
+// signed says who wanted it, and why, where somebody did.
+func signed(by, reason string) string {
+	switch {
+	case by == "":
+		return ""
+	case reason == "":
+		return " (by " + by + ")"
+	}
+	return " (by " + by + ": " + reason + ")"
 }
 
 func failed(f Failure) string {

@@ -29,10 +29,13 @@ func (s State) wake(at time.Time) []Event {
 		return s.removeBlobs(at)
 	}
 	g, now := s.g, at.UnixMilli()
+	if g.doomed != nil && passed(g.verdict, now) {
+		return []Event{s.failed(at, g.doomed, nil)}
+	}
 	if passed(g.deadline, now) {
 		within := fromMillis(g.deadline).Sub(g.startedAt).Truncate(time.Millisecond)
 		why := Failure{Step: stepDeadline, Message: fmt.Sprintf("the orchestration did not end within %s", within), At: at}
-		return []Event{Ended{State: PhaseError, Error: &why, Failures: g.allFailures(at, nil)}}
+		return []Event{s.failed(at, &why, nil)}
 	}
 	var events []Event
 	var seen map[int32]struct{}
@@ -47,15 +50,24 @@ func (s State) wake(at time.Time) []Event {
 		if len(more) == 0 {
 			return false
 		}
+		if closes(more) && len(events) > 0 {
+			return true // next time, when what is before it is folded in
+		}
 		if seen == nil {
 			seen = make(map[int32]struct{})
 		}
 		seen[t.node] = struct{}{}
 		events = append(events, more...)
-		_, ended := more[0].(Failed)
-		return ended
+		return g.doomed != nil || closes(more)
 	})
 	return events
+}
+
+// closes says that an activity or the orchestration ends with these events.
+func closes(events []Event) bool {
+	_, failed := events[0].(Failed)
+	_, ended := events[len(events)-1].(Ended)
+	return failed || ended
 }
 
 // passed says whether a time in unix milliseconds has come; 0 never does.
@@ -64,7 +76,7 @@ func passed(t, now int64) bool { return t != 0 && t <= now }
 // due is what happens to an activity whose timer fires.
 func (s State) due(at time.Time, i int32) []Event {
 	n, now := &s.g.nodes[i], at.UnixMilli()
-	if fault := n.held(); fault != nil {
+	if fault := n.ill(); fault != nil {
 		return s.fail(at, i, *fault)
 	}
 	if passed(n.deadline, now) {

@@ -31,6 +31,7 @@ const (
 type Publisher interface {
 	Publish(ctx context.Context, c producers.Command) (kafka.Position, error)
 	PackInput(ctx context.Context, job string, input json.RawMessage) (json.RawMessage, error)
+	Pack(ctx context.Context, job, at string, value json.RawMessage) (json.RawMessage, error)
 	CompleteWork(ctx context.Context, w producers.Work, output json.RawMessage) (producers.Accepted, error)
 	FailWork(ctx context.Context, w producers.Work, fault orchestration.Fault) (producers.Accepted, error)
 	HeartbeatWork(ctx context.Context, w producers.Work, agent string) (producers.Accepted, error)
@@ -85,7 +86,13 @@ func (in *Intake) Routes(mux *http.ServeMux) {
 		})
 	}
 	handle("POST /v1/jobs", in.startJob)
-	handle("POST /v1/jobs/{id}/cancel", in.cancelJob)
+	for _, v := range producers.JobVerbs() {
+		handle("POST /v1/jobs/{id}/"+v.Name, in.operateJob(v))
+	}
+	for _, v := range producers.NodeVerbs() {
+		handle("POST /v1/jobs/{id}/nodes/{nodeId}/"+v.Name, in.operateNode(v))
+	}
+	handle("POST /v1/bulk/{verb}", in.bulk)
 	for _, k := range kinds {
 		handle("PUT /v1/definitions/"+k.path+"/{type}", in.putDefinition(k))
 		handle("DELETE /v1/definitions/"+k.path+"/{type}", in.deleteDefinition(k))

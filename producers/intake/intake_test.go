@@ -49,6 +49,10 @@ func (l *log) PackInput(_ context.Context, _ string, input json.RawMessage) (jso
 	return input, nil
 }
 
+func (l *log) Pack(_ context.Context, _, _ string, value json.RawMessage) (json.RawMessage, error) {
+	return value, nil
+}
+
 func (l *log) CompleteWork(ctx context.Context, w producers.Work, output json.RawMessage) (producers.Accepted, error) {
 	return l.report(ctx, w, schemas.WorkComplete, fmt.Sprintf("%s#%d %s", w.ID, w.Attempt, output))
 }
@@ -76,6 +80,8 @@ type reads struct {
 	letters  map[string]producers.Record
 	versions map[string]int
 	users    string
+	targets  [][]intake.Target // pages
+	selected []intake.Selection
 }
 
 func (r *reads) Decision(ctx context.Context, _ string, _ kafka.Position) (intake.Decision, error) {
@@ -95,6 +101,27 @@ func known[T any](m map[string]T, k string) (T, error) {
 }
 
 func (r *reads) Work(_ context.Context, id string) (intake.Work, error) { return known(r.work, id) }
+
+func (r *reads) CountTargets(_ context.Context, s intake.Selection) (int64, error) {
+	r.selected = append(r.selected, s)
+	n := 0
+	for _, page := range r.targets {
+		n += len(page)
+	}
+	return int64(n), nil
+}
+
+func (r *reads) Targets(_ context.Context, s intake.Selection, cursor string) ([]intake.Target, string, error) {
+	r.selected = append(r.selected, s)
+	if s.Filter.Get("state") == "LOST" {
+		return nil, "", &intake.FilterError{Param: "state", Message: "there is no LOST"}
+	}
+	at := len(cursor)
+	if at+1 < len(r.targets) {
+		return r.targets[at], cursor + "x", nil
+	}
+	return r.targets[at], "", nil
+}
 
 func (r *reads) DeadLetter(_ context.Context, id string) (producers.Record, error) {
 	return known(r.letters, id)

@@ -83,28 +83,6 @@ func (in *Intake) packInput(ctx context.Context, id string, body object) error {
 	return err
 }
 
-func (in *Intake) cancelJob(w http.ResponseWriter, r *http.Request) error {
-	id := r.PathValue("id")
-	if producers.CheckID("id", id) != nil {
-		return fail(http.StatusNotFound, "there is no job %q", id)
-	}
-	_, value, err := in.readObject(w, r, true)
-	if err != nil {
-		return err
-	}
-	if _, err := schemas.DecodeOrchestrationCommand(schemas.OrchestrationCancel, value); err != nil {
-		return err
-	}
-	commandID, err := newCommandID(r, schemas.OrchestrationCancel, id)
-	if err != nil {
-		return err
-	}
-	return in.command(w, r, producers.Command{
-		Aggregate: schemas.AggregateOrchestration, ID: commandID, Type: schemas.OrchestrationCancel,
-		Key: id, Value: value, TraceParent: r.Header.Get("traceparent"),
-	}, http.StatusOK)
-}
-
 // command publishes and answers 202, or, where the caller prefers to wait, decided once
 // the machine has accepted.
 func (in *Intake) command(w http.ResponseWriter, r *http.Request, c producers.Command, decided int) error {

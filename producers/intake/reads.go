@@ -24,6 +24,12 @@ type Reads interface {
 	Decision(ctx context.Context, commandID string, pos kafka.Position) (Decision, error)
 	// Work finds the activity that a piece of work is for, or returns ErrUnknown.
 	Work(ctx context.Context, workID string) (Work, error)
+	// CountTargets says of how many jobs, or nodes, something would be said in bulk; its
+	// error may be a *FilterError.
+	CountTargets(ctx context.Context, s Selection) (int64, error)
+	// Targets lists them, a page at a time: from the beginning, or from the cursor, next, that
+	// came with the page before. An empty next says that there are no more.
+	Targets(ctx context.Context, s Selection, cursor string) (page []Target, next string, err error)
 	// DeadLetter reads a dead letter as it was first written, or returns ErrUnknown.
 	DeadLetter(ctx context.Context, id string) (producers.Record, error)
 	// Definition returns the version in force, or ErrUnknown. kind is "orchestration" or

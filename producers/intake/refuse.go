@@ -30,6 +30,7 @@ func asProblem(err error) problem.Problem {
 		refused     *refusedError
 		refusal     *machine.Refusal
 		undecodable *schemas.UndecodableError
+		filter      *FilterError
 		invalid     *producers.InvalidError
 		tooLarge    *producers.TooLargeError
 		payload     *schemas.PayloadError
@@ -46,6 +47,10 @@ func asProblem(err error) problem.Problem {
 		return ofRefusal(refusal)
 	case errors.As(err, &undecodable):
 		return problem.Problem{Status: http.StatusBadRequest, Detail: undecodable.Error()}
+	case errors.As(err, &filter):
+		return problem.Problem{
+			Status: http.StatusBadRequest, Detail: filter.Error(), Errors: []problem.Error{{Path: filter.Param, Message: filter.Message}},
+		}
 	case errors.As(err, &invalid):
 		return problem.Problem{
 			Status: http.StatusUnprocessableEntity, Code: string(machine.Schema), Detail: "the body does not fit its schema",

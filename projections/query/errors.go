@@ -14,10 +14,11 @@ import (
 	"github.com/waybill/waybill/projections"
 )
 
-// paramError is a query parameter that makes no sense.
-type paramError struct{ name, message string }
+// ParamError is a query parameter that makes no sense.
+type ParamError struct{ Name, Message string }
 
-func (e *paramError) Error() string { return e.name + ": " + e.message }
+// Error implements error.
+func (e *ParamError) Error() string { return e.Name + ": " + e.Message }
 
 // lateError says that the view did not get to a position in time.
 type lateError struct {
@@ -58,7 +59,7 @@ func (q *queries) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	p := problem.Problem{Status: http.StatusInternalServerError, Detail: err.Error()}
 	var (
-		param  *paramError
+		param  *ParamError
 		cursor *projections.CursorError
 		state  *projections.StateError
 		none   *noResultError
@@ -69,7 +70,7 @@ func (q *queries) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	)
 	switch {
 	case errors.As(err, &param):
-		p.Status, p.Errors = http.StatusBadRequest, []problem.Error{{Path: param.name, Message: param.message}}
+		p.Status, p.Errors = http.StatusBadRequest, []problem.Error{{Path: param.Name, Message: param.Message}}
 	case errors.As(err, &cursor):
 		p.Status, p.Errors = http.StatusBadRequest, []problem.Error{{Path: "cursor", Message: err.Error()}}
 	case errors.As(err, &state):

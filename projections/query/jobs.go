@@ -14,7 +14,7 @@ import (
 )
 
 func (q *queries) jobs(w http.ResponseWriter, r *http.Request) error {
-	f, err := jobFilter(r.URL.Query())
+	f, err := JobFilter(r.URL.Query())
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ func wellFormed(r *http.Request) error {
 		return nil
 	}
 	if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
-		return &paramError{"query", err.Error()}
+		return &ParamError{"query", err.Error()}
 	}
 	return nil
 }
@@ -29,7 +29,7 @@ func wellFormed(r *http.Request) error {
 func position(token string) (kafka.Position, error) {
 	p, err := kafka.ParsePosition(token)
 	if err != nil {
-		return p, &paramError{"position", err.Error()}
+		return p, &ParamError{"position", err.Error()}
 	}
 	return p, nil
 }
@@ -42,7 +42,7 @@ func number(v url.Values, name string) (int64, error) {
 	}
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || n < 0 {
-		return 0, &paramError{name, fmt.Sprintf("%.50q: want a number from 0 on", s)}
+		return 0, &ParamError{name, fmt.Sprintf("%.50q: want a number from 0 on", s)}
 	}
 	return n, nil
 }
@@ -51,7 +51,7 @@ func number(v url.Values, name string) (int64, error) {
 func limit(v url.Values) (int, error) {
 	n, err := number(v, "limit")
 	if err == nil && v.Has("limit") && (n < 1 || n > projections.MaxPageSize) {
-		err = &paramError{"limit", fmt.Sprintf("%d: want 1 to %d", n, projections.MaxPageSize)}
+		err = &ParamError{"limit", fmt.Sprintf("%d: want 1 to %d", n, projections.MaxPageSize)}
 	}
 	return int(n), err
 }
@@ -63,7 +63,7 @@ func moment(v url.Values, name string) (time.Time, error) {
 	}
 	t, err := time.Parse(time.RFC3339Nano, s)
 	if err != nil {
-		return t, &paramError{name, fmt.Sprintf("%.50q: want a time as in RFC 3339, 2026-01-02T15:04:05Z", s)}
+		return t, &ParamError{name, fmt.Sprintf("%.50q: want a time as in RFC 3339, 2026-01-02T15:04:05Z", s)}
 	}
 	return representable(t), nil
 }
@@ -88,7 +88,7 @@ func (q *queries) wait(v url.Values) (time.Duration, error) {
 	}
 	d, err := definition.ParseDuration(s)
 	if err != nil {
-		return 0, &paramError{"wait", err.Error()}
+		return 0, &ParamError{"wait", err.Error()}
 	}
 	return min(d, q.cfg.MaxWait), nil
 }
@@ -100,14 +100,15 @@ func labels(v url.Values) (map[string]string, error) {
 	for _, s := range v["label"] {
 		i := strings.IndexAny(s, "=:")
 		if i <= 0 {
-			return nil, &paramError{"label", fmt.Sprintf("%.100q: want name=value", s)}
+			return nil, &ParamError{"label", fmt.Sprintf("%.100q: want name=value", s)}
 		}
 		l[s[:i]] = s[i+1:]
 	}
 	return l, nil
 }
 
-func jobFilter(v url.Values) (projections.JobFilter, error) {
+// JobFilter reads the parameters of the list of jobs. Its error is a *ParamError.
+func JobFilter(v url.Values) (projections.JobFilter, error) {
 	f := projections.JobFilter{State: v.Get("state"), Type: v.Get("type"), Name: v.Get("name"), Set: v.Get("set"), Query: v.Get("q"), Cursor: v.Get("cursor")}
 	var err error
 	if f.Limit, err = limit(v); err != nil {

@@ -144,7 +144,7 @@ func (q *queries) reachWithin(r *http.Request, limit time.Duration) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return &lateError{token, limit}
 	case projections.IsNotFound(err): // 404 would be said of what is asked for
-		return &paramError{"position", err.Error()}
+		return &ParamError{"position", err.Error()}
 	}
 	return err
 }

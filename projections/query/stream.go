@@ -48,7 +48,7 @@ func lastSeen(r *http.Request) (int64, error) {
 	}
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || n < 0 {
-		return 0, &paramError{"Last-Event-ID", "want the id of an event of this stream"}
+		return 0, &ParamError{"Last-Event-ID", "want the id of an event of this stream"}
 	}
 	return n, nil
 }

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/waybill/waybill/consumers/agent/secret"
+	"github.com/waybill/waybill/internal/kafka"
 )
 
 // Services are handed to whoever makes a processor. All of them are safe for concurrent use.
@@ -22,6 +23,7 @@ type Services struct {
 	Secrets *secret.Store
 	Log     *slog.Logger // prints no secret
 	Tracer  trace.Tracer // does nothing unless traces are exported
+	Kafka   kafka.Config // where the log is, for agents that write commands of their own
 
 	settings json.RawMessage
 	closers  []func(context.Context) error
@@ -35,6 +37,7 @@ type Config struct {
 	HTTP    HTTPConfig
 	Secrets secret.Config
 	Traces  TracesConfig
+	Kafka   kafka.Config
 	// Settings are the agent's own, a JSON object.
 	Settings json.RawMessage
 }
@@ -50,7 +53,7 @@ func New(ctx context.Context, cfg Config) (*Services, error) {
 	}
 	log := cmp.Or(cfg.Log, slog.Default())
 	s := &Services{
-		Name: cfg.Name, HTTP: NewHTTPClient(cfg.HTTP), Secrets: secrets,
+		Name: cfg.Name, HTTP: NewHTTPClient(cfg.HTTP), Secrets: secrets, Kafka: cfg.Kafka,
 		Log: slog.New(&redacting{log.Handler(), secrets.Redact}), settings: cfg.Settings,
 	}
 	tracer, stop, err := newTracer(ctx, cfg)

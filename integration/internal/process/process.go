@@ -31,6 +31,7 @@ func Build(ctx context.Context, dir string) (string, error) {
 type Command struct {
 	Path string
 	Args []string
+	Env  []string // NAME=VALUE, beside this process's own
 	Log  *os.File // takes both outputs; nil discards them
 }
 
@@ -46,6 +47,7 @@ type Process struct {
 // Start starts a program. It is killed when ctx ends.
 func Start(ctx context.Context, c Command) (*Process, error) {
 	cmd := exec.CommandContext(ctx, c.Path, c.Args...) //nolint:gosec // what the scenario has built
+	cmd.Env = append(os.Environ(), c.Env...)
 	if c.Log != nil {
 		cmd.Stdout, cmd.Stderr = c.Log, c.Log
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/waybill/waybill/consumers/agent"
+	"github.com/waybill/waybill/consumers/agent/secret"
 	"github.com/waybill/waybill/consumers/agents"
 	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/domain/orchestration"
@@ -62,8 +63,10 @@ type Config struct {
 	Version   string // shown by /metrics and the page
 	Logger    *slog.Logger
 
-	// Secrets are those that activities of type http may refer to.
-	Secrets agents.Secrets
+	// Outside says what the agents that speak with the outside may do; Allow adds to its list.
+	Outside agents.Settings
+	// Vault is where secrets may be kept.
+	Vault secret.VaultConfig
 	// Agents carry out activities beside the built-in agents, by activity type.
 	Agents map[string]agent.Processor
 }
@@ -207,10 +210,19 @@ func ReadKey(flag, path string) ([]byte, error) {
 	if err != nil {
 		return nil, usage("%s: %w", flag, err)
 	}
-	if b = bytes.TrimSpace(b); len(b) < minKeyBytes {
-		return nil, usage("%s %s: want a key of at least %d bytes", flag, path, minKeyBytes)
+	b = bytes.TrimSpace(b)
+	if err := CheckKey(b); err != nil {
+		return nil, usage("%s %s: %w", flag, path, err)
 	}
 	return b, nil
+}
+
+// CheckKey refuses a key that could be guessed.
+func CheckKey(key []byte) error {
+	if len(key) < minKeyBytes {
+		return fmt.Errorf("want a key of at least %d bytes", minKeyBytes)
+	}
+	return nil
 }
 
 // minKeyBytes is from how many bytes on a key cannot be guessed.

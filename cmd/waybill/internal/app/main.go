@@ -38,6 +38,7 @@ type Main struct {
 	kafka  kafka.Config
 	member string
 	proofs *callbacks.Proofs
+	redact func(string) string // takes secrets out of texts
 
 	blobs       schemas.Blobs // where values are kept that are too large for a record
 	db          *projections.DB

@@ -12,6 +12,7 @@ import (
 	"github.com/waybill/waybill/producers"
 	"github.com/waybill/waybill/producers/intake"
 	"github.com/waybill/waybill/projections"
+	"github.com/waybill/waybill/projections/query"
 	"github.com/waybill/waybill/schemas"
 )
 
@@ -88,6 +89,54 @@ func (r reads) Work(ctx context.Context, workID string) (intake.Work, error) {
 	return intake.Work{
 		Aggregate: schemas.AggregateOrchestration, AggregateID: o.JobID, Attempt: o.Attempt, State: o.State,
 	}, nil
+}
+
+// CountTargets implements intake.Reads.
+func (r reads) CountTargets(ctx context.Context, s intake.Selection) (int64, error) {
+	sel, err := selection(s, "")
+	if err != nil {
+		return 0, err
+	}
+	n, err := r.db.CountTargets(ctx, sel)
+	return n, filterError(s, err)
+}
+
+// Targets implements intake.Reads.
+func (r reads) Targets(ctx context.Context, s intake.Selection, cursor string) ([]intake.Target, string, error) {
+	sel, err := selection(s, cursor)
+	if err != nil {
+		return nil, "", err
+	}
+	page, next, err := r.db.Targets(ctx, sel)
+	if err != nil {
+		return nil, "", filterError(s, err)
+	}
+	targets := make([]intake.Target, len(page))
+	for i, t := range page {
+		targets[i] = intake.Target(t)
+	}
+	return targets, next, nil
+}
+
+func selection(s intake.Selection, cursor string) (projections.Selection, error) {
+	f, err := query.JobFilter(s.Filter)
+	f.Cursor = cursor
+	return projections.Selection{JobFilter: f, States: s.States, NodeState: s.NodeState, NodeType: s.NodeType}, filterError(s, err)
+}
+
+// filterError turns the projections' word for a filter that makes no sense into the intake's.
+func filterError(s intake.Selection, err error) error {
+	var param *query.ParamError
+	var state *projections.StateError
+	switch {
+	case errors.As(err, &param):
+		return &intake.FilterError{Param: param.Name, Message: param.Message}
+	case errors.As(err, &state) && state.State == s.NodeState:
+		return &intake.FilterError{Param: "nodeState", Message: err.Error()}
+	case errors.As(err, &state):
+		return &intake.FilterError{Param: "state", Message: err.Error()}
+	}
+	return err
 }
 
 // DeadLetter implements intake.Reads.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/waybill/waybill/consumers/agent"
+	"github.com/waybill/waybill/consumers/agent/secret"
 	"github.com/waybill/waybill/consumers/agents"
 	"github.com/waybill/waybill/consumers/catalog"
 	"github.com/waybill/waybill/consumers/machines"
@@ -32,7 +33,10 @@ func aggregates() []string {
 
 // activityTypes lists the activity types that agents of ours carry out.
 func (m *Main) activityTypes() []string {
-	types := []string{agents.NoopType, agents.RetrieveType, agents.AggregateType, agents.CallbackType, agents.HTTPType}
+	types := []string{
+		agents.NoopType, agents.RetrieveType, agents.AggregateType, agents.CallbackType,
+		agents.HTTPType, agents.ExecType, agents.TerraformType, agents.KafkaType,
+	}
 	return slices.AppendSeq(types, maps.Keys(m.cfg.Agents))
 }
 
@@ -92,27 +96,65 @@ func (m *Main) lagRecords() float64 {
 
 // makeAgents makes the agents of this process. They take work from the topics (startAgents)
 // and from the machines of this process (startMachines).
-func (m *Main) makeAgents(context.Context) error {
+func (m *Main) makeAgents(ctx context.Context) error {
 	if !m.cfg.has(RoleAgents) {
 		return nil
 	}
 	m.pool = agent.NewPool(m.cfg.Logger)
 	m.pool.KeepLarge(m.blobs)
-	cfg := agents.Config{Results: m.data.resultsDir(), Allow: m.cfg.Allow, CallbackKey: m.cfg.CallbackKey, Secrets: m.cfg.Secrets}
-	public := m.cfg.PublicURL
-	if public == "" && m.cfg.has(RoleAPI) {
-		public = m.URL()
-	}
-	if public != "" {
-		cfg.Callbacks = m.proofs.At(public)
-	}
+	cfg := agents.Config{Results: m.data.resultsDir(), Allow: m.cfg.Allow, CallbackKey: m.cfg.CallbackKey}
 	if err := agents.Register(m.pool, cfg); err != nil {
 		return usage("--allow: %w", err)
+	}
+	if err := m.makeOutside(ctx); err != nil {
+		return err
 	}
 	for typ, processor := range m.cfg.Agents {
 		m.pool.Register(typ, processor, agent.DefaultConcurrency)
 	}
 	return nil
+}
+
+// makeOutside makes the agents that speak with the outside, as far as they are configured.
+func (m *Main) makeOutside(ctx context.Context) error {
+	settings := m.cfg.Outside
+	settings.Allow = append(slices.Clone(settings.Allow), m.cfg.Allow...)
+	in, err := m.surroundings()
+	if err != nil {
+		return err
+	}
+	made, err := settings.RegisterConfigured(ctx, m.pool, in)
+	for _, p := range made {
+		if k, ok := p.(*agents.Kafka); ok {
+			m.closers = append(m.closers, func() error { k.Close(); return nil })
+			m.begin(ctx, "kafka replies", k.Run)
+		}
+	}
+	if err != nil {
+		return usage("agents: %w", err)
+	}
+	return nil
+}
+
+// surroundings are what this process has for its agents.
+func (m *Main) surroundings() (agents.Surroundings, error) {
+	store, err := secret.NewStore(secret.Config{Vault: m.cfg.Vault})
+	if err != nil {
+		return agents.Surroundings{}, usage("vault: %w", err)
+	}
+	m.redact = store.Redact
+	in := agents.Surroundings{Secrets: store, Kafka: m.kafka, Dir: m.data.dir, Log: m.cfg.Logger}
+	public := m.cfg.PublicURL
+	if public == "" && m.cfg.has(RoleAPI) {
+		public = m.URL()
+	}
+	if public != "" {
+		in.Callbacks = m.proofs.At(public)
+	}
+	if len(m.cfg.AddressKey) > 0 {
+		in.Proofs = m.proofs
+	}
+	return in, nil
 }
 
 // startDefinitions keeps the definitions in force at hand for machines and API.
@@ -156,7 +198,7 @@ func (m *Main) startAgents(ctx context.Context) error {
 		return nil
 	}
 	m.begin(ctx, RoleAgents, func(ctx context.Context) error {
-		err := m.pool.Serve(ctx, agent.Config{Name: m.member, Kafka: m.kafka, Grace: agentGrace, Log: m.cfg.Logger})
+		err := m.pool.Serve(ctx, agent.Config{Name: m.member, Kafka: m.kafka, Grace: agentGrace, Log: m.cfg.Logger, Redact: m.redact})
 		var unfinished *agent.UnfinishedError
 		if ctx.Err() != nil && errors.As(err, &unfinished) {
 			m.cfg.Logger.Info("agents stopped with work under way; it is tried again", "work", unfinished.Error())

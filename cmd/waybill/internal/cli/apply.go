@@ -1,285 +1,383 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"net/http"
-	"os"
-	"path/filepath"
-	"slices"
-	"strings"
+	"net/url"
 
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/yaml"
 
 	"github.com/waybill/waybill/cmd/waybill/internal/client"
+	"github.com/waybill/waybill/domain/definition"
+	"github.com/waybill/waybill/domain/machine"
 )
-
-// document is one definition out of a file.
-type document struct {
-	where string // file, and which document of it
-	kind  string // orchestration or activity
-	typ   string
-	body  json.RawMessage
-}
-
-func (d *document) key() string { return d.kind + "/" + d.typ }
 
 // collection is where definitions of a kind stand in the HTTP interface.
 func collection(kind string) string {
-	if kind == "activity" {
+	if kind == definition.KindActivity || kind == activityDefinition {
 		return "/v1/definitions/activities"
 	}
 	return "/v1/definitions/orchestrations"
 }
 
+// application is one run of apply.
+type application struct {
+	*remote
+	c    *client.Client
+	docs []document
+
+	set, by                            string
+	dryRun, wait, prune, yes, takeOver bool
+	redeploy                           bool
+	timeout                            duration
+	inForce                            map[string]stored // by key; read where it is needed
+	refusedDefinitions                 map[string]bool   // types of orchestrations
+	results                            []*applied
+	errs                               []error // that were refused
+	failures                           []error // jobs that ended badly
+}
+
 func newApply(env *Env) *cobra.Command {
+	a := &application{refusedDefinitions: map[string]bool{}}
 	var files []string
 	cmd := asking(env, cobra.Command{
-		Use: "apply -f FILE|DIR...", Short: "Put definitions in force",
-		Long: `Put the definitions of files, or of all .yaml, .yml and .json files of directories, in force.
+		Use: "apply -f FILE|DIR...", Short: "Put definitions in force, and deploy orchestrations, as files say",
+		Long: `Bring about what files say, or all .yaml, .yml and .json files of directories: the definitions
+first, then the orchestrations. A file has one document, or several separated by ---, each with
+a "kind":
 
-A file has one definition, or several separated by ---. What a definition defines is said by
-"kind": OrchestrationDefinition or ActivityDefinition, else told by what is in it. What is in
-force already is left alone, so applying twice changes nothing.`,
+  OrchestrationDefinition, ActivityDefinition   a definition, as the HTTP interface takes it
+  Orchestration                                 name, type, input, partial, deadline, labels, callback
+
+What is so already is left alone, so applying twice changes nothing. An orchestration is deployed
+again under its name when its document has changed, and when its last deployment ended in ERROR
+or was cancelled or disposed of. A new version of its definition alone deploys nothing: see
+--redeploy. While a deployment of the same name is under way, a changed document is refused,
+or with --wait waits for it.
+
+Exit codes: 0 done, or nothing to do; 1 with --wait, a deployment ended badly; 2 usage; 3 not
+reachable or timed out; 4 something was refused. The rest is done all the same.`,
+		Example: `  waybill apply -f deploy/ --dry-run
+  waybill apply -f deploy/ --set shop --prune --yes --wait -o json`,
 	}, cobra.ArbitraryArgs, func(ctx context.Context, r *remote, c *client.Client, args []string) error {
 		docs, err := readDocuments(env, append(files, args...))
 		if err != nil {
 			return err
 		}
-		return r.apply(ctx, c, docs)
+		a.remote, a.c, a.docs = r, c, docs
+		return a.run(ctx)
 	})
-	cmd.Flags().StringArrayVarP(&files, "filename", "f", nil, "file or directory, - for the standard input; repeatable")
+	f := cmd.Flags()
+	f.StringArrayVarP(&files, "filename", "f", nil, "file or directory, - for the standard input; repeatable")
+	f.BoolVar(&a.dryRun, "dry-run", false, "show what would change, and change nothing")
+	f.BoolVar(&a.wait, "wait", false, "wait until what was deployed, or disposed of, has ended; exit 1 unless all has completed")
+	f.Var(&a.timeout, "timeout", "take no longer than this; exit 3")
+	f.StringVar(&a.set, "set", "", "whose the files are: what is applied together")
+	f.BoolVar(&a.takeOver, "take-over", false, "take also what belongs to another set")
+	f.BoolVar(&a.prune, "prune", false, "remove what belongs to the set and is not in the files any more")
+	f.BoolVar(&a.yes, "yes", false, "with --prune: dispose of what is deployed")
+	f.BoolVar(&a.redeploy, "redeploy", false, "deploy again also where only the definition has a new version")
+	user, _ := env.Getenv("USER")
+	f.StringVar(&a.by, "by", user, "who, for those who look at a disposal later")
 	return cmd
 }
 
-// applied is what became of a document.
+// applied is what became of a document, or of what was pruned.
 type applied struct {
-	Kind     string `json:"kind"`
-	Type     string `json:"type"`
-	Version  int    `json:"version,omitempty"`
-	Result   string `json:"result"` // created, changed, unchanged, pending or refused
-	File     string `json:"file"`
-	Error    string `json:"error,omitempty"`
-	Mistakes any    `json:"errors,omitempty"`
+	Kind string `json:"kind"`
+	Name string `json:"name,omitempty"` // of an orchestration
+	Type string `json:"type,omitempty"`
+	// Result is created, changed, unchanged, deleted, deployed, disposed, pending or refused; of a dry
+	// run, what it would be.
+	Result  string `json:"result"`
+	Reason  string `json:"reason,omitempty"` // why it was deployed: new, changed, failed, disposed, definition
+	Version int    `json:"version,omitempty"`
+	ID      string `json:"id,omitempty"` // of the job
+	State   string `json:"state,omitempty"`
+	// Outdated says that the deployment has an older version of its definition than is in force.
+	Outdated bool     `json:"outdated,omitempty"`
+	File     string   `json:"file,omitempty"`
+	Diff     []string `json:"diff,omitempty"`
+	Error    string   `json:"error,omitempty"`
+	Mistakes any      `json:"errors,omitempty"`
+
+	accepted accepted // the job to wait for
 }
 
-// apply puts all documents, also after one was refused, and says of each what became of it.
-func (r *remote) apply(ctx context.Context, c *client.Client, docs []document) error {
-	results := make([]applied, 0, len(docs))
-	var errs []error
-	for i := range docs {
-		a, err := r.put(ctx, c, &docs[i])
-		var status *client.StatusError
-		switch {
-		case errors.As(err, &status) && statusCode(status.Status) == exitRefused:
-			a.Result, a.Error, a.Mistakes = "refused", status.Detail, status.Errors
-			errs = append(errs, fmt.Errorf("%s: %s: %w", docs[i].where, docs[i].key(), err))
-		case err != nil:
-			return fmt.Errorf("%s: %s: %w", docs[i].where, docs[i].key(), err)
-		case !r.asJSON():
-			fmt.Fprintf(r.env.Out, "%s %s%s\n", docs[i].key(), a.Result, versionOf(a))
-		}
-		results = append(results, a)
+func (a *applied) key() string {
+	if a.Kind == namedOrchestration {
+		return keyOf(a.Kind, a.Name)
 	}
-	if r.asJSON() {
-		errs = append(errs, r.printValue(results))
-	}
-	for _, err := range errs {
-		if err != nil {
-			fmt.Fprintln(r.env.Err, "waybill: "+oneLine(err.Error()))
-		}
-	}
-	if errors.Join(errs...) != nil {
-		return &exitError{code: exitRefused}
-	}
-	return nil
+	return keyOf(a.Kind, a.Type)
 }
 
-func versionOf(a applied) string {
-	if a.Version == 0 {
-		return ""
-	}
-	return fmt.Sprintf(" (version %d)", a.Version)
+// changes says whether anything is, or would be, another than before.
+func (a *applied) changes() bool {
+	return a.Result != "unchanged" && a.Result != "refused"
 }
 
-func (r *remote) put(ctx context.Context, c *client.Client, d *document) (applied, error) {
-	a := applied{Kind: d.kind, Type: d.typ, File: d.where}
-	path := collection(d.kind) + "/" + segment(d.typ)
-	answer, err := write(ctx, c, http.MethodPut, path, d.body)
-	if err != nil {
-		return a, err
-	}
-	return a, decode(c, path, answer.Body, &a)
+// report is what -o json prints.
+type report struct {
+	Items   []*applied `json:"items"`
+	Set     string     `json:"set,omitempty"`
+	DryRun  bool       `json:"dryRun"`
+	Changes bool       `json:"changes"` // whether anything has changed, or would
 }
 
-// readDocuments reads files; activity types come first, since orchestrations name them.
-func readDocuments(env *Env, names []string) ([]document, error) {
-	if len(names) == 0 {
-		return nil, usagef("-f is needed: a file or a directory of definitions")
+// run does all there is to do, also after something was refused, and says of each what became
+// of it.
+func (a *application) run(ctx context.Context) error {
+	switch {
+	case a.prune && a.set == "":
+		return usagef("--prune needs --set: only what belongs to a set is known to be gone from it")
+	case a.yes && !a.prune:
+		return usagef("--yes is for --prune")
 	}
-	var docs []document
-	for _, name := range names {
-		files, err := filesOf(name)
-		if err != nil {
-			return nil, err
-		}
-		for _, file := range files {
-			text, err := readFileOr(env.In, file)
-			if err != nil {
-				return nil, usagef("-f %s: %w", file, err)
-			}
-			found, err := parseDocuments(file, text)
-			if err != nil {
-				return nil, err
-			}
-			docs = append(docs, found...)
+	if a.set != "" {
+		if err := definition.CheckName(a.set); err != nil {
+			return usagef("--set: %w", err)
 		}
 	}
-	if len(docs) == 0 {
-		return nil, usagef("-f %s: there is no definition in it", strings.Join(names, ", "))
+	ctx, cancel := withTimeout(ctx, a.timeout)
+	defer cancel()
+	err := a.steps(ctx)
+	if err != nil && ctx.Err() != nil && exitCode(err) != exitUsage {
+		err = timedOutf("not all was done in time: %w", err)
 	}
-	slices.SortStableFunc(docs, func(a, b document) int { return strings.Compare(a.kind, b.kind) })
-	return docs, unique(docs)
+	if printed := a.print(); printed != nil && err == nil {
+		err = printed
+	}
+	return a.verdict(err)
 }
 
-func readFileOr(in io.Reader, name string) ([]byte, error) {
-	if name == "-" {
-		return io.ReadAll(in)
-	}
-	return os.ReadFile(name)
-}
-
-// filesOf lists a directory's definition files in order of name; a file is itself.
-func filesOf(name string) ([]string, error) {
-	if name == "-" {
-		return []string{name}, nil
-	}
-	info, err := os.Stat(name)
-	if err != nil {
-		return nil, usagef("-f: %w", err)
-	}
-	if !info.IsDir() {
-		return []string{name}, nil
-	}
-	var files []string
-	err = filepath.WalkDir(name, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+func (a *application) steps(ctx context.Context) error {
+	if a.dryRun || a.prune {
+		if err := a.readInForce(ctx); err != nil {
 			return err
 		}
-		switch strings.ToLower(filepath.Ext(path)) {
-		case ".yaml", ".yml", ".json":
-			files = append(files, path)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, usagef("-f: %w", err)
 	}
-	return files, nil
-}
-
-// unique refuses two definitions of the same type: only one of them could be in force.
-func unique(docs []document) error {
-	first := make(map[string]string, len(docs))
-	for i := range docs {
-		d := &docs[i]
-		if at, twice := first[d.key()]; twice {
-			return usagef("%s: %s is also in %s", d.where, d.key(), at)
+	for i := range a.docs {
+		d := &a.docs[i]
+		r := &applied{Kind: d.kind, File: d.where, Type: d.name}
+		apply := a.define
+		if d.kind == namedOrchestration {
+			r.Name, r.Type, apply = d.name, d.spec.Type, a.deploy
 		}
-		first[d.key()] = d.where
+		if err := a.note(r, apply(ctx, d, r)); err != nil {
+			return fmt.Errorf("%s: %s: %w", d.where, d.key(), err)
+		}
+		if r.Result == "refused" && d.kind == orchestrationDefinition {
+			a.refusedDefinitions[d.name] = true
+		}
+	}
+	if err := a.awaitAll(ctx, a.results); err != nil {
+		return err
+	}
+	if a.prune {
+		return a.pruned(ctx)
 	}
 	return nil
 }
 
-// parseDocuments takes a file of YAML, or JSON, which is YAML too, apart.
-func parseDocuments(file string, text []byte) ([]document, error) {
-	var docs []document
-	parts := splitYAML(text)
-	for i, part := range parts {
-		where := file
-		if len(parts) > 1 {
-			where = fmt.Sprintf("%s, document %d", file, i+1)
+// note keeps and tells a result. A refusal is one; any other error ends it all.
+func (a *application) note(r *applied, err error) error {
+	if err != nil && exitCode(err) != exitRefused {
+		return err
+	}
+	if err != nil {
+		r.Result, r.Reason, r.Error = "refused", "", oneLine(err.Error())
+		var status *client.StatusError
+		if errors.As(err, &status) {
+			if r.Error = status.Detail; len(status.Errors) > 0 {
+				r.Mistakes = status.Errors
+			}
 		}
-		body, err := yaml.YAMLToJSONStrict(part)
+		var refusal *machine.Refusal
+		if errors.As(err, &refusal) {
+			if r.Error = refusal.Reason; len(refusal.Errors) > 0 {
+				r.Mistakes = refusal.Errors
+			}
+		}
+		where := r.key()
+		if r.File != "" {
+			where = r.File + ": " + where
+		}
+		a.errs = append(a.errs, fmt.Errorf("%s: %w", where, err))
+	}
+	a.results = append(a.results, r)
+	if r.Result != "refused" && !a.asJSON() {
+		a.tell(r)
+	}
+	return nil
+}
+
+func (a *application) tell(r *applied) {
+	result, detail := r.Result, ""
+	if a.dryRun && r.changes() {
+		result = "would be " + result
+	}
+	switch {
+	case r.Version > 0 && r.Kind != namedOrchestration:
+		detail = fmt.Sprintf(" (version %d)", r.Version)
+	case r.Reason != "":
+		detail = " (" + reasons[r.Reason] + ")"
+	}
+	if r.ID != "" {
+		detail += ": job " + r.ID
+	}
+	if r.State != "" && r.State != "COMPLETED" {
+		detail += ", " + r.State
+	}
+	if r.Outdated {
+		detail += fmt.Sprintf("; version %d of its definition is in force, --redeploy deploys it", r.Version)
+	}
+	fmt.Fprintf(a.env.Out, "%s %s%s\n", r.key(), result, detail)
+	for _, line := range r.Diff {
+		fmt.Fprintln(a.env.Out, "  "+clean(line))
+	}
+}
+
+func (a *application) print() error {
+	if !a.asJSON() {
+		if a.dryRun {
+			fmt.Fprintln(a.env.Out, "nothing was changed: this was a dry run")
+		}
+		return nil
+	}
+	all := report{Items: a.results, Set: a.set, DryRun: a.dryRun}
+	if all.Items == nil {
+		all.Items = []*applied{}
+	}
+	for _, r := range all.Items {
+		all.Changes = all.Changes || r.changes()
+	}
+	return a.printValue(all)
+}
+
+// verdict tells what went wrong, each on a line of its own, and finds the exit code.
+func (a *application) verdict(err error) error {
+	all := append(a.errs, a.failures...)
+	for _, e := range all {
+		fmt.Fprintln(a.env.Err, "waybill: "+message(e))
+	}
+	switch {
+	case err != nil:
+		return err
+	case len(a.errs) > 0:
+		return &exitError{code: exitRefused}
+	case len(a.failures) > 0:
+		return &exitError{code: exitFailed}
+	}
+	return nil
+}
+
+// stored is a definition as the server shows it.
+type stored struct {
+	Kind       string          `json:"kind"`
+	Type       string          `json:"type"`
+	Version    int             `json:"version"`
+	BuiltIn    bool            `json:"builtIn"`
+	Set        string          `json:"set"`
+	Definition json.RawMessage `json:"definition"`
+}
+
+func (s *stored) key() string { return definition.Key(s.Kind, s.Type) }
+
+// documentKind is what a document of it would say.
+func (s *stored) documentKind() string {
+	if s.Kind == definition.KindActivity {
+		return activityDefinition
+	}
+	return orchestrationDefinition
+}
+
+func (a *application) readInForce(ctx context.Context) error {
+	a.inForce = map[string]stored{}
+	for _, kind := range []string{definition.KindActivity, definition.KindOrchestration} {
+		items, _, err := pages(ctx, a.c, collection(kind), nil, 0)
 		if err != nil {
-			return nil, usagef("%s: %w", where, err)
+			return err
 		}
-		if string(bytes.TrimSpace(body)) == "null" {
+		for _, raw := range items {
+			var s stored
+			if err := decode(a.c, collection(kind), raw, &s); err != nil {
+				return err
+			}
+			a.inForce[s.key()] = s
+		}
+	}
+	return nil
+}
+
+// define puts a definition, or finds out what that would do.
+func (a *application) define(ctx context.Context, d *document, r *applied) error {
+	if a.dryRun {
+		return a.wouldDefine(d, r)
+	}
+	path := collection(d.kind) + "/" + segment(d.name)
+	query := url.Values{}
+	if a.set != "" {
+		query.Set("set", a.set)
+	}
+	if a.takeOver {
+		query.Set("takeOver", "true")
+	}
+	answer, err := writeWith(ctx, a.c, http.MethodPut, path, query, d.body)
+	if err != nil {
+		return err
+	}
+	var put struct {
+		Result  string `json:"result"`
+		Version int    `json:"version"`
+	}
+	err = decode(a.c, path, answer.Body, &put)
+	r.Result, r.Version = put.Result, put.Version
+	return err
+}
+
+// wouldDefine decides as the server would, by what it shows.
+func (a *application) wouldDefine(d *document, r *applied) error {
+	old, exists := a.inForce[d.key()]
+	state := definition.New(d.key())
+	if exists {
+		state = state.Evolve(noTime, definition.Changed{Kind: old.Kind, Type: old.Type, Version: old.Version, Definition: old.Definition, Set: old.Set})
+	}
+	events, err := state.Decide(noTime, definition.Put{
+		Definition: d.body, Set: a.set, TakeOver: a.takeOver, BuiltIn: old.BuiltIn, Types: a.activityType,
+	})
+	var refusal *machine.Refusal
+	if errors.As(err, &refusal) {
+		for i := range refusal.Errors {
+			refusal.Errors[i].Path = below("$", refusal.Errors[i].Path)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	r.Result, r.Version = "unchanged", old.Version
+	for _, e := range events {
+		changed, ok := e.(definition.Changed)
+		if !ok {
 			continue
 		}
-		d, err := parseDocument(where, body)
-		if err != nil {
-			return nil, err
+		if r.Result, r.Version = "changed", changed.Version; !exists {
+			r.Result, r.Version = "created", 0 // versions go on after a deletion, which nobody shows
 		}
-		docs = append(docs, d)
+		if changed.Set != old.Set && exists {
+			r.Diff = append(r.Diff, "set: "+orNone(old.Set)+" -> "+changed.Set)
+		}
+		a.inForce[d.key()] = stored{Kind: changed.Kind, Type: changed.Type, Version: changed.Version, Set: changed.Set, Definition: changed.Definition}
+		r.Diff = append(r.Diff, diff(old.Definition, changed.Definition, "version")...)
 	}
-	return docs, nil
+	return nil
 }
 
-// splitYAML cuts at the lines that separate documents; --- at the beginning of a line is
-// nothing else, wherever it stands.
-func splitYAML(text []byte) [][]byte {
-	var parts [][]byte
-	var part []byte
-	for line := range bytes.Lines(text) {
-		if rest, ok := bytes.CutPrefix(line, []byte("---")); ok && (len(bytes.TrimSpace(rest)) == 0 || rest[0] == ' ' || rest[0] == '\t') {
-			parts, part = append(parts, part), bytes.Clone(rest)
-			continue
-		}
-		part = append(part, line...)
-	}
-	parts = append(parts, part)
-	return slices.DeleteFunc(parts, func(p []byte) bool { return len(bytes.TrimSpace(p)) == 0 })
-}
-
-func parseDocument(where string, body []byte) (document, error) {
-	var o map[string]json.RawMessage
-	if err := json.Unmarshal(body, &o); err != nil {
-		return document{}, usagef("%s: a definition is an object", where)
-	}
-	d := document{where: where}
-	var kind string
-	for name, into := range map[string]*string{"kind": &kind, "type": &d.typ} {
-		if raw, ok := o[name]; ok && json.Unmarshal(raw, into) != nil {
-			return d, usagef("%s: %s is not a string", where, name)
-		}
-	}
-	if d.typ == "" {
-		return d, usagef("%s: the definition has no type", where)
-	}
-	if d.kind = kindOf(kind, o); d.kind == "" {
-		return d, usagef("%s: cannot tell what %s is: say \"kind: OrchestrationDefinition\" or \"kind: ActivityDefinition\"", where, d.typ)
-	}
-	delete(o, "kind")
-	var err error
-	d.body, err = json.Marshal(o)
-	return d, err
-}
-
-// kindOf goes by what the document says, else by what only one kind has.
-func kindOf(kind string, o map[string]json.RawMessage) string {
-	switch strings.ToLower(strings.TrimSuffix(kind, "Definition")) {
-	case "orchestration":
-		return "orchestration"
-	case "activity":
-		return "activity"
-	case "":
-	default:
-		return ""
-	}
-	if _, ok := o["activities"]; ok {
-		return "orchestration"
-	}
-	for _, name := range []string{"inputSchema", "outputSchema", "provider", "retry", "attemptTimeout", "heartbeatTimeout"} {
-		if _, ok := o[name]; ok {
-			return "activity"
-		}
-	}
-	return ""
+// activityType finds an activity type, as it is in force or would be.
+func (a *application) activityType(typ string) (definition.ActivityType, bool) {
+	s, ok := a.inForce[definition.Key(definition.KindActivity, typ)]
+	var t definition.ActivityType
+	return t, ok && json.Unmarshal(s.Definition, &t) == nil
 }

@@ -108,7 +108,7 @@ Durations are written 2s or PT2S. Exit codes: 0 done, 1 a job that was waited fo
 			root.AddCommand(c)
 		}
 	}
-	add("run", newDemo(env), newServe(env), newBroker(env))
+	add("run", newDemo(env), newServe(env), newRun(env), newBroker(env), newAgent(env))
 	add("use", newSubmit(env), newGet(env), newList(env), newWatch(env), newEvents(env), newWhy(env), newCancel(env), newApply(env), newDefinitions(env))
 	add("operate", newDeadLetters(env), newProjections(env), newBench(env), newVersion(env))
 	return root

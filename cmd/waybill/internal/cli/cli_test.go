@@ -12,8 +12,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/waybill/waybill/cmd/waybill/internal/app"
 	"github.com/waybill/waybill/cmd/waybill/internal/cli"
 )
 
@@ -24,8 +26,31 @@ var rewrite = flag.Bool("rewrite", false, "rewrite the transcripts in testdata w
 // first to the output, then, with "!" in front, to the error output, then the exit code
 // where it is not 0.
 func TestTranscripts(t *testing.T) {
-	server := fakeServer(t)
-	files, err := filepath.Glob("testdata/*.txt")
+	fake := fakeServer(t)
+	transcripts(t, "testdata/*.txt", func(*testing.T) string { return fake })
+}
+
+// TestLiveTranscripts runs those of testdata/live, each against a server of its own. Whatever
+// is printed follows from what is asked, ids included.
+func TestLiveTranscripts(t *testing.T) {
+	transcripts(t, "testdata/live/*.txt", func(t *testing.T) string {
+		t.Helper()
+		m := app.New(app.Config{Data: t.TempDir(), Listen: "127.0.0.1:0", KafkaListen: "127.0.0.1:0"})
+		if err := m.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := m.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		return m.URL()
+	})
+}
+
+func transcripts(t *testing.T, pattern string, server func(*testing.T) string) {
+	t.Helper()
+	files, err := filepath.Glob(pattern)
 	if err != nil || len(files) == 0 {
 		t.Fatal("no transcripts", err)
 	}
@@ -35,7 +60,7 @@ func TestTranscripts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := replay(t, string(want), server)
+			got := replay(t, string(want), server(t))
 			if *rewrite {
 				if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
 					t.Fatal(err)
@@ -258,5 +283,36 @@ func TestWaitingForAJobOutlastsARestartOfTheServer(t *testing.T) {
 	var errs bytes.Buffer
 	if code := cli.Run(t.Context(), cli.Env{Err: &errs}, "submit", "--type", "t", "--wait", "--server", server.URL); code != 0 || asked != 2 {
 		t.Errorf("exit %d after %d answers: %s", code, asked, &errs)
+	}
+}
+
+// Of several who apply the same at once one deploys, and the others find it deployed.
+func TestApplyingAtOnceDeploysOnce(t *testing.T) {
+	m := app.New(app.Config{Data: t.TempDir(), Listen: "127.0.0.1:0", KafkaListen: "127.0.0.1:0"})
+	if err := m.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	run := func(args ...string) (int, string) {
+		var out bytes.Buffer
+		return cli.Run(t.Context(), cli.Env{Out: &out, Err: &out}, append(args, "--server", m.URL())...), out.String()
+	}
+	hello := "testdata/gitops/first/hello.json"
+	if code, out := run("apply", "-f", "testdata/gitops/first/greet.yaml"); code != 0 {
+		t.Fatal(out)
+	}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() { run("apply", "-f", hello) })
+	}
+	all.Wait()
+	code, out := run("list", "--name", "hello", "-o", "json")
+	var jobs []json.RawMessage
+	if err := json.Unmarshal([]byte(out), &jobs); code != 0 || err != nil || len(jobs) != 1 {
+		t.Errorf("exit %d, %v: %s", code, err, out)
 	}
 }

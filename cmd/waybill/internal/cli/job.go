@@ -30,8 +30,13 @@ type job struct {
 	Progress          progress          `json:"progress"`
 	Nodes             []node            `json:"nodes"`
 	NodesTruncated    bool              `json:"nodesTruncated"`
+	Fingerprint       string            `json:"fingerprint"`
+	Input             json.RawMessage   `json:"input"`
 	Position          string            `json:"position"`
 }
+
+// stateCompleted is that of a job that has ended well.
+const stateCompleted = "COMPLETED"
 
 type resultFile struct {
 	Path string `json:"path"`
@@ -137,13 +142,13 @@ func (n *node) label() string {
 
 // ended says that nothing moves on from the job's state.
 func (j *job) ended() bool {
-	return j.State == "COMPLETED" || j.State == "ERROR" || j.State == "CANCELLED"
+	return j.State == stateCompleted || j.State == "ERROR" || j.State == "CANCELLED"
 }
 
 // verdict is an error unless the job has completed.
 func (j *job) verdict() error {
 	switch {
-	case j.State == "COMPLETED":
+	case j.State == stateCompleted:
 		return nil
 	case j.Error != nil:
 		return &exitError{exitFailed, fmt.Errorf("job %s ended %s: %s", j.ID, j.State, j.Error)}

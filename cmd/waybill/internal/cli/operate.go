@@ -80,13 +80,14 @@ func (r *remote) definitions(ctx context.Context, c *client.Client) error {
 	if r.asJSON() {
 		return r.printItems(all)
 	}
-	t := newTable(r.env.Out, "KIND", "TYPE", "VERSION", "DESCRIPTION")
+	t := newTable(r.env.Out, "KIND", "TYPE", "VERSION", "SET", "DESCRIPTION")
 	for _, raw := range all {
 		var d struct {
 			Kind       string `json:"kind"`
 			Type       string `json:"type"`
 			Version    int    `json:"version"`
 			BuiltIn    bool   `json:"builtIn"`
+			Set        string `json:"set"`
 			Definition struct {
 				Description string `json:"description"`
 			} `json:"definition"`
@@ -98,7 +99,7 @@ func (r *remote) definitions(ctx context.Context, c *client.Client) error {
 		if d.BuiltIn {
 			version = "built in"
 		}
-		t.row(d.Kind, d.Type, version, d.Definition.Description)
+		t.row(d.Kind, d.Type, version, d.Set, d.Definition.Description)
 	}
 	return t.end()
 }

@@ -42,6 +42,17 @@ func (l *logFlags) logger(w io.Writer) (*slog.Logger, error) {
 }
 
 func newServe(env *Env) *cobra.Command {
+	return serving(env, cobra.Command{
+		Use: "serve", Short: "Run machines, agents, projections and API",
+		Long: `Run machines, agents, projections and API in one process, on an embedded Kafka broker in --data or, with --brokers,
+on another one. An interrupt lets what is under way finish and stops within five seconds; a second one ends at once.`,
+	}, func(cmd *cobra.Command, cfg app.Config) error {
+		return app.New(cfg).Run(cmd.Context())
+	})
+}
+
+// serving makes a command that runs a server, with the flags for that.
+func serving(env *Env, c cobra.Command, run func(cmd *cobra.Command, cfg app.Config) error) *cobra.Command {
 	var (
 		cfg       app.Config
 		logs      logFlags
@@ -54,18 +65,18 @@ func newServe(env *Env) *cobra.Command {
 		printConfig bool
 		keepBlobs   = duration(orchestration.DefaultKeepBlobs)
 	)
-	cmd := command(env, cobra.Command{
-		Use: "serve", Short: "Run machines, agents, projections and API",
-		Long: `Run machines, agents, projections and API in one process, on an embedded Kafka broker in --data or, with --brokers,
-on another one. An interrupt lets what is under way finish and stops within five seconds; a second one ends at once.`,
-	}, cobra.NoArgs, func(cmd *cobra.Command, _ []string) error {
+	cmd := command(env, c, cobra.NoArgs, func(cmd *cobra.Command, _ []string) error {
+		file, err := readStructured(cmd.Flags(), env.Getenv)
+		if err != nil {
+			return err
+		}
+		cfg.Outside, cfg.Vault = file.Agents, file.Vault
 		if printConfig {
-			return printSettings(env.Out, cmd.Flags())
+			return printSettings(env.Out, cmd.Flags(), file)
 		}
 		if cfg.Shards < 1 {
 			return usagef("--shards %d: want 1 to 1000", cfg.Shards)
 		}
-		var err error
 		if cfg.Logger, err = logs.logger(env.Err); err != nil {
 			return err
 		}
@@ -85,7 +96,7 @@ on another one. An interrupt lets what is under way finish and stops within five
 		cfg.KeepBlobs = time.Duration(keepBlobs)
 		cfg.Version = version()
 		defer pace.Keep()()
-		return app.New(cfg).Run(cmd.Context())
+		return run(cmd, cfg)
 	})
 	f := cmd.Flags()
 	f.StringVar(&cfg.Data, "data", app.DefaultData, "directory for all this process keeps")
@@ -113,8 +124,8 @@ on another one. An interrupt lets what is under way finish and stops within five
 }
 
 // printSettings prints a configuration file with the settings in force.
-func printSettings(out io.Writer, fs *pflag.FlagSet) error {
-	settings := map[string]any{}
+func printSettings(out io.Writer, fs *pflag.FlagSet, file structured) error {
+	settings := map[string]any{"agents": file.Agents, "vault": file.Vault}
 	for _, name := range fileSettings() {
 		f := fs.Lookup(name)
 		if f == nil {

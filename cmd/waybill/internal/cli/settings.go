@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/pflag"
 	"sigs.k8s.io/yaml"
 
+	"github.com/waybill/waybill/consumers/agent/secret"
+	"github.com/waybill/waybill/consumers/agents"
 	"github.com/waybill/waybill/domain/definition"
 )
 
@@ -28,6 +30,44 @@ func fileSettings() []string {
 		"data", "listen", "kafka-listen", "brokers", "roles", "fsync", "prefix", "shards", "allow", "insecure",
 		"max-payload", "keep-blobs", "token-file", "callback-key-file", "public-url", "address-key-file", "tls-cert", "tls-key", "log-format", "log-level", "server",
 	}
+}
+
+// structured are what only the file can hold: sections with members of their own.
+type structured struct {
+	Agents agents.Settings    `json:"agents"`
+	Vault  secret.VaultConfig `json:"vault"`
+}
+
+// sections are the names of the structured ones.
+func sections() []string { return []string{"agents", "vault"} }
+
+// readStructured reads the sections of the configuration file, strictly.
+func readStructured(fs *pflag.FlagSet, getenv func(string) (string, bool)) (structured, error) {
+	var s structured
+	path, b, err := fileContent(fs, getenv)
+	if err != nil || b == nil {
+		return s, err
+	}
+	var raw map[string]any
+	if err := yaml.UnmarshalStrict(b, &raw); err != nil {
+		return s, usagef("%s: %w", path, err)
+	}
+	for name := range raw {
+		if !slices.Contains(sections(), name) {
+			delete(raw, name)
+		}
+	}
+	b, err = yaml.Marshal(raw)
+	if err == nil {
+		err = yaml.UnmarshalStrict(b, &s)
+	}
+	if err == nil {
+		err = s.Vault.Check()
+	}
+	if err != nil {
+		return s, usagef("%s: %w", path, err)
+	}
+	return s, nil
 }
 
 // envName is the environment variable of a flag: WAYBILL_KAFKA_LISTEN for kafka-listen.
@@ -106,6 +146,19 @@ func setFrom(f *pflag.Flag, where string, values []string) error {
 // readFile reads the configuration file: the one that is named, else waybill.yaml where
 // there is one.
 func readFile(fs *pflag.FlagSet, getenv func(string) (string, bool)) (path string, settings map[string][]string, err error) {
+	path, b, err := fileContent(fs, getenv)
+	if err != nil || b == nil {
+		return path, nil, err
+	}
+	settings, err = parseFile(b)
+	if err != nil {
+		return path, nil, usagef("%s: %w", path, err)
+	}
+	return path, settings, nil
+}
+
+// fileContent is the content of the configuration file; nil where there is none.
+func fileContent(fs *pflag.FlagSet, getenv func(string) (string, bool)) (path string, b []byte, err error) {
 	f := fs.Lookup(configFlag)
 	if f == nil {
 		return "", nil, nil
@@ -118,18 +171,14 @@ func readFile(fs *pflag.FlagSet, getenv func(string) (string, bool)) (path strin
 	if path == "" {
 		path, named = defaultFile, false
 	}
-	b, err := os.ReadFile(path)
+	b, err = os.ReadFile(path)
 	switch {
 	case errors.Is(err, os.ErrNotExist) && !named:
 		return path, nil, nil
 	case err != nil:
 		return path, nil, usagef("--config: %w", err)
 	}
-	settings, err = parseFile(b)
-	if err != nil {
-		return path, nil, usagef("%s: %w", path, err)
-	}
-	return path, settings, nil
+	return path, b, nil
 }
 
 func parseFile(b []byte) (map[string][]string, error) {
@@ -141,12 +190,13 @@ func parseFile(b []byte) (map[string][]string, error) {
 	for _, f := range fileSettings() {
 		known = append(known, fileKey(f))
 	}
+	known = append(known, sections()...)
 	settings := make(map[string][]string, len(raw))
 	for k, v := range raw {
 		if !slices.Contains(known, k) {
 			return nil, fmt.Errorf("there is no setting %q, only %s", k, strings.Join(known, ", "))
 		}
-		if v == nil {
+		if v == nil || slices.Contains(sections(), k) {
 			continue
 		}
 		l, isList := v.([]any)

@@ -197,9 +197,13 @@ func withTimeout(ctx context.Context, d duration) (context.Context, context.Canc
 
 // write sends a command and waits a while for its decision, so that a refusal is told.
 func write(ctx context.Context, c *client.Client, method, path string, body []byte) (client.Answer, error) {
+	return writeWith(ctx, c, method, path, nil, body)
+}
+
+func writeWith(ctx context.Context, c *client.Client, method, path string, query url.Values, body []byte) (client.Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	return c.Do(ctx, method, path, nil, body, http.Header{"Prefer": {"wait=" + decisionWait}})
+	return c.Do(ctx, method, path, query, body, http.Header{"Prefer": {"wait=" + decisionWait}})
 }
 
 // awaitEnd waits for the end of a job, says how it went, and makes that the exit code.
