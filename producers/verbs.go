@@ -25,7 +25,9 @@ func JobVerbs() []Verb {
 	return []Verb{
 		{
 			Name: "cancel", Type: schemas.OrchestrationCancel, Done: "cancelled",
-			Does: "End a job that nobody wants any more", Applies: running,
+			Does: "End a job that nobody wants any more", Applies: func(p orchestration.Phase) bool {
+				return running(p) && p != orchestration.PhaseCompensating && p != orchestration.PhaseCancelling
+			},
 		},
 		{
 			Name: "pause", Type: schemas.OrchestrationPause, Done: "paused",
@@ -34,6 +36,16 @@ func JobVerbs() []Verb {
 		{
 			Name: "resume", Type: schemas.OrchestrationResume, Done: "resumed",
 			Does: "Let what is paused go on", Applies: func(p orchestration.Phase) bool { return p == orchestration.PhasePaused },
+		},
+		{
+			Name: "rerun", Type: schemas.OrchestrationRerun, Done: "run again", Members: []string{"from"},
+			Does: "Run a job that has ended again: what failed, or from some nodes on", Applies: func(p orchestration.Phase) bool {
+				return p == orchestration.PhaseError || p == orchestration.PhaseCancelled
+			},
+		},
+		{
+			Name: "dispose", Type: schemas.OrchestrationDispose, Done: "disposed of",
+			Does: "Undo what a job that has ended has deployed", Applies: orchestration.Phase.Final,
 		},
 	}
 }

@@ -43,10 +43,8 @@ func (w *writer) flush() ([]string, error) {
 func (w *writer) settle() {
 	b := &w.batch
 	for _, j := range b.jobs {
-		j.dirty, j.fresh, j.kept = false, false, true
-		j.input, j.output = nil, nil
-		j.linked += uint32(len(j.edges))
-		j.changed, j.edges = j.changed[:0], j.edges[:0]
+		j.dirty = false
+		j.written()
 		w.jobs.settle(j)
 	}
 	w.jobs.trim()
@@ -57,6 +55,14 @@ func (w *writer) settle() {
 	clear(b.commands)
 	b.jobs, b.commands, b.rejections, b.parts = b.jobs[:0], b.commands[:0], b.rejections[:0], b.parts[:0]
 	b.open = false
+}
+
+// written says that SQLite has all of it.
+func (j *job) written() {
+	j.fresh, j.cleared, j.kept = false, false, true
+	j.input, j.output = nil, nil
+	j.linked += uint32(len(j.edges))
+	j.changed, j.edges = j.changed[:0], j.edges[:0]
 }
 
 // maxInlineInput is the largest input, in bytes, that stands in a job's own row while the
@@ -74,6 +80,8 @@ func (w *writer) writeJob(j *job) error {
 	switch {
 	case j.fresh:
 		err = w.writeFresh(j, doc)
+	case j.output == nil && j.cleared:
+		_, err = w.c.exec("UPDATE job SET seq = ?, code = ?, doc = ?, output = NULL WHERE key = ?", j.seq, int64(j.phase), doc, j.key)
 	case j.output == nil:
 		_, err = w.c.exec("UPDATE job SET seq = ?, code = ?, doc = ? WHERE key = ?", j.seq, int64(j.phase), doc, j.key)
 	default:

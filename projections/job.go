@@ -37,6 +37,9 @@ type job struct {
 	failure      json.RawMessage
 	failures     []byte // JSON
 	paused       []byte // JSON; nil where it is not
+	compensation *Compensation
+	disposal     []byte // JSON; nil where nobody disposes of it
+	disposes     []byte // JSON; nil where it is not there to dispose
 	command      int64  // offset of the last command read from the log; -1 for none
 	count        counts
 	nodes        openNodes
@@ -45,6 +48,7 @@ type job struct {
 	// To be written.
 	dirty   bool
 	fresh   bool    // a run has begun: input, labels, and no nodes of an earlier run
+	cleared bool    // another run has begun: the output is gone
 	changed []*node // each once, in the order of their first change
 	edges   []edge
 	linked  uint32 // edges of this kind so far
@@ -132,13 +136,30 @@ func (j *job) apply(at time.Time, e orchestration.Event) error {
 	case orchestration.TransfersFinished:
 		j.phase = orchestration.PhaseTransfersFinished
 		return nil
+	case orchestration.Compensating:
+		return j.compensate(t, e)
 	case orchestration.Ended:
 		return j.end(t, e)
 	case orchestration.BlobsRemoved:
 		j.removed = t
 		return nil
-	case orchestration.Paused, orchestration.Resumed, orchestration.ActivityPaused, orchestration.ActivityResumed, orchestration.Skipped:
-		j.operate(t, e)
+	case orchestration.RerunStarted:
+		j.rerun(t, e)
+	case orchestration.Disposed:
+		j.dispose(t, e)
+	case orchestration.Paused:
+		j.phase, j.paused = orchestration.PhasePaused, pauseOf(t, e.By, e.Reason)
+	case orchestration.Resumed:
+		j.phase, j.paused = e.State, nil
+	case orchestration.ActivityPaused:
+		j.hold(e.ActivityID, pauseOf(t, e.By, e.Reason))
+	case orchestration.ActivityResumed:
+		j.hold(e.ActivityID, nil)
+	case orchestration.Skipped:
+		if n := j.nodes.get(e.ActivityID); n != nil {
+			j.move(n, t, orchestration.ActivitySkipped)
+			n.output, n.failure = e.Output, nil
+		}
 	case orchestration.Requested:
 		if n := j.nodes.get(e.ActivityID); n != nil {
 			n.attempt, n.work, n.deadline = e.Attempt, e.WorkID, nanos(e.Deadline)
@@ -213,6 +234,7 @@ func (j *job) move(n *node, at int64, to orchestration.ActivityPhase) {
 	if to.Final() {
 		n.paused = nil
 		j.nodes.remove(n)
+		j.undone(n, to)
 	}
 }
 
@@ -241,6 +263,13 @@ func (j *job) start(at int64, e orchestration.Started) error {
 	j.partial, j.labels, j.input = e.Partial, labels, e.Input
 	j.removed = 0
 	j.output, j.result, j.failure, j.failures, j.paused = nil, nil, nil, []byte("[]"), nil
+	j.compensation, j.disposal, j.disposes = nil, nil, nil
+	if e.Disposes != nil {
+		var err error
+		if j.disposes, err = json.Marshal(e.Disposes); err != nil {
+			return fmt.Errorf("disposes: %w", err)
+		}
+	}
 	j.fresh = true
 	j.count, j.nodes, j.changed, j.edges, j.registered, j.linked = counts{}, openNodes{}, nil, nil, 0, 0
 	if e.Plan == nil {
@@ -291,13 +320,8 @@ func (j *job) end(at int64, e orchestration.Ended) error {
 	for _, n := range j.nodes.all() {
 		j.move(n, at, orchestration.ActivityCancelled)
 	}
-	var err error
-	switch {
-	case e.Error != nil:
-		j.failure, err = appendFailure(nil, *e.Error)
-	case e.Reason != "" || e.By != "":
-		j.failure, err = json.Marshal(endDoc{Message: e.Reason, By: e.By})
-	}
+	j.compensation = outcome(e.Compensation)
+	err := j.fail(e.Error, e.Reason, e.By)
 	if err != nil || len(e.Failures) == 0 {
 		return err
 	}

@@ -259,7 +259,7 @@ func (d *DB) Definition(ctx context.Context, kind, typ string, version int64) (*
 func (d *DB) RunningJobs(ctx context.Context, typ string) (int64, error) {
 	var n int64
 	err := d.read(ctx, func(c *conn) error {
-		return c.query(ctx, "SELECT count(*) FROM job WHERE code IN (100, 600, 700) AND code <> 800 AND type = ?", func(row []driver.Value) error {
+		return c.query(ctx, "SELECT count(*) FROM job WHERE code IN (100, 600, 610, 700, 820, 1190) AND code <> 800 AND type = ?", func(row []driver.Value) error {
 			n = integer(row[0])
 			return nil
 		}, typ)

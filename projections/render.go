@@ -93,6 +93,7 @@ func (j *job) appendDoc(b []byte) []byte {
 	if j.removed != 0 {
 		b = appendTime(append(b, `,"blobsRemovedAt":`...), j.removed)
 	}
+	b = j.appendLifecycle(b)
 	b = append(b, `,"position":`...)
 	if j.command < 0 {
 		return append(b, "null}"...)

@@ -38,6 +38,11 @@ type Job struct {
 	Error             *Failure          `json:"error"`
 	Failures          []Failure         `json:"failures"`
 	Progress          Progress          `json:"progress"`
+	// Compensation is how far undoing what had completed is, where the definition asks for that.
+	Compensation *Compensation `json:"compensation,omitempty"`
+	// Disposal is the job that disposes of this one, Disposes what this one is there to dispose of.
+	Disposal *Disposal `json:"disposal,omitempty"`
+	Disposes *Disposes `json:"disposes,omitempty"`
 	// Fingerprint is that of the body that started it: who applies files tells by it what has changed.
 	Fingerprint string `json:"fingerprint"`
 	// BlobsRemovedAt is when the large values that the job had left were removed.
@@ -48,6 +53,29 @@ type Job struct {
 	Nodes          []Node `json:"nodes,omitempty"`
 	NodesTruncated bool   `json:"nodesTruncated,omitempty"`
 	Edges          []Edge `json:"edges,omitempty"`
+}
+
+// Compensation counts what undoes. State is RUNNING, COMPLETED or FAILED.
+type Compensation struct {
+	State     string `json:"state"`
+	Total     int    `json:"total"`
+	Completed int    `json:"completed"`
+	Failed    int    `json:"failed"`
+	Skipped   int    `json:"skipped,omitempty"`
+}
+
+// Disposal is the job that disposes of another one, since when, and why.
+type Disposal struct {
+	ID     string    `json:"id"`
+	At     time.Time `json:"at"`
+	By     string    `json:"by,omitempty"`
+	Reason string    `json:"reason,omitempty"`
+}
+
+// Disposes is the job that another one is there to dispose of.
+type Disposes struct {
+	ID  string `json:"id"`
+	Run int    `json:"run"`
 }
 
 // Place is where a job's result lies.

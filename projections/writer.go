@@ -178,6 +178,11 @@ func (w *writer) orchestrationEvent(ctx context.Context, p *partition, r *kgo.Re
 	if err != nil {
 		return p.stop(r.Offset, ce.Type, err)
 	}
+	if again, ok := e.(orchestration.RerunStarted); ok {
+		if err := w.reopen(ctx, j, again); err != nil {
+			return err
+		}
+	}
 	if !j.dirty {
 		w.batch.jobs = append(w.batch.jobs, j)
 	}
@@ -216,11 +221,24 @@ func (w *writer) cause(j *job, e orchestration.Event, ce kafka.CloudEvent) {
 
 // asked says that somebody asked for what the event says, by a command of their own.
 func asked(e orchestration.Event) bool {
-	if end, ok := e.(orchestration.Ended); ok {
-		return end.State == orchestration.PhaseCancelled
+	switch e := e.(type) {
+	case orchestration.Started, orchestration.RerunStarted, orchestration.Disposed, orchestration.Paused, orchestration.Resumed,
+		orchestration.ActivityPaused, orchestration.ActivityResumed, orchestration.Skipped:
+		return true
+	case orchestration.Compensating:
+		return e.State == orchestration.PhaseCancelling
+	case orchestration.Ended: // after undoing, it is the last report's
+		return e.State == orchestration.PhaseCancelled && (e.Compensation == nil || e.Compensation.Total == 0)
+	case orchestration.Requested:
+		return e.By != "" // an operator's word
+	case orchestration.Completed:
+		return e.By != ""
+	case orchestration.Failed:
+		return e.By != ""
+	case orchestration.Offered, orchestration.Claimed, orchestration.Extended, orchestration.Waited, orchestration.Scheduled,
+		orchestration.Retrying, orchestration.TransfersFinished:
 	}
-	_, ok := e.(orchestration.Started)
-	return ok || byOperator(e)
+	return false
 }
 
 // remember appends the event to the job's history.
@@ -306,6 +324,9 @@ type jobDoc struct {
 	Progress          Progress        `json:"progress"`
 	Fingerprint       string          `json:"fingerprint"`
 	BlobsRemovedAt    *time.Time      `json:"blobsRemovedAt"`
+	Compensation      *Compensation   `json:"compensation"`
+	Disposal          json.RawMessage `json:"disposal"`
+	Disposes          json.RawMessage `json:"disposes"`
 	Position          *kafka.Position `json:"position"`
 }
 
@@ -316,6 +337,7 @@ func (j *job) readDoc(doc string) error {
 	}
 	j.fingerprint = d.Fingerprint
 	j.removed = nanosOf(d.BlobsRemovedAt)
+	j.compensation, j.disposal, j.disposes = d.Compensation, d.Disposal, d.Disposes
 	j.version, j.run, j.partial = d.DefinitionVersion, d.Run, d.Partial
 	j.started, j.ended, j.deadline = nanosOf(d.StartedAt), nanosOf(d.EndedAt), nanosOf(d.Deadline)
 	j.labels, j.failures, j.paused = d.Labels, d.Failures, d.Paused
@@ -325,7 +347,6 @@ func (j *job) readDoc(doc string) error {
 		pending: g.Pending, running: g.Running, waiting: g.Waiting, completed: g.Completed,
 		failed: g.Failed, cancelled: g.Cancelled, skipped: g.Skipped,
 	}
-	j.registered = uint32(g.Total)
 	if d.Position != nil {
 		j.command = d.Position.Offset
 	}
@@ -333,11 +354,13 @@ func (j *job) readDoc(doc string) error {
 }
 
 // readNodes takes up the open nodes of a job again. The ones that have ended are not
-// needed: they never change.
+// needed: they never change in this run.
 func (w *writer) readNodes(ctx context.Context, j *job) error {
 	from, to := within(j.key)
-	err := w.c.query(ctx, "SELECT count(*) FROM edge WHERE key BETWEEN ? AND ?", func(row []driver.Value) error {
-		j.linked = uint32(integer(row[0]))
+	// The numbers go on after the last: another run may have left gaps.
+	err := w.c.query(ctx, `SELECT (SELECT coalesce(max(key) + 1, 0) FROM edge WHERE key BETWEEN ?1 AND ?2),
+(SELECT coalesce(max(key) + 1, 0) FROM node WHERE key BETWEEN ?1 AND ?2)`, func(row []driver.Value) error {
+		j.linked, j.registered = uint32(integer(row[0])), uint32(integer(row[1]))
 		return nil
 	}, from, to)
 	if err != nil || j.phase.Final() {

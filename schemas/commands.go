@@ -36,6 +36,10 @@ func orchestrationCommandType(c orchestration.Command) string {
 		return OrchestrationStart
 	case orchestration.Cancel:
 		return OrchestrationCancel
+	case orchestration.Rerun:
+		return OrchestrationRerun
+	case orchestration.Dispose:
+		return OrchestrationDispose
 	case orchestration.Complete:
 		return WorkComplete
 	case orchestration.Wait:
@@ -50,9 +54,22 @@ func orchestrationCommandType(c orchestration.Command) string {
 		return WorkHeartbeat
 	case orchestration.Release:
 		return WorkRelease
-	case orchestration.Pause, orchestration.Resume, orchestration.RetryActivity, orchestration.SkipActivity, orchestration.CompleteActivity,
-		orchestration.FailActivity, orchestration.PauseActivity, orchestration.ResumeActivity:
-		return operatorCommandType(c)
+	case orchestration.Pause:
+		return OrchestrationPause
+	case orchestration.Resume:
+		return OrchestrationResume
+	case orchestration.RetryActivity:
+		return ActivityRetry
+	case orchestration.SkipActivity:
+		return ActivitySkip
+	case orchestration.CompleteActivity:
+		return ActivityComplete
+	case orchestration.FailActivity:
+		return ActivityFail
+	case orchestration.PauseActivity:
+		return ActivityPause
+	case orchestration.ResumeActivity:
+		return ActivityResume
 	case orchestration.Wake, orchestration.TakeOver:
 	}
 	return ""
@@ -95,7 +112,7 @@ func DecodeOrchestrationCommand(wireType string, data []byte) (orchestration.Com
 
 func isOrchestrationCommand(wireType string) bool {
 	switch wireType {
-	case OrchestrationStart, OrchestrationCancel, WorkComplete, WorkWait, WorkSchedule, WorkRetry, WorkFail, WorkHeartbeat, WorkRelease:
+	case OrchestrationStart, OrchestrationCancel, OrchestrationRerun, OrchestrationDispose, WorkComplete, WorkWait, WorkSchedule, WorkRetry, WorkFail, WorkHeartbeat, WorkRelease:
 		return true
 	}
 	return isOperatorCommand(wireType)
@@ -208,6 +225,11 @@ func (r *reader) command(wireType string) orchestration.Command {
 		return r.start()
 	case OrchestrationCancel:
 		return r.cancel()
+	case OrchestrationRerun:
+		return r.rerun()
+	case OrchestrationDispose:
+		c := r.cancel() // it has the same members
+		return orchestration.Dispose{Reason: c.Reason, By: c.By}
 	case WorkComplete:
 		return r.complete()
 	case WorkWait:
@@ -278,6 +300,12 @@ func (r *reader) start() orchestration.Start {
 			c.Labels = r.labels()
 		case "callback":
 			c.Callback = r.url()
+		case "definition":
+			r.unsure = true
+			c.Definition = r.copied()
+		case "disposes":
+			r.unsure = true
+			r.other(&c.Disposes)
 		case "name":
 			c.Name = r.label()
 		case "set":
@@ -310,6 +338,24 @@ func (r *reader) cancel() orchestration.Cancel {
 			c.Reason = r.str()
 		case "by":
 			c.By = r.str()
+		default:
+			r.unknown(o.name)
+		}
+	}
+	return c
+}
+
+func (r *reader) rerun() orchestration.Rerun {
+	var c orchestration.Rerun
+	for o := r.object(); o.next(); {
+		switch string(o.name) {
+		case "reason":
+			c.Reason = r.str()
+		case "by":
+			c.By = r.str()
+		case "from":
+			r.unsure = true
+			r.other(&c.From)
 		default:
 			r.unknown(o.name)
 		}

@@ -150,7 +150,7 @@ func calls() []string {
 	l := []string{
 		"POST /v1/jobs", "GET /v1/jobs", "GET /v1/jobs/{id}", "GET /v1/jobs/{id}/nodes", "GET /v1/jobs/{id}/edges",
 		"GET /v1/jobs/{id}/events", "GET /v1/jobs/{id}/result", "GET /v1/jobs/{id}/input", "GET /v1/jobs/{id}/nodes/{nodeId}/output", "GET /v1/jobs/{id}/stream",
-		"POST /v1/jobs/{id}/cancel", "POST /v1/jobs/{id}/pause", "POST /v1/jobs/{id}/resume", "POST /v1/bulk/{verb}",
+		"POST /v1/jobs/{id}/cancel", "POST /v1/jobs/{id}/pause", "POST /v1/jobs/{id}/resume", "POST /v1/jobs/{id}/rerun", "POST /v1/jobs/{id}/dispose", "POST /v1/bulk/{verb}",
 		"POST /v1/work/{workId}/complete", "POST /v1/work/{workId}/fail", "POST /v1/work/{workId}/heartbeat",
 		"POST /callbacks/work/{workId}/{proof}", "POST /callbacks/work/{workId}/{proof}/complete",
 		"POST /callbacks/work/{workId}/{proof}/fail", "POST /callbacks/work/{workId}/{proof}/heartbeat",

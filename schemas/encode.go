@@ -63,6 +63,22 @@ func EncodeOrchestrationEvent(e orchestration.Event) (wireType string, data []by
 		w.signature(e.Reason, e.By)
 	case orchestration.TransfersFinished:
 		wireType = TransfersFinished
+	case orchestration.Compensating:
+		wireType = OrchestrationCompensating
+		w.compensating(&e)
+	case orchestration.RerunStarted:
+		wireType = OrchestrationRerunStarted
+		w.integer("run", e.Run)
+		w.strings("reset", e.Reset)
+		w.time("deadline", e.Deadline)
+		w.strings("from", e.From)
+		w.signature(e.Reason, e.By)
+	case orchestration.Disposed:
+		wireType = OrchestrationDisposed
+		w.str("id", e.ID)
+		w.integer("run", e.Run)
+		w.json("start", e.Start)
+		w.signature(e.Reason, e.By)
 	case orchestration.Ended:
 		wireType = OrchestrationEnded
 		w.ended(&e)
@@ -70,8 +86,26 @@ func EncodeOrchestrationEvent(e orchestration.Event) (wireType string, data []by
 		wireType = BlobsRemoved
 		w.integer("blobs", e.Blobs)
 		w.integer("bytes", int(e.Bytes))
-	case orchestration.Skipped, orchestration.Paused, orchestration.Resumed, orchestration.ActivityPaused, orchestration.ActivityResumed:
-		wireType = w.operated(e)
+	case orchestration.Skipped:
+		wireType = ActivitySkipped
+		w.str("activityId", e.ActivityID)
+		w.json("output", e.Output)
+		w.signature(e.Reason, e.By)
+	case orchestration.ActivityPaused:
+		wireType = ActivityPaused
+		w.str("activityId", e.ActivityID)
+		w.signature(e.Reason, e.By)
+	case orchestration.ActivityResumed:
+		wireType = ActivityResumed
+		w.str("activityId", e.ActivityID)
+		w.signature(e.Reason, e.By)
+	case orchestration.Paused:
+		wireType = OrchestrationPaused
+		w.signature(e.Reason, e.By)
+	case orchestration.Resumed:
+		wireType = OrchestrationResumed
+		w.str("state", e.State.String())
+		w.signature(e.Reason, e.By)
 	default:
 		return "", nil, fmt.Errorf("event %T has no wire name", e)
 	}
@@ -239,6 +273,9 @@ func (w *writer) started(e *orchestration.Started) {
 	w.optional("resource", e.Resource)
 	w.str("fingerprint", e.Fingerprint)
 	w.optional("traceparent", e.TraceParent)
+	if e.Disposes != nil {
+		w.other("disposes", e.Disposes)
+	}
 }
 
 func (w *writer) requested(e *orchestration.Requested) {
@@ -264,12 +301,7 @@ func (w *writer) completed(e *orchestration.Completed) {
 	w.json("output", e.Output)
 	w.optional("key", e.Key)
 	if len(e.Spawned) > 0 {
-		w.name("spawned")
-		for i := range e.Spawned {
-			w.out = append(w.out, separator(i))
-			w.activity(&e.Spawned[i])
-		}
-		w.out = append(w.out, ']')
+		w.activities("spawned", e.Spawned)
 	}
 	w.strings("shared", e.Shared)
 	w.strings("cycles", e.Cycles)
@@ -277,6 +309,26 @@ func (w *writer) completed(e *orchestration.Completed) {
 		w.other("contracts", e.Contracts)
 	}
 	w.strings("children", e.Children)
+	w.signature(e.Reason, e.By)
+}
+
+func (w *writer) activities(name string, l []definition.Activity) {
+	w.name(name)
+	for i := range l {
+		w.out = append(w.out, separator(i))
+		w.activity(&l[i])
+	}
+	w.out = append(w.out, ']')
+}
+
+func (w *writer) compensating(e *orchestration.Compensating) {
+	w.str("state", e.State.String())
+	w.activities("undo", e.Undo)
+	w.time("deadline", e.Deadline)
+	if e.Error != nil {
+		w.name("error")
+		w.failure(e.Error)
+	}
 	w.signature(e.Reason, e.By)
 }
 
@@ -318,6 +370,9 @@ func (w *writer) ended(e *orchestration.Ended) {
 		w.out = append(w.out, ']')
 	}
 	w.signature(e.Reason, e.By)
+	if e.Compensation != nil {
+		w.other("compensation", e.Compensation)
+	}
 }
 
 // signature is why, and who, where somebody said so.

@@ -81,10 +81,16 @@ func (d *Decoder) event(s *scanner, wireType string) orchestration.Event {
 			s.raw()
 		}
 		return orchestration.TransfersFinished{}
+	case OrchestrationCompensating:
+		return s.compensating()
 	case OrchestrationEnded:
 		return s.ended()
 	case BlobsRemoved:
 		return s.blobsRemoved()
+	case OrchestrationRerunStarted:
+		return s.rerunStarted()
+	case OrchestrationDisposed:
+		return s.disposed()
 	}
 	return s.operated(wireType)
 }
@@ -119,6 +125,8 @@ func (d *Decoder) started(s *scanner) orchestration.Started {
 			e.Fingerprint = s.str()
 		case "traceparent":
 			e.TraceParent = s.str()
+		case "disposes":
+			s.other(&e.Disposes)
 		default:
 			s.raw()
 		}
@@ -402,6 +410,80 @@ func (s *scanner) ended() orchestration.Ended {
 			}
 		case "failures":
 			e.Failures = s.failures()
+		case "reason":
+			e.Reason = s.str()
+		case "by":
+			e.By = s.str()
+		case "compensation":
+			s.other(&e.Compensation)
+		default:
+			s.raw()
+		}
+	}
+	return e
+}
+
+func (s *scanner) compensating() orchestration.Compensating {
+	var e orchestration.Compensating
+	for o := s.object(); o.next(); {
+		switch string(o.name) {
+		case "state":
+			if err := e.State.UnmarshalText([]byte(s.str())); err != nil {
+				s.mismatch(err.Error())
+			}
+		case "undo":
+			e.Undo = s.activities()
+		case "deadline":
+			e.Deadline = s.instant()
+		case "error":
+			if !s.null() {
+				f := s.failure()
+				e.Error = &f
+			}
+		case "reason":
+			e.Reason = s.str()
+		case "by":
+			e.By = s.str()
+		default:
+			s.raw()
+		}
+	}
+	return e
+}
+
+func (s *scanner) rerunStarted() orchestration.RerunStarted {
+	var e orchestration.RerunStarted
+	for o := s.object(); o.next(); {
+		switch string(o.name) {
+		case "run":
+			e.Run = s.integer()
+		case "reset":
+			e.Reset = s.strings()
+		case "deadline":
+			e.Deadline = s.instant()
+		case "from":
+			e.From = s.strings()
+		case "reason":
+			e.Reason = s.str()
+		case "by":
+			e.By = s.str()
+		default:
+			s.raw()
+		}
+	}
+	return e
+}
+
+func (s *scanner) disposed() orchestration.Disposed {
+	var e orchestration.Disposed
+	for o := s.object(); o.next(); {
+		switch string(o.name) {
+		case "id":
+			e.ID = s.str()
+		case "run":
+			e.Run = s.integer()
+		case "start":
+			e.Start = s.copied()
 		case "reason":
 			e.Reason = s.str()
 		case "by":

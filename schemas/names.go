@@ -2,50 +2,55 @@ package schemas
 
 // Wire names of the commands: ce_type of the records on the commands topics.
 const (
-	OrchestrationStart  = "orchestration.start.v1"
-	OrchestrationCancel = "orchestration.cancel.v1"
-	OrchestrationPause  = "orchestration.pause.v1"
-	OrchestrationResume = "orchestration.resume.v1"
-	ActivityRetry       = "activity.retry.v1"
-	ActivitySkip        = "activity.skip.v1"
-	ActivityComplete    = "activity.complete.v1"
-	ActivityFail        = "activity.fail.v1"
-	ActivityPause       = "activity.pause.v1"
-	ActivityResume      = "activity.resume.v1"
-	WorkComplete        = "work.complete.v1"
-	WorkWait            = "work.wait.v1"
-	WorkSchedule        = "work.schedule.v1"
-	WorkRetry           = "work.retry.v1"
-	WorkFail            = "work.fail.v1"
-	WorkHeartbeat       = "work.heartbeat.v1"
-	WorkRelease         = "work.release.v1"
-	DefinitionPut       = "definition.put.v1"
-	DefinitionDelete    = "definition.delete.v1"
+	OrchestrationStart   = "orchestration.start.v1"
+	OrchestrationCancel  = "orchestration.cancel.v1"
+	OrchestrationPause   = "orchestration.pause.v1"
+	OrchestrationResume  = "orchestration.resume.v1"
+	OrchestrationRerun   = "orchestration.rerun.v1"
+	OrchestrationDispose = "orchestration.dispose.v1"
+	ActivityRetry        = "activity.retry.v1"
+	ActivitySkip         = "activity.skip.v1"
+	ActivityComplete     = "activity.complete.v1"
+	ActivityFail         = "activity.fail.v1"
+	ActivityPause        = "activity.pause.v1"
+	ActivityResume       = "activity.resume.v1"
+	WorkComplete         = "work.complete.v1"
+	WorkWait             = "work.wait.v1"
+	WorkSchedule         = "work.schedule.v1"
+	WorkRetry            = "work.retry.v1"
+	WorkFail             = "work.fail.v1"
+	WorkHeartbeat        = "work.heartbeat.v1"
+	WorkRelease          = "work.release.v1"
+	DefinitionPut        = "definition.put.v1"
+	DefinitionDelete     = "definition.delete.v1"
 )
 
 // Wire names of the events. DefinitionChanged is also the name of the records on the
 // compacted definitions topic.
 const (
-	OrchestrationStarted = "orchestration.started.v1"
-	ActivityRequested    = "activity.requested.v1"
-	ActivityOffered      = "activity.offered.v1"
-	ActivityClaimed      = "activity.claimed.v1"
-	ActivityExtended     = "activity.extended.v1"
-	ActivityWaited       = "activity.waited.v1"
-	ActivityScheduled    = "activity.scheduled.v1"
-	ActivityRetrying     = "activity.retrying.v1"
-	ActivityCompleted    = "activity.completed.v1"
-	ActivityFailed       = "activity.failed.v1"
-	ActivitySkipped      = "activity.skipped.v1"
-	ActivityPaused       = "activity.paused.v1"
-	ActivityResumed      = "activity.resumed.v1"
-	OrchestrationPaused  = "orchestration.paused.v1"
-	OrchestrationResumed = "orchestration.resumed.v1"
-	TransfersFinished    = "orchestration.transfers-finished.v1"
-	OrchestrationEnded   = "orchestration.ended.v1"
-	BlobsRemoved         = "orchestration.blobs-removed.v1"
-	DefinitionChanged    = "definition.changed.v1"
-	DefinitionDeleted    = "definition.deleted.v1"
+	OrchestrationStarted      = "orchestration.started.v1"
+	ActivityRequested         = "activity.requested.v1"
+	ActivityOffered           = "activity.offered.v1"
+	ActivityClaimed           = "activity.claimed.v1"
+	ActivityExtended          = "activity.extended.v1"
+	ActivityWaited            = "activity.waited.v1"
+	ActivityScheduled         = "activity.scheduled.v1"
+	ActivityRetrying          = "activity.retrying.v1"
+	ActivityCompleted         = "activity.completed.v1"
+	ActivityFailed            = "activity.failed.v1"
+	ActivitySkipped           = "activity.skipped.v1"
+	ActivityPaused            = "activity.paused.v1"
+	ActivityResumed           = "activity.resumed.v1"
+	OrchestrationPaused       = "orchestration.paused.v1"
+	OrchestrationResumed      = "orchestration.resumed.v1"
+	TransfersFinished         = "orchestration.transfers-finished.v1"
+	OrchestrationEnded        = "orchestration.ended.v1"
+	OrchestrationCompensating = "orchestration.compensating.v1"
+	OrchestrationRerunStarted = "orchestration.rerun-started.v1"
+	OrchestrationDisposed     = "orchestration.disposed.v1"
+	BlobsRemoved              = "orchestration.blobs-removed.v1"
+	DefinitionChanged         = "definition.changed.v1"
+	DefinitionDeleted         = "definition.deleted.v1"
 )
 
 // Wire names of what stands on the completions topics: ends and refusals.
@@ -71,7 +76,7 @@ const (
 // OrchestrationCommands lists the wire names of the commands that an orchestration takes.
 func OrchestrationCommands() []string {
 	return []string{
-		OrchestrationStart, OrchestrationCancel, OrchestrationPause, OrchestrationResume,
+		OrchestrationStart, OrchestrationCancel, OrchestrationPause, OrchestrationResume, OrchestrationRerun, OrchestrationDispose,
 		ActivityRetry, ActivitySkip, ActivityComplete, ActivityFail, ActivityPause, ActivityResume,
 		WorkComplete, WorkWait, WorkSchedule, WorkRetry, WorkFail, WorkHeartbeat, WorkRelease,
 	}
@@ -87,7 +92,7 @@ func OrchestrationEvents() []string {
 		ActivityRequested, ActivityOffered, ActivityClaimed, ActivityExtended, ActivityWaited,
 		ActivityScheduled, ActivityRetrying, ActivityCompleted, ActivityFailed,
 		ActivitySkipped, ActivityPaused, ActivityResumed, OrchestrationPaused, OrchestrationResumed,
-		TransfersFinished, OrchestrationEnded, BlobsRemoved,
+		TransfersFinished, OrchestrationCompensating, OrchestrationEnded, OrchestrationRerunStarted, OrchestrationDisposed, BlobsRemoved,
 	}
 }
 

@@ -8,29 +8,6 @@ import (
 
 // The words of operators, and what comes of them.
 
-func operatorCommandType(c orchestration.Command) string {
-	switch c.(type) {
-	case orchestration.Pause:
-		return OrchestrationPause
-	case orchestration.Resume:
-		return OrchestrationResume
-	case orchestration.RetryActivity:
-		return ActivityRetry
-	case orchestration.SkipActivity:
-		return ActivitySkip
-	case orchestration.CompleteActivity:
-		return ActivityComplete
-	case orchestration.FailActivity:
-		return ActivityFail
-	case orchestration.PauseActivity:
-		return ActivityPause
-	case orchestration.ResumeActivity:
-		return ActivityResume
-	default:
-		return ""
-	}
-}
-
 func isOperatorCommand(wireType string) bool {
 	switch wireType {
 	case OrchestrationPause, OrchestrationResume,
@@ -95,34 +72,6 @@ func (r *reader) order(c *orchestration.Order, output *json.RawMessage, fault *o
 		}
 	}
 	r.need(hasActivity)
-}
-
-// operated writes what an operator made happen and returns its wire name.
-func (w *writer) operated(e orchestration.Event) string {
-	switch e := e.(type) {
-	case orchestration.Skipped:
-		w.str("activityId", e.ActivityID)
-		w.json("output", e.Output)
-		w.signature(e.Reason, e.By)
-		return ActivitySkipped
-	case orchestration.Paused:
-		w.signature(e.Reason, e.By)
-		return OrchestrationPaused
-	case orchestration.Resumed:
-		w.str("state", e.State.String())
-		w.signature(e.Reason, e.By)
-		return OrchestrationResumed
-	case orchestration.ActivityPaused:
-		w.str("activityId", e.ActivityID)
-		w.signature(e.Reason, e.By)
-		return ActivityPaused
-	case orchestration.ActivityResumed:
-		w.str("activityId", e.ActivityID)
-		w.signature(e.Reason, e.By)
-		return ActivityResumed
-	default:
-		return ""
-	}
 }
 
 // operated reads what an operator made happen; nil where it is nothing of that.

@@ -39,7 +39,8 @@ func samplePlan() *orchestration.Plan {
 		Input: raw(`{"depth":3}`), Output: []definition.Mapping{{Source: "second.path", Target: "path"}},
 		Activities: []definition.Activity{first, second},
 		Contracts:  map[string]definition.Contract{"retrieve": {Input: raw(`{"type":"object"}`), Output: raw(`{"type":"object"}`)}},
-		Limits:     definition.Limits{Nodes: 1000, Depth: 10, OutputBytes: 4096}, Version: 7,
+		Compensate: true, DisposedBy: "parts-tree-gone",
+		Limits: definition.Limits{Nodes: 1000, Depth: 10, OutputBytes: 4096}, Version: 7,
 	})
 	if err != nil {
 		panic(err) // the sample is wrong
@@ -60,7 +61,7 @@ func events() map[string]orchestration.Event {
 			Type: "parts-tree", Run: 2, Plan: samplePlan(), Input: raw(`{"file":"root","connectorUrl":"http://provider1:8181"}`), Partial: true,
 			Deadline: noon, Labels: map[string]string{"team": "Größe <&> 漢字"}, Callback: "https://example.com/told?a=1&b=2",
 			Name: "orders", Set: "team-a", Resource: "orders-2025", Fingerprint: "0123456789abcdef",
-			TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+			TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Disposes: &orchestration.Disposes{ID: "job-0", Run: 3},
 		},
 		schemas.ActivityRequested: orchestration.Requested{ActivityID: "n2", Attempt: 2, WorkID: "w-1", Placement: "member-1", Deadline: noon, Fault: &orchestration.Fault{Step: "input", Message: "input.file: is missing"}, Reason: "it is back", By: "ada"},
 		schemas.ActivityOffered:   orchestration.Offered{ActivityID: "n2", Attempt: 2, WorkID: "w-1", Placement: "member-1", Offer: 3},
@@ -84,11 +85,23 @@ func events() map[string]orchestration.Event {
 		schemas.TransfersFinished:    orchestration.TransfersFinished{},
 		schemas.OrchestrationEnded: orchestration.Ended{
 			State: orchestration.PhaseError, Output: raw(`[1,2]`), Error: &failure, Failures: []orchestration.Failure{failure, sampleFailure("n3")},
-			Reason: "nobody needs it", By: "ada",
+			Reason: "nobody needs it", By: "ada", Compensation: &sampleCompensation,
+		},
+		schemas.OrchestrationCompensating: orchestration.Compensating{
+			State: orchestration.PhaseCompensating, Undo: []definition.Activity{{ID: "n2~dispose", Name: "n2", Type: "retrieve", Discriminator: "dispose", DependsOn: definition.Names{"n3~dispose"}}, sampleActivity("n3~dispose")},
+			Deadline: noon, Error: &failure, Reason: "nobody needs it", By: "ada",
+		},
+		schemas.OrchestrationRerunStarted: orchestration.RerunStarted{
+			Run: 2, Reset: []string{"n2", "n3"}, Deadline: noon, From: []string{"n2"}, Reason: "the disk is mended", By: "ada",
+		},
+		schemas.OrchestrationDisposed: orchestration.Disposed{
+			ID: "job-2", Run: 2, Start: raw(`{"type":"parts-tree","disposes":{"id":"job-1","run":2}}`), Reason: "nobody needs it", By: "ada",
 		},
 		schemas.BlobsRemoved: orchestration.BlobsRemoved{Blobs: 2, Bytes: 10485760},
 	}
 }
+
+var sampleCompensation = orchestration.Compensation{State: orchestration.CompensationFailed, Total: 4, Completed: 2, Failed: 1, Skipped: 1}
 
 // commands has one command of each type, with every field set that is on the wire.
 func commands() map[string]orchestration.Command {
@@ -100,17 +113,20 @@ func commands() map[string]orchestration.Command {
 		schemas.OrchestrationStart: orchestration.Start{
 			Type: "parts-tree", Input: raw(`{"file":"root"}`), Partial: true, Deadline: definition.Duration(time.Hour),
 			Labels: map[string]string{"team": "a"}, Callback: "https://example.com/told",
+			Definition: raw(`{"type":"parts-tree","activities":[{"id":"a","type":"noop"}]}`), Disposes: &orchestration.Disposes{ID: "job-0", Run: 3},
 			Name: "orders", Set: "team-a", Resource: "orders-2025",
 		},
-		schemas.OrchestrationCancel: orchestration.Cancel{Reason: "nobody needs it", By: "ada"},
-		schemas.OrchestrationPause:  orchestration.Pause{Reason: "maintenance", By: "ada"},
-		schemas.OrchestrationResume: orchestration.Resume{Reason: "done", By: "ada"},
-		schemas.ActivityRetry:       orchestration.RetryActivity{Order: order},
-		schemas.ActivitySkip:        orchestration.SkipActivity{Order: order, Output: raw(`{"text":"The quick"}`)},
-		schemas.ActivityComplete:    orchestration.CompleteActivity{Order: order, Output: raw(`{"text":"The quick"}`)},
-		schemas.ActivityFail:        orchestration.FailActivity{Order: order, Error: fault},
-		schemas.ActivityPause:       orchestration.PauseActivity{Order: order},
-		schemas.ActivityResume:      orchestration.ResumeActivity{Order: order},
+		schemas.OrchestrationCancel:  orchestration.Cancel{Reason: "nobody needs it", By: "ada"},
+		schemas.OrchestrationPause:   orchestration.Pause{Reason: "maintenance", By: "ada"},
+		schemas.OrchestrationResume:  orchestration.Resume{Reason: "done", By: "ada"},
+		schemas.ActivityRetry:        orchestration.RetryActivity{Order: order},
+		schemas.ActivitySkip:         orchestration.SkipActivity{Order: order, Output: raw(`{"text":"The quick"}`)},
+		schemas.ActivityComplete:     orchestration.CompleteActivity{Order: order, Output: raw(`{"text":"The quick"}`)},
+		schemas.ActivityFail:         orchestration.FailActivity{Order: order, Error: fault},
+		schemas.ActivityPause:        orchestration.PauseActivity{Order: order},
+		schemas.ActivityResume:       orchestration.ResumeActivity{Order: order},
+		schemas.OrchestrationRerun:   orchestration.Rerun{Reason: "the disk is mended", By: "ada", From: definition.Names{"n2"}},
+		schemas.OrchestrationDispose: orchestration.Dispose{Reason: "nobody needs it", By: "ada"},
 		schemas.WorkComplete: orchestration.Complete{
 			Report: report, Output: raw(`{"text":"The quick"}`), Key: "test-document-2", Spawn: []definition.Activity{sampleActivity("n-2")},
 		},
@@ -130,6 +146,7 @@ func records() map[string]any {
 		return schemas.Completion{
 			ID: "job-1", Type: "parts-tree", Run: 2, State: state, Output: raw(`{"path":"out/x"}`), Error: &failure,
 			Failures: []orchestration.Failure{failure}, Reason: "nobody needs it", StartedAt: noon, EndedAt: noon.Add(time.Second), Labels: map[string]string{"team": "a"},
+			Compensation: &sampleCompensation, Disposes: &orchestration.Disposes{ID: "job-0", Run: 3},
 		}
 	}
 	refused := schemas.Refused{
@@ -166,6 +183,8 @@ func sharedTypes() map[string]any {
 		"retry":                   definition.Retry{},
 		"fault":                   orchestration.Fault{},
 		"failure":                 orchestration.Failure{},
+		"compensation":            orchestration.Compensation{},
+		"disposes":                orchestration.Disposes{},
 		"problem":                 machine.Problem{},
 		"activity":                definition.Activity{},
 		"orchestrationDefinition": definition.Orchestration{},

@@ -171,7 +171,7 @@ func (e *Exec) Process(ctx context.Context, a agent.Activity) agent.Result {
 		if r.dir, err = os.MkdirTemp("", "waybill-exec-"); err != nil {
 			return agent.Retry(err).AtStep("start")
 		}
-		defer os.RemoveAll(r.dir)
+		defer func() { _ = os.RemoveAll(r.dir) }() // what cannot be removed is no fault of the activity
 	}
 	if p.Timeout > 0 {
 		var cancel context.CancelFunc
@@ -304,8 +304,9 @@ func (p *Program) result(name string, r ran, hidden hidden) agent.Result {
 		return agent.Complete(output)
 	case agent.Retrying, agent.Waiting, agent.Scheduled:
 		return later(kind, fault(how), []byte(hidden.text(string(r.output))))
+	default:
+		return agent.Fatal(fault(how)).AtStep("run")
 	}
-	return agent.Fatal(fault(how)).AtStep("run")
 }
 
 // later is a result that is not the end. What the program wrote may say when, and what it

@@ -95,7 +95,7 @@ func (in *httpInput) check() error {
 		if in.Poll.URL == "" || len(in.Poll.Until) == 0 {
 			return errors.New("poll needs url, where to ask, and until, what the answer says in the end")
 		}
-		if err := in.Poll.httpRequest.check("poll."); err != nil {
+		if err := in.Poll.check("poll."); err != nil {
 			return err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -117,7 +118,7 @@ func TestHTTPSendsTheRequestAndHandsOnTheAnswer(t *testing.T) {
 		w.Header().Add("X-Seen", "b")
 		w.Header().Set("Set-Cookie", "session=1")
 		w.WriteHeader(http.StatusCreated)
-		io.WriteString(w, `{"path": "/repos/1", "size": 12345678901234567890, "parts": [1, {"a": "<b>"}]}`)
+		fmt.Fprint(w, `{"path": "/repos/1", "size": 12345678901234567890, "parts": [1, {"a": "<b>"}]}`)
 	})
 	out := completed(t, o.call(t, `{"method": "post", "url": "%s/v1/repos?a=1", "path": ["x/y", 7], "query": {"q": "a b&c", "n": 3, "l": ["u", true], "none": null},
 		"headers": {"X-A": "1", "x-none": null, "X-Work": "${work.id}", "Authorization": {"secret": "token", "prefix": "Bearer "}}, "body": {"repo": {"url": "https://a"}}}`))
@@ -153,11 +154,13 @@ func TestHTTPSendsTheRequestAndHandsOnTheAnswer(t *testing.T) {
 
 func TestHTTPClassifiesAnswers(t *testing.T) {
 	o := newOther(t, func(w http.ResponseWriter, r *http.Request) {
-		var code int
-		fmt.Sscan(strings.TrimPrefix(r.URL.Path, "/"), &code)
+		code, err := strconv.Atoi(strings.TrimPrefix(r.URL.Path, "/"))
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
 		w.Header().Set("Retry-After", "7")
 		w.WriteHeader(code)
-		io.WriteString(w, "no,\n because")
+		fmt.Fprint(w, "no,\n because")
 	})
 	for code, kind := range map[int]agent.Kind{
 		200: agent.Completed, 204: agent.Completed, 304: agent.Failed, 400: agent.Failed, 401: agent.Failed, 404: agent.Failed, 422: agent.Failed,
@@ -199,7 +202,7 @@ func TestHTTPTakesWhateverIsAnswered(t *testing.T) {
 	o := newOther(t, func(w http.ResponseWriter, r *http.Request) {
 		a := answers[r.URL.Path]
 		w.Header()["Content-Type"] = []string{a.contentType}
-		io.WriteString(w, a.body)
+		fmt.Fprint(w, a.body)
 	}, func(cfg *agents.HTTPConfig) { cfg.MaxBytes = 1000 })
 	for _, c := range []struct{ path, answer, body, base64, fault string }{
 		{"/html", "auto", `"\u003chtml\u003e\u003ctitle\u003eLog in\u003c/title\u003e\u003c/html\u003e"`, "", ""},
@@ -235,7 +238,7 @@ func TestHTTPDoesNotWaitForEver(t *testing.T) {
 	arrived := make(chan struct{}, 9)
 	o := newOther(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/slow" {
-			io.WriteString(w, "a")
+			fmt.Fprint(w, "a")
 			w.(http.Flusher).Flush()
 		}
 		arrived <- struct{}{}
@@ -299,7 +302,9 @@ func TestHTTPKeepsSecrets(t *testing.T) {
 		if r.URL.Path == "/bad" {
 			w.WriteHeader(http.StatusForbidden)
 		}
-		json.NewEncoder(w).Encode(map[string]any{"headers": r.Header, r.Header.Get("Authorization"): 1})
+		if err := json.NewEncoder(w).Encode(map[string]any{"headers": r.Header, r.Header.Get("Authorization"): 1}); err != nil {
+			t.Error(err)
+		}
 	})
 	for _, header := range []string{`{"secret": "token"}`, `{"secret": "token", "prefix": "Bearer "}`, `{"secret": "token", "prefix": "Basic ", "encode": "base64"}`} {
 		for _, p := range []string{"/", "/bad"} {
@@ -374,7 +379,7 @@ func TestHTTPPollsUntilTheAnswerSaysHowItWent(t *testing.T) {
 		if r.Method == http.MethodPost {
 			w.Header().Set("Location", "/runs/by-location")
 			w.WriteHeader(http.StatusAccepted)
-			io.WriteString(w, `{"data": {"id": "a/../b", "n": 12345678901234567}}`)
+			fmt.Fprint(w, `{"data": {"id": "a/../b", "n": 12345678901234567}}`)
 			return
 		}
 		asked = r

@@ -80,6 +80,10 @@ func (k *Kafka) Run(ctx context.Context) error {
 		return err
 	}
 	defer cl.CloseAllowingRebalance()
+	// What has been read is still reported and acknowledged when ctx ends.
+	finish, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(replyGrace, cancel) })()
 	for {
 		fetches := cl.PollRecords(ctx, 500)
 		if ctx.Err() != nil {
@@ -88,13 +92,13 @@ func (k *Kafka) Run(ctx context.Context) error {
 		fetches.EachError(func(topic string, partition int32, err error) {
 			k.cfg.Log.WarnContext(ctx, "replies cannot be read; it is tried again", "topic", topic, "partition", partition, "error", err)
 		})
-		if err := k.reportAll(ctx, fetches.Records()); err != nil {
+		if err := k.reportAll(finish, fetches.Records()); err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
 			return fmt.Errorf("report replies: %w", err)
 		}
-		if err := acknowledge(ctx, cl, fetches.Records()); err != nil {
+		if err := cl.CommitRecords(finish, fetches.Records()...); err != nil && ctx.Err() == nil {
 			// They are read again by whoever has the partition then, and known to be repeats.
 			k.cfg.Log.WarnContext(ctx, "replies were not acknowledged", "error", err)
 		}
@@ -102,16 +106,8 @@ func (k *Kafka) Run(ctx context.Context) error {
 	}
 }
 
-// acknowledge notes that replies were reported, also where Run has to end just then: else
-// whoever comes next would report them again.
-func acknowledge(ctx context.Context, cl *kgo.Client, replies []*kgo.Record) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastAcknowledgement)
-	defer cancel()
-	return cl.CommitRecords(ctx, replies...)
-}
-
-// lastAcknowledgement is how long the end of Run waits for a broker that does not answer.
-const lastAcknowledgement = 3 * time.Second
+// replyGrace is how long reports and their acknowledgement may take when it has to stop.
+const replyGrace = time.Second
 
 // Keep runs, and runs again after what ended it, until ctx ends.
 func (k *Kafka) Keep(ctx context.Context) {

@@ -101,11 +101,11 @@ func (h hidden) json(v any) any {
 			x[i] = h.json(x[i])
 		}
 	case map[string]any:
-		clear := make(map[string]any, len(x))
+		open := make(map[string]any, len(x))
 		for k, member := range x {
-			clear[h.text(k)] = h.json(member)
+			open[h.text(k)] = h.json(member)
 		}
-		return clear
+		return open
 	}
 	return v
 }

@@ -38,7 +38,7 @@ func standIn(record string, args []string) int {
 	if err != nil {
 		return 1
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // what was written is there
 	vars, _ := os.ReadFile("waybill.auto.tfvars.json")
 	backend, _ := os.ReadFile("waybill_override.tf.json")
 	info, _ := os.Stat("waybill.auto.tfvars.json")
@@ -60,9 +60,9 @@ func standIn(record string, args []string) int {
 	}
 	switch args[0] {
 	case "output":
-		fmt.Print(os.Getenv("OUTPUT"))
+		fmt.Fprint(os.Stdout, os.Getenv("OUTPUT"))
 	case "show":
-		fmt.Print(`{"resource_changes": [{"change": {"actions": ["delete", "create"]}}, {"change": {"actions": ["update"]}}, {"change": {"actions": ["no-op"]}}]}`)
+		fmt.Fprint(os.Stdout, `{"resource_changes": [{"change": {"actions": ["delete", "create"]}}, {"change": {"actions": ["update"]}}, {"change": {"actions": ["no-op"]}}]}`)
 	}
 	return 0
 }

@@ -3,6 +3,7 @@ package machines
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -32,19 +33,13 @@ func Orchestration(starts Starts, keepBlobs time.Duration) runner.Binding {
 	}
 	return runner.Machine[orchestration.State, orchestration.Command, orchestration.Event]{
 		Name: schemas.AggregateOrchestration,
-		New:  orchestration.Keeping(keepBlobs),
+		New:  orchestration.KeepBlobs(orchestration.New, keepBlobs),
 		DecodeCommand: func(wireType string, data []byte) (orchestration.Command, error) {
 			c, err := schemas.DecodeOrchestrationCommand(wireType, data)
 			return withContracts(starts, c), err
 		},
 		Admit: func(ctx context.Context, _ string, c orchestration.Command) (orchestration.Command, error) {
-			start, ok := c.(orchestration.Start)
-			if !ok {
-				return c, nil
-			}
-			var err error
-			start.Plan, start.Input, err = starts.Plan(ctx, start.Type, start.Input)
-			return start, err
+			return admit(ctx, starts, c)
 		},
 		Trace: func(c orchestration.Command, traceParent string) orchestration.Command {
 			if start, ok := c.(orchestration.Start); ok && len(traceParent) <= maxTraceParent {
@@ -62,6 +57,13 @@ func Orchestration(starts Starts, keepBlobs time.Duration) runner.Binding {
 		Wake: func() orchestration.Command { return orchestration.Wake{} },
 		TakeOver: func(placement, agent string, since time.Time) orchestration.Command {
 			return orchestration.TakeOver{Placement: placement, Agent: agent, Since: since}
+		},
+		History: &runner.History[orchestration.State, orchestration.Command, orchestration.Event]{
+			Keeping: orchestration.KeepBlobs(orchestration.Keeping, keepBlobs),
+			Needs:   orchestration.State.NeedsHistory,
+			Revives: orchestration.Revives,
+			Lost:    orchestration.State.Lost,
+			Forget:  orchestration.State.Forget,
 		},
 		Place:     place,
 		Placement: placement,
@@ -95,6 +97,75 @@ func withContracts(starts Starts, c orchestration.Command) orchestration.Command
 	return done
 }
 
+// admit looks up what a command is to run by.
+func admit(ctx context.Context, starts Starts, c orchestration.Command) (orchestration.Command, error) {
+	if start, ok := c.(orchestration.Start); ok {
+		var err error
+		if len(start.Definition) > 0 {
+			start.Plan, start.Input, err = described(start)
+		} else {
+			start.Plan, start.Input, err = starts.Plan(ctx, start.Type, start.Input)
+		}
+		return start, err
+	}
+	dispose, ok := c.(orchestration.Dispose)
+	if !ok {
+		return c, nil
+	}
+	dispose.Check = func(typ string, input json.RawMessage) error {
+		_, _, err := starts.Plan(ctx, typ, input)
+		var refusal *machine.Refusal
+		if err == nil || errors.As(err, &refusal) {
+			return err
+		}
+		return machine.Refuse(machine.BadState, fmt.Sprintf("whether %s can be started cannot be told: %v", typ, err))
+	}
+	return dispose, nil
+}
+
+// described is the plan of a start that brings its own definition, and its input. The activity types
+// may be any: what was deployed is undone whatever has become of its definitions.
+func described(c orchestration.Start) (*orchestration.Plan, json.RawMessage, error) {
+	def, problems := definition.ValidateOrchestration(c.Definition, nil)
+	if len(problems) == 0 && def.Type != c.Type {
+		problems = []machine.Problem{{Path: "type", Message: fmt.Sprintf("is %q, the start says %q", def.Type, c.Type)}}
+	}
+	if len(problems) > 0 {
+		return nil, nil, machine.Refuse(machine.Schema, "the definition is not valid", under("definition", problems)...)
+	}
+	input, err := definition.MergeInput(def.Input, c.Input)
+	if err != nil {
+		return nil, nil, machine.Refuse(machine.Schema, "the input does not fit", machine.Problem{Path: "input", Message: err.Error()})
+	}
+	checker, problems := definition.NewChecker(def.Schema)
+	if len(problems) == 0 {
+		problems = under("input", checker.Check(input))
+	}
+	if len(problems) > 0 {
+		return nil, nil, machine.Refuse(machine.Schema, "the input does not fit the schema of its definition", problems...)
+	}
+	plan, err := orchestration.NewPlan(def)
+	if err != nil {
+		return nil, nil, machine.Refuse(machine.Schema, err.Error())
+	}
+	return plan, input, nil
+}
+
+// under puts paths below a property.
+func under(property string, problems []machine.Problem) []machine.Problem {
+	for i, p := range problems {
+		switch {
+		case p.Path == "":
+			problems[i].Path = property
+		case p.Path[0] == '[':
+			problems[i].Path = property + p.Path
+		default:
+			problems[i].Path = property + "." + p.Path
+		}
+	}
+	return problems
+}
+
 // maxTraceParent is what a W3C trace context of version 00 has twice over: it is kept for as
 // long as the orchestration, and anybody may send one.
 const maxTraceParent = 110
@@ -106,7 +177,7 @@ func isReport(c orchestration.Command) (isReport, silent bool) {
 		return true, false
 	case orchestration.Heartbeat, orchestration.Release:
 		return true, true
-	case orchestration.Start, orchestration.Cancel, orchestration.Pause, orchestration.Resume,
+	case orchestration.Start, orchestration.Cancel, orchestration.Rerun, orchestration.Dispose, orchestration.Pause, orchestration.Resume,
 		orchestration.RetryActivity, orchestration.SkipActivity, orchestration.CompleteActivity, orchestration.FailActivity,
 		orchestration.PauseActivity, orchestration.ResumeActivity, orchestration.Wake, orchestration.TakeOver:
 	}
@@ -140,7 +211,7 @@ func report(w machine.Work, r runner.Result) orchestration.Command {
 	switch r := r.(type) {
 	case agent.Result:
 		return r.Command(rep)
-	case *runner.TooLargeError:
+	case error: // *runner.TooLargeError or *runner.UnfitError
 		return orchestration.Fail{Report: rep, Error: orchestration.Fault{Step: stepInput, Message: r.Error()}}
 	}
 	return orchestration.Fail{Report: rep, Error: orchestration.Fault{Message: fmt.Sprintf("a local agent answered with a %T", r)}}

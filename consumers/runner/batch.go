@@ -22,6 +22,7 @@ type batch struct {
 	after []*kgo.Record
 	bytes int
 	books int // of these, what the position records will have
+	asked int // the work that the decision being made asks for, in bytes
 	// start is local work, to be begun once its request is committed.
 	start []placed
 	// inline are the results of work that took no time; they are decided in this batch.
@@ -89,6 +90,12 @@ func size(r *kgo.Record) int {
 func (b *batch) addEvent(r *kgo.Record)  { b.events = append(b.events, r); b.bytes += size(r) }
 func (b *batch) addAfter(r *kgo.Record)  { b.after = append(b.after, r); b.bytes += size(r) }
 func (b *batch) addBefore(r *kgo.Record) { b.before = append(b.before, r); b.bytes += size(r) }
+
+// answer takes the result of work that took no time. What it worked on is not needed any more.
+func (b *batch) answer(c cell, w machine.Work, r Result) {
+	w.Input, w.State = nil, nil
+	b.inline = append(b.inline, localResult{c, w, r})
+}
 
 // release gives back the slots of work that will not be begun.
 func (b *batch) release() {

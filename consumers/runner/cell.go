@@ -24,6 +24,7 @@ type entry[S any] struct {
 	id    string
 	state S
 	seq   int64
+	first int64 // offset of its first event
 	due   due[*entry[S]]
 }
 
@@ -50,8 +51,16 @@ type store[S Aggregate[S, C, E], C, E any] struct {
 	// unfollowed are the events, read back, whose effects may be missing.
 	unfollowed []replayed[E]
 	unanswered []unanswered
+	begun      []begun[S]
 	closed     bool // the transaction being made has a position of this cell
 	unsaid     bool // the last position on the log leaves open whether all has followed
+}
+
+// begun is an aggregate whose first event is in the transaction being made, so that nobody knows
+// its offset yet.
+type begun[S any] struct {
+	entry *entry[S]
+	event *kgo.Record
 }
 
 // unanswered is a refusal, read back, whose answer may be missing.
@@ -63,11 +72,12 @@ type unanswered struct {
 
 // replayed is an event read back.
 type replayed[E any] struct {
-	txn   int64
-	id    string
-	seq   int64
-	at    time.Time
-	event E
+	txn    int64
+	id     string
+	seq    int64
+	offset int64
+	at     time.Time
+	event  E
 }
 
 func (m Machine[S, C, E]) open(sh *shard) cell {
@@ -124,7 +134,7 @@ func (c *store[S, C, E]) replay(r *kgo.Record, token string) (bool, error) {
 	if env.CauseHash != "" {
 		c.seen.add(env.Cause, env.CauseHash, env.Time)
 	}
-	c.unfollowed = append(c.unfollowed, replayed[E]{c.txn + 1, string(r.Key), env.Sequence, env.Time, e})
+	c.unfollowed = append(c.unfollowed, replayed[E]{c.txn + 1, string(r.Key), env.Sequence, r.Offset, env.Time, e})
 	return false, nil
 }
 
@@ -176,6 +186,9 @@ func (c *store[S, C, E]) fold(x replayed[E]) error {
 	case x.seq > en.seq+1:
 		return fmt.Errorf("%s %s has the event of sequence %d after that of %d: events are missing", c.m.Name, x.id, x.seq, en.seq)
 	}
+	if x.seq == 1 {
+		en.first = x.offset
+	}
 	en.state, en.seq = en.state.Evolve(x.at, x.event), x.seq
 	return nil
 }
@@ -192,7 +205,11 @@ func (c *store[S, C, E]) entry(id string) *entry[S] {
 
 // recovered folds in the last transactions' events and derives what follows from them
 // again: readers drop what they have already, by its ID.
-func (c *store[S, C, E]) recovered(b *batch) error {
+func (c *store[S, C, E]) recovered(ctx context.Context, b *batch) error {
+	revived, err := c.revive(ctx)
+	if err != nil {
+		return err
+	}
 	for _, x := range c.unfollowed {
 		if en := c.entry(x.id); x.seq > en.seq {
 			local := c.m.Placement != nil && c.m.Placement(x.event) != ""
@@ -210,6 +227,9 @@ func (c *store[S, C, E]) recovered(b *batch) error {
 		b.addAfter(c.rejection(x.Refused, x.at))
 	}
 	c.unfollowed, c.unanswered = nil, nil
+	for _, en := range revived {
+		en.state = c.m.History.Forget(en.state)
+	}
 	for _, en := range c.entries {
 		c.schedule(en)
 	}
@@ -357,10 +377,7 @@ func (c *store[S, C, E]) decideOnce(ctx context.Context, b *batch, rec commandRe
 		en = &entry[S]{id: rec.key, state: c.m.New(rec.key)}
 		en.due.value = en
 	}
-	events, err := en.state.Decide(b.at, cmd)
-	if err == nil {
-		err = c.apply(b, en, events, cause{rec.env.ID, hash, rec.at})
-	}
+	events, err := c.decideOn(ctx, b, en, cmd, cause{rec.env.ID, hash, rec.at})
 	if answered, err := c.answer(b, rec, hash, err); answered || err != nil {
 		return err
 	}
@@ -513,6 +530,7 @@ func (c *store[S, C, E]) apply(b *batch, en *entry[S], events []E, why cause) er
 	if len(events) == 0 {
 		return nil
 	}
+	b.asked = 0
 	for i, e := range events {
 		effects := en.state.Follow(b.at, e)
 		e = c.place(b, e, effects)
@@ -535,6 +553,7 @@ func (c *store[S, C, E]) apply(b *batch, en *entry[S], events []E, why cause) er
 		}
 		if en.seq == 1 {
 			c.entries[en.id] = en
+			c.begun = append(c.begun, begun[S]{en, r})
 		}
 		b.addEvent(r)
 		c.events++
@@ -566,16 +585,23 @@ func (c *store[S, C, E]) place(b *batch, e E, effects []machine.Effect) E {
 
 // local says that this process carries the work out, or answers for it.
 func (c *store[S, C, E]) local(b *batch, w machine.Work) bool {
+	if b.asked += len(w.Input) + len(w.Outputs) + len(w.State); w.Unfit == "" && b.asked > maxAskedBytes {
+		w.Unfit = fmt.Sprintf("its input, with those of what is asked for at the same time, is over the limit of %d bytes", maxAskedBytes)
+	}
+	if w.Unfit != "" {
+		b.answer(c, w, &UnfitError{w.Unfit})
+		return true
+	}
 	tooLarge := len(w.Input)+len(w.Outputs)+len(w.State) > maxWorkBytes
 	agents := c.sh.cfg.Local
 	if agents == nil {
 		if tooLarge {
-			b.inline = append(b.inline, localResult{c, w, &TooLargeError{len(w.Input) + len(w.Outputs) + len(w.State), maxWorkBytes}})
+			b.answer(c, w, &TooLargeError{len(w.Input) + len(w.Outputs) + len(w.State), maxWorkBytes})
 		}
 		return tooLarge
 	}
 	if r, ok := agents.Inline(w); ok {
-		b.inline = append(b.inline, localResult{c, w, r})
+		b.answer(c, w, r)
 		return true
 	}
 	if slot, ok := agents.Reserve(w.Type); ok {
@@ -583,13 +609,17 @@ func (c *store[S, C, E]) local(b *batch, w machine.Work) bool {
 		return true
 	}
 	if tooLarge {
-		b.inline = append(b.inline, localResult{c, w, agents.TooLarge(w, maxWorkBytes)})
+		b.answer(c, w, agents.TooLarge(w, maxWorkBytes))
 	}
 	return tooLarge
 }
 
 // maxWorkBytes is up to which size of its input work goes to a work topic.
 const maxWorkBytes = 2 << 20
+
+// maxAskedBytes is how much work one decision asks for: ten thousand activities may start at
+// once, each with the whole input, and all of it has to be held until it is written.
+const maxAskedBytes = 128 << 20
 
 // emit puts an effect of the event of that sequence into the batch.
 func (c *store[S, C, E]) emit(b *batch, en *entry[S], seq int64, at time.Time, f machine.Effect) {
@@ -672,6 +702,11 @@ func (c *store[S, C, E]) close(b *batch) error {
 // committed says that the transaction is on the log: all of it, or, where its effects
 // trail, its events and the effects of the one before.
 func (c *store[S, C, E]) committed(trailing bool) {
+	for _, x := range c.begun {
+		x.entry.first = x.event.Offset
+	}
+	clear(c.begun)
+	c.begun = c.begun[:0]
 	c.followed = c.txn
 	if c.closed && trailing {
 		c.followed--

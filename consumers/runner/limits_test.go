@@ -3,6 +3,7 @@ package runner_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strconv"
@@ -253,6 +254,48 @@ func TestWorkThatIsTooLargeForARecordFailsWhereThereAreNoAgents(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// Each of these takes gigabytes to put together, and took the process with it, at each start anew.
+func TestWhatADefinitionMultipliesWithoutEndFailsAndNamesTheLimit(t *testing.T) {
+	times := func(n int, format string) string {
+		var l []string
+		for i := range n {
+			l = append(l, fmt.Sprintf(format, i))
+		}
+		return strings.Join(l, ",")
+	}
+	for name, c := range map[string]struct{ definition, why string }{
+		"templates":         {`{"activities":[{"id":"a","type":"remote","with":{` + times(5_000, `"k%d":"{{x}}"`) + `}}]}`, "limit of 67108864 bytes"},
+		"mappings":          {`{"activities":[{"id":"a","type":"noop","inputs":[` + times(5_000, `{"source":"x","target":"k%d"}`) + `]}]}`, "limit of 67108864 bytes"},
+		"one text":          {`{"activities":[{"id":"a","type":"noop","with":{"k":"` + strings.Repeat("{{x}}", 5_000) + `"}}]}`, "limit of 67108864 bytes"},
+		"the output":        {`{"activities":[{"id":"a","type":"noop"}],"output":[` + times(5_000, `{"source":"x","target":"k%d"}`) + `]}`, "limit of 1048576"},
+		"all who are asked": {`{"activities":[` + times(160, `{"id":"a%d","type":"remote","with":{"k":"{{x}}"}}`) + `]}`, "limit of 134217728 bytes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var def definition.Orchestration
+			if err := json.Unmarshal([]byte(c.definition), &def); err != nil {
+				t.Fatal(err)
+			}
+			def.Type = "page"
+			synctest.Test(t, func(t *testing.T) {
+				plans := onePlan(t, def)
+				plans["chain"] = quickPlans(t)["chain"]
+				f := newFleet(t, 1, plans)
+				m := f.join("a", noop)
+				f.send("job", schemas.OrchestrationStart, `{"type":"page","input":{"x":"`+strings.Repeat("x", 900_000)+`"}}`)
+				f.ends("job", "failed")
+				f.goesOn(m)
+				said := false
+				for _, r := range f.read(f.cfg.Topics().Completions(aggregate)) {
+					said = said || strings.Contains(string(r.Value), c.why)
+				}
+				if !said {
+					t.Errorf("no completion names the %s", c.why)
+				}
+			})
+		})
+	}
 }
 
 // A definition may look small and be large once it is written down.

@@ -60,7 +60,9 @@ type Machine[S Aggregate[S, C, E], C, E any] struct {
 	Place func(e E, placement string) E
 	// Placement reads that note.
 	Placement func(e E) string
-	// Report turns a local agent's result, or a *TooLargeError, into a command.
+	// History reads an aggregate back that has forgotten what a command needs; nil where none forgets.
+	History *History[S, C, E]
+	// Report turns a local agent's result, a *TooLargeError or an *UnfitError into a command.
 	Report func(w machine.Work, r Result) C
 }
 
@@ -80,7 +82,7 @@ type cell interface {
 	replay(r *kgo.Record, token string) (bool, error)
 	// recovered ends the replay: what may be missing of the last transactions' effects is
 	// put into b.
-	recovered(b *batch) error
+	recovered(ctx context.Context, b *batch) error
 	// next is the offset of the first command that has not been decided.
 	nextOffset() int64
 	lastTime() time.Time
@@ -121,6 +123,12 @@ type TooLargeError struct{ Bytes, Limit int }
 func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("the input has %d bytes, over the limit of %d for work that goes to another process", e.Bytes, e.Limit)
 }
+
+// UnfitError is the result of work that nobody can carry out.
+type UnfitError struct{ Reason string }
+
+// Error implements error.
+func (e *UnfitError) Error() string { return e.Reason }
 
 // Slot is a place at a local agent.
 type Slot interface {

@@ -254,7 +254,7 @@ func (sh *shard) readError(ctx, work context.Context, f kgo.Fetches) error {
 func (sh *shard) run(ctx, work context.Context) error {
 	first := sh.begin()
 	for _, c := range sh.cells {
-		if err := c.recovered(first); err != nil {
+		if err := c.recovered(ctx, first); err != nil {
 			return err
 		}
 	}

@@ -254,7 +254,9 @@ func (f *fits) ask(q spot) kinds {
 	path := strings.Split(q.path, ".")
 	switch {
 	case q.in:
-		p, path = f.of(q.typ).in, []string{q.path}
+		if p, path = f.of(q.typ).in, []string{q.path}; q.path == Spread {
+			path = nil
+		}
 	case q.path == "":
 		path = nil
 	}

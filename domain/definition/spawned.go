@@ -3,6 +3,7 @@ package definition
 import (
 	"bytes"
 	"fmt"
+	"strings"
 )
 
 // maxIDBytes bounds an activity's id, which stands in URLs and keys.
@@ -39,6 +40,9 @@ func CheckID(id string) error {
 		return fmt.Errorf("the id is empty")
 	case "input":
 		return fmt.Errorf("the id %q is reserved for the orchestration's input", id)
+	}
+	if strings.HasSuffix(id, UndoSuffix) {
+		return fmt.Errorf("the id %q ends with %s, which is reserved for what undoes an activity", id, UndoSuffix)
 	}
 	if len(id) > maxIDBytes {
 		return fmt.Errorf("the id has %d bytes, over the limit of %d", len(id), maxIDBytes)

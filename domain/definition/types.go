@@ -21,6 +21,11 @@ type Orchestration struct {
 	Input       json.RawMessage `json:"input,omitempty"`  // an object: defaults under the start's input
 	Output      []Mapping       `json:"output,omitempty"` // what the completion hands on
 	Activities  []Activity      `json:"activities"`
+	// Compensate lets what had completed be undone when an orchestration fails or is cancelled half way.
+	Compensate bool `json:"compensate,omitempty"`
+	// DisposedBy is the orchestration type that disposes of what one of this type has deployed; empty
+	// means the same activities in reversed order, with the discriminator Dispose.
+	DisposedBy string `json:"disposedBy,omitempty"`
 	// Limits bound one orchestration of this type; zero values take the defaults.
 	Limits Limits `json:"limits,omitzero"`
 	// Contracts are the schemas of its activities' types, by type. They are filled in when it is
@@ -32,6 +37,13 @@ type Orchestration struct {
 
 // IsActive says whether new starts are taken.
 func (o *Orchestration) IsActive() bool { return o.Active == nil || *o.Active }
+
+// Dispose is the discriminator of an activity that undoes what it has done without one.
+const Dispose = "dispose"
+
+// UndoSuffix ends the id of the activity that undoes another one within the same
+// orchestration. No other activity's id ends so.
+const UndoSuffix = "~" + Dispose
 
 // Limits of one orchestration. Zero means the default.
 type Limits struct {
@@ -153,11 +165,14 @@ type Schema struct {
 // "activity1.resource", target: "resource"}. A source is the orchestration's input
 // ("cell", or "input.cell"), an activity's output ("activity1.resource", "activity1"
 // for the whole of it), or the list of the outputs of an activity and all it spawned,
-// depth first ("activity1.**").
+// depth first ("activity1.**"). The target Spread takes every property of an object.
 type Mapping struct {
 	Source string `json:"source"`
 	Target string `json:"target"`
 }
+
+// Spread is the target of a mapping that puts each property of an object to its own place.
+const Spread = "."
 
 // UnmarshalJSON takes a string or an object.
 func (m *Mapping) UnmarshalJSON(b []byte) error {
@@ -170,16 +185,41 @@ func (m *Mapping) UnmarshalJSON(b []byte) error {
 		*m = Mapping{Source: s, Target: s[strings.LastIndexByte(s, '.')+1:]}
 		return nil
 	}
-	type plain Mapping
-	var p plain
-	if err := json.Unmarshal(b, &p); err != nil {
-		return fmt.Errorf("want a string or {source, target}: %w", err)
+	source, target, ok := readMapping(b)
+	if !ok {
+		return fmt.Errorf("want a string or {source, target}, found %s", clip(string(b)))
 	}
-	if p.Target == "" {
-		p.Target = p.Source[strings.LastIndexByte(p.Source, '.')+1:]
+	if target == "" {
+		target = source[strings.LastIndexByte(source, '.')+1:]
 	}
-	*m = Mapping(p)
+	*m = Mapping{Source: source, Target: target}
 	return nil
+}
+
+// readMapping reads an object that is known to be JSON: of mappings there may be ten thousand.
+func readMapping(b []byte) (source, target string, ok bool) {
+	var f findings
+	p := parser{findings: &f, data: b}
+	if !p.next('{') {
+		return "", "", false
+	}
+	for !p.next('}') {
+		p.next(',')
+		p.next('"')
+		name := p.text()
+		p.next(':')
+		switch {
+		case name != "source" && name != "target":
+			p.value(0)
+		case !p.next('"'):
+			return "", "", false
+		case name == "source":
+			source = p.text()
+		default:
+			target = p.text()
+		}
+	}
+	return source, target, true
 }
 
 // Names is a list of names that may be written as one string.

@@ -306,11 +306,22 @@ func (c *orchestrationCheck) orchestration(v any) {
 		{name: "input", look: c.anyObject},
 		{name: "output", look: func(at string, v any) { c.output, _ = c.mappings(at, v) }},
 		{name: "activities", required: true, look: c.graph},
+		{name: "compensate", look: c.boolean},
+		{name: "disposedBy", look: func(at string, by any) { c.disposedBy(at, by, v) }},
 		{name: "limits", look: c.limits},
 		{name: "version", look: c.count},
 	})
 	c.references()
 	c.fits(v)
+}
+
+// disposedBy looks at the name alone: that type may be put later, and is asked for when
+// something is disposed of.
+func (c *orchestrationCheck) disposedBy(at string, by, def any) {
+	c.typeName(at, by)
+	if m, ok := def.(map[string]any); ok && m["type"] == by {
+		c.add(at, "a definition cannot dispose of itself; leave it out to have its activities undone in reversed order")
+	}
 }
 
 func (c *orchestrationCheck) schema(at string, v any) {

@@ -49,6 +49,22 @@ func TestDefinitionOfTheReference(t *testing.T) {
 	}
 }
 
+func TestUndoing(t *testing.T) {
+	def, problems := definition.ValidateOrchestration(json.RawMessage(`{"type": "t", "compensate": true, "disposedBy": "t-gone",
+		"activities": [{"id": "a", "type": "noop", "inputs": [{"source": "input.all", "target": "."}]}]}`), knownTypes)
+	if len(problems) > 0 || !def.Compensate || def.DisposedBy != "t-gone" || def.Activities[0].Inputs[0].Target != definition.Spread {
+		t.Errorf("%+v %s", def, listed(problems))
+	}
+	_, problems = definition.ValidateOrchestration(json.RawMessage(`{"type": "t", "compensate": "yes", "disposedBy": "t",
+		"activities": [{"id": "a~dispose", "type": "noop"}]}`), knownTypes)
+	if got, want := listed(problems), `activities[0].id: the id "a~dispose" ends with ~dispose, which is reserved for what undoes an activity
+compensate: want true or false, found string "yes"
+disposedBy: a definition cannot dispose of itself; leave it out to have its activities undone in reversed order
+`; got != want {
+		t.Errorf("found\n%swant\n%s", got, want)
+	}
+}
+
 // Every mistake, with its place and its words: they are what a user sees.
 func TestMistakes(t *testing.T) {
 	for name, c := range map[string]struct{ def, want string }{
@@ -65,7 +81,7 @@ func TestMistakes(t *testing.T) {
 		"no activities":   {graph(``), "activities: is empty: an orchestration has at least one activity\n"},
 		"graph of null":   {`{"type": "t", "activities": null}`, "activities: want an array, found null\n"},
 		"null":            {`{"type": "t", "description": null, "activities": [{"id": "a", "type": "noop"}]}`, "description: want a string, found null\n"},
-		"another case":    {`{"Type": "t", "activities": [{"id": "a", "type": "noop"}]}`, "type: is missing\nType: is not known; did you mean \"type\"?; known are type, description, active, schema, input, output, activities, limits, version\n"},
+		"another case":    {`{"Type": "t", "activities": [{"id": "a", "type": "noop"}]}`, "type: is missing\nType: is not known; did you mean \"type\"?; known are type, description, active, schema, input, output, activities, compensate, disposedBy, limits, version\n"},
 		"a strange type":  {`{"type": "a/b", "activities": [{"id": "a", "type": "no op"}]}`, "type: the type \"a/b\" has the character '/'; letters and digits fit, and after the first '.', '-' and '_'\nactivities[0].type: the type \"no op\" has the character ' '; letters and digits fit, and after the first '.', '-' and '_'\n"},
 		"an empty type":   {`{"type": "", "activities": [{"id": "a", "type": "noop"}]}`, "type: the type is empty\n"},
 		"an unknown type": {graph(`{"id": "a", "type": "nop"}`), "activities[0].type: there is no activity type \"nop\"\n"},

@@ -112,6 +112,9 @@ type Work struct {
 	// HeartbeatTimeout is how long a claim lasts without a heartbeat, in milliseconds.
 	HeartbeatTimeout int64  `json:"heartbeatTimeoutMs,omitempty"`
 	TraceParent      string `json:"traceparent,omitempty"`
+	// Unfit is why nobody can carry it out; empty: it can be. It is then offered to nobody and
+	// has failed.
+	Unfit string `json:"-"`
 }
 
 // CancelWork tells the agents of a type that an attempt is no longer wanted. It is a hint:

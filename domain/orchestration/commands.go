@@ -27,6 +27,9 @@ type Start struct {
 	Name     string              `json:"name,omitempty"`     // what it deploys is called so, in every version of it
 	Set      string              `json:"set,omitempty"`      // whose it is: what is applied together
 	Resource string              `json:"resource,omitempty"` // resource name, where it is neither Name nor the id
+	// Definition describes the orchestration itself, where no definition of the type is to be looked up.
+	Definition json.RawMessage `json:"definition,omitempty"`
+	Disposes   *Disposes       `json:"disposes,omitempty"`
 
 	Plan        *Plan  `json:"-"`
 	Fingerprint string `json:"-"` // of the body

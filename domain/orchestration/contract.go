@@ -86,12 +86,17 @@ func (g *graph) contract(typ string) *contract {
 	return g.contracts[typ]
 }
 
-// misfit says what does not fit the contract of an activity's type.
-func (g *graph) misfit(a *definition.Activity, step string, value json.RawMessage) *Fault {
-	if c := g.contract(a.Type); c != nil {
-		return c.check(step, value)
+// misfit says what of an output does not fit the contract of the activity's type. Undoing an
+// activity makes nothing that anybody reads.
+func (g *graph) misfit(i int32, output json.RawMessage) *Fault {
+	c := g.contract(g.nodes[i].def.Type)
+	if c == nil {
+		return nil
 	}
-	return nil
+	if _, undone := g.undone(i); undone {
+		return nil
+	}
+	return c.check(stepOutput, output)
 }
 
 // newContracts are those of the types that are spawned here for the first time. A type that
@@ -230,8 +235,13 @@ func (v view) fault(a asked) *Fault {
 	if _, fault := v.outputs(a.def, a.parent); fault != nil {
 		return fault
 	}
-	if c := v.contract(a.def.Type); c != nil {
-		return c.check(stepInput, v.input(a.def))
+	c := v.contract(a.def.Type)
+	if c == nil {
+		return nil
+	}
+	v = v.within(MaxInputBytes)
+	if input := v.input(a.def); !v.full() { // what is too much fails by that name
+		return c.check(stepInput, input)
 	}
 	return nil
 }
@@ -243,6 +253,9 @@ func (v view) asked(id string, spawned []definition.Activity) (asked, []definiti
 		return asked{&spawned[0], v.last}, spawned[1:]
 	}
 	if i, ok := v.g.find(id); ok {
+		if _, undone := v.g.undone(i); undone {
+			return asked{}, spawned // what it is handed is not what its type says
+		}
 		return asked{v.g.nodes[i].def, v.g.nodes[i].parent}, spawned
 	}
 	for k := range spawned {

@@ -29,6 +29,10 @@ func (s State) decide(at time.Time, c Command) ([]Event, error) {
 		return s.decideStart(at, c)
 	case Cancel:
 		return s.decideCancel(at, c)
+	case Rerun:
+		return s.decideRerun(at, c)
+	case Dispose:
+		return s.decideDispose(c)
 	case Complete:
 		return s.decideComplete(at, c)
 	case Wait:
@@ -87,11 +91,11 @@ func (s State) decideStart(at time.Time, c Start) ([]Event, error) {
 	started := Started{
 		Type: c.Type, Run: 1, Plan: c.Plan, Input: c.Input, Partial: c.Partial, Labels: c.Labels, Callback: c.Callback,
 		Name: c.Name, Set: c.Set, Resource: c.Resource,
-		Deadline: at.Add(orElse(time.Duration(c.Deadline), DefaultDeadline)), Fingerprint: c.Fingerprint, TraceParent: c.TraceParent,
+		Deadline: at.Add(orElse(time.Duration(c.Deadline), DefaultDeadline)), Fingerprint: c.Fingerprint, TraceParent: c.TraceParent, Disposes: c.Disposes,
 	}
 	events := []Event{started}
 	if n == 0 {
-		return append(events, State{g: newGraph(at, started)}.completed(at, view{last: -1})), nil
+		return append(events, State{g: newGraph(at, started)}.completed(at, view{last: -1})...), nil
 	}
 	if c.Plan.aggregates && !slices.Contains(c.Plan.late, false) {
 		events = append(events, TransfersFinished{})
@@ -118,12 +122,14 @@ func (s State) decideCancel(at time.Time, c Cancel) ([]Event, error) {
 	switch {
 	case s.phase == PhaseInitial:
 		return nil, s.unknown()
-	case s.phase == PhaseCancelled:
+	case s.phase == PhaseCancelled, s.phase == PhaseCancelling:
 		return nil, nil
 	case s.Ended():
 		return nil, s.over()
+	case s.phase == PhaseCompensating:
+		return nil, machine.Refuse(machine.BadState, fmt.Sprintf("orchestration %s has failed and is %s: it ends when what had completed is undone", s.id, s.phase))
 	}
-	return []Event{Ended{State: PhaseCancelled, Reason: c.Reason, By: c.By, Failures: s.g.allFailures(at, nil)}}, nil
+	return s.unwind(at, Ended{State: PhaseCancelled, Reason: c.Reason, By: c.By, Failures: s.g.allFailures(at, nil)}, -1), nil
 }
 
 func (s State) unknown() error {
@@ -178,8 +184,14 @@ func (s State) decideComplete(at time.Time, c Complete) ([]Event, error) {
 	if fault := g.plan.oversize(c.Output); fault != nil {
 		return s.fail(at, i, *fault), nil
 	}
-	if fault := g.misfit(n.def, stepOutput, c.Output); fault != nil {
+	if fault := g.misfit(i, c.Output); fault != nil {
 		return s.fail(at, i, *fault), nil
+	}
+	if g.undoes(i) {
+		if len(c.Spawn) > 0 {
+			return s.fail(at, i, Fault{stepSpawn, "what undoes an activity spawns nothing"}), nil
+		}
+		c.Key = "" // it is the other's
 	}
 	e := Completed{ActivityID: n.id(), Attempt: c.Attempt, Output: c.Output, Key: c.Key}
 	if fault := g.grow(i, c, &e); fault != nil {
@@ -263,15 +275,28 @@ func (s State) proceed(events []Event, at time.Time, i int32) []Event {
 	return events
 }
 
-// completed is the good end, unless its output is too large for a record.
-func (s State) completed(at time.Time, v view) Event {
+// completed is the good end, unless its output is too large for a record; or, where what had
+// completed was undone, the end that began it.
+func (s State) completed(at time.Time, v view) []Event {
 	v.g = s.g
-	output := v.mapped(s.g.plan.def.Output)
-	if len(output) <= MaxOutputBytes {
-		return Ended{State: PhaseCompleted, Output: output, Failures: s.g.allFailures(at, v.failure)}
+	if s.g.undo != nil {
+		return []Event{s.compensated(at, v)}
 	}
-	why := Failure{Step: stepOutput, Message: fmt.Sprintf("the output of the orchestration has %d bytes, over the limit of %d", len(output), MaxOutputBytes), At: at}
-	return s.failed(at, &why, v.failure)
+	v = v.within(maxRawOutputBytes)
+	output := v.mapped(s.g.plan.def.Output)
+	has := fmt.Sprintf("%d", len(output))
+	switch {
+	case v.full():
+		has = fmt.Sprintf("more than %d", maxRawOutputBytes)
+	case len(output) <= MaxOutputBytes:
+		return []Event{Ended{State: PhaseCompleted, Output: output, Failures: s.g.allFailures(at, v.failure)}}
+	}
+	why := Failure{Step: stepOutput, Message: fmt.Sprintf("the output of the orchestration has %s bytes, over the limit of %d", has, MaxOutputBytes), At: at}
+	last := v.last
+	if v.phase != ActivityCompleted {
+		last = -1
+	}
+	return s.unwind(at, s.failed(at, &why, v.failure), last)
 }
 
 func (s State) decideWait(at time.Time, c Wait) ([]Event, error) {
@@ -330,7 +355,7 @@ func (s State) fail(at time.Time, i int32, fault Fault) []Event {
 	failure := fault.failure(n, int(n.failures)+1, at)
 	e := Failed{ActivityID: n.id(), Attempt: int(n.attempt), Error: failure, Continued: g.continues(n)}
 	if !e.Continued {
-		return s.doom([]Event{e}, at, i, &failure)
+		return s.doom([]Event{e}, at, view{last: i, phase: ActivityFailed, failure: &failure})
 	}
 	events := s.finishTransfers([]Event{e}, n, 0)
 	events = s.proceed(events, at, i)

@@ -14,25 +14,28 @@ func (p ActivityPhase) working() bool { return p == ActivityReady || p == Activi
 // brings so many others into being, is the last that had to come.
 func (s State) conclude(events []Event, at time.Time, v view, spawned int) []Event {
 	if s.g.doomed != nil {
-		return s.doom(events, at, v.last, v.failure)
+		return s.doom(events, at, v)
 	}
 	if s.g.open-1+spawned == 0 {
-		events = append(events, s.completed(at, v))
+		events = append(events, s.completed(at, v)...)
 	}
 	return events
 }
 
-// doom appends the bad end, once no activity but i, which is no longer, is under way. The
-// failure is i's, where it has one.
-func (s State) doom(events []Event, at time.Time, i int32, failure *Failure) []Event {
+// doom appends the bad end, once no activity but v.last, which is no longer, is under way.
+func (s State) doom(events []Event, at time.Time, v view) []Event {
 	left := s.g.working
-	if s.g.nodes[i].phase.working() {
+	if s.g.nodes[v.last].phase.working() {
 		left--
 	}
 	if left > 0 {
 		return events
 	}
-	return append(events, s.failed(at, orElse(s.g.doomed, failure), failure))
+	last := int32(-1)
+	if v.phase == ActivityCompleted {
+		last = v.last
+	}
+	return append(events, s.unwind(at, s.failed(at, orElse(s.g.doomed, v.failure), v.failure), last)...)
 }
 
 // stood appends the bad end to what leaves activity i standing, where that is all it waited for.
@@ -40,11 +43,11 @@ func (s State) stood(events []Event, at time.Time, i int32) []Event {
 	if s.g.doomed == nil {
 		return events
 	}
-	return s.doom(events, at, i, nil)
+	return s.doom(events, at, view{last: i})
 }
 
 // failed is the bad end because of why; more is a failure that is not yet folded in.
-func (s State) failed(at time.Time, why, more *Failure) Event {
+func (s State) failed(at time.Time, why, more *Failure) Ended {
 	return Ended{State: PhaseError, Error: why, Failures: s.g.allFailures(at, more)}
 }
 

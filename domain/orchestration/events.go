@@ -28,6 +28,7 @@ type Started struct {
 	Resource    string            `json:"resource,omitempty"`    // where it is neither Name nor the id
 	Fingerprint string            `json:"fingerprint"`           // of the start's body: tells a repeat from a conflict
 	TraceParent string            `json:"traceparent,omitempty"` // W3C trace context of whoever asked
+	Disposes    *Disposes         `json:"disposes,omitempty"`
 }
 
 // Requested asks for an attempt at an activity. Placement names the process whose own
@@ -136,6 +137,8 @@ type Ended struct {
 	Failures []Failure       `json:"failures,omitempty"` // the activities that failed, tombstones included: the first 100, then how many more
 	Reason   string          `json:"reason,omitempty"`   // of a cancel
 	By       string          `json:"by,omitempty"`
+	// Compensation is what came of undoing what had completed, where the definition asks for that.
+	Compensation *Compensation `json:"compensation,omitempty"`
 }
 
 // BlobsRemoved says that what the runs of an ended orchestration had left among the blobs is

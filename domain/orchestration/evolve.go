@@ -19,16 +19,27 @@ func (s State) Evolve(at time.Time, e Event) State {
 			s.phase = PhaseTransfersFinished
 		}
 		return s
+	case Compensating:
+		return s.compensate(e)
 	case Ended:
 		return s.end(at, e)
 	case BlobsRemoved:
 		s.left = nil
 		return s
+	case RerunStarted:
+		return s.rerun(at, e)
+	case Disposed:
+		s.disposal = e.ID
+		return s
 	case Paused:
 		return s.paused()
 	case Resumed:
 		return s.resumed(e.State)
-	case ActivityPaused, ActivityResumed, Requested, Offered, Claimed, Extended, Waited, Scheduled, Retrying, Completed, Failed, Skipped:
+	case ActivityPaused:
+		return s.held(e.ActivityID, true)
+	case ActivityResumed:
+		return s.held(e.ActivityID, false)
+	case Requested, Offered, Claimed, Extended, Waited, Scheduled, Retrying, Completed, Failed, Skipped:
 	}
 	if s.g != nil {
 		if made := outputOf(e); made != nil {
@@ -41,15 +52,6 @@ func (s State) Evolve(at time.Time, e Event) State {
 
 // evolve folds in what concerns one activity.
 func (g *graph) evolve(at time.Time, e Event) {
-	switch e := e.(type) {
-	case ActivityPaused:
-		g.hold(e.ActivityID, true)
-		return
-	case ActivityResumed:
-		g.hold(e.ActivityID, false)
-		return
-	default:
-	}
 	id, to := target(e)
 	i, ok := g.find(id)
 	if !ok || !g.nodes[i].phase.CanMove(to) {
@@ -70,7 +72,7 @@ func (g *graph) evolve(at time.Time, e Event) {
 }
 
 func (s State) start(at time.Time, e Started) State {
-	if e.Plan == nil || !s.phase.CanMove(PhaseInProgress) {
+	if e.Plan == nil || s.phase != PhaseInitial {
 		return s
 	}
 	s.phase, s.run, s.fingerprint, s.g = PhaseInProgress, e.Run, e.Fingerprint, newGraph(at, e)
@@ -81,7 +83,7 @@ func (s State) start(at time.Time, e Started) State {
 func newGraph(at time.Time, e Started) *graph {
 	n := len(e.Plan.def.Activities)
 	g := &graph{
-		plan: e.Plan, typ: e.Type, input: e.Input, labels: e.Labels, callback: e.Callback, partial: e.Partial,
+		plan: e.Plan, typ: e.Type, input: e.Input, labels: e.Labels, callback: e.Callback, partial: e.Partial, disposes: e.Disposes,
 		resource:  orElse(e.Resource, e.Name),
 		startedAt: at, deadline: millis(e.Deadline), checked: e.Plan.checked, nodes: make([]node, n), open: n, last: -1, trace: e.TraceParent,
 	}
@@ -92,20 +94,24 @@ func newGraph(at time.Time, e Started) *graph {
 		}
 	}
 	if g.deadline != 0 {
+		g.within = g.deadline - millis(at)
 		g.timers.push(timer{g.deadline, -1})
 	}
 	return g
 }
 
 func (s State) end(at time.Time, e Ended) State {
-	if s.g == nil || !s.phase.CanMove(e.State) {
+	if !s.phase.CanMove(e.State) {
 		return s
 	}
-	if i := s.g.last; i >= 0 {
-		n := &s.g.nodes[i]
+	if s.g != nil && s.g.last >= 0 {
+		n := &s.g.nodes[s.g.last]
 		s.last = ending{orElse(n.workID, s.workIDOf(s.run, n.id())), n.attempt, n.said}
 	}
-	s.phase, s.endedAt, s.g = e.State, at, nil
+	s.phase, s.endedAt = e.State, at
+	if !s.keeps {
+		s.g = nil
+	}
 	return s
 }
 
@@ -132,7 +138,7 @@ func target(e Event) (string, ActivityPhase) {
 		return e.ActivityID, ActivityFailed
 	case Skipped:
 		return e.ActivityID, ActivitySkipped
-	case Started, TransfersFinished, Ended, Paused, Resumed, ActivityPaused, ActivityResumed, BlobsRemoved:
+	case Started, TransfersFinished, Compensating, Ended, RerunStarted, Disposed, Paused, Resumed, ActivityPaused, ActivityResumed, BlobsRemoved:
 	}
 	return "", ActivityPending
 }
@@ -191,7 +197,7 @@ func (g *graph) move(i int32, at time.Time, e Event) {
 		n.output = e.Output
 		n.said |= orderedSkip
 		g.close(i, ActivitySkipped)
-	case Started, TransfersFinished, Ended, Paused, Resumed, ActivityPaused, ActivityResumed, BlobsRemoved:
+	case Started, TransfersFinished, Compensating, Ended, RerunStarted, Disposed, Paused, Resumed, ActivityPaused, ActivityResumed, BlobsRemoved:
 	}
 }
 

@@ -2,6 +2,7 @@ package orchestration
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/waybill/waybill/domain/machine"
@@ -27,17 +28,24 @@ type Completion struct {
 	StartedAt time.Time         `json:"startedAt"`
 	EndedAt   time.Time         `json:"endedAt"`
 	Labels    map[string]string `json:"labels"`
+	// Compensation is what came of undoing what had completed, where the definition asks for that.
+	Compensation *Compensation `json:"compensation,omitempty"`
+	// Disposes says what this orchestration was there to dispose of.
+	Disposes *Disposes `json:"disposes,omitempty"`
 }
 
 // Follow is what follows outside from an event decided at at, given the State before it.
 // It is a pure function of the log, so it can be derived again after a crash, with the
 // same IDs.
 func (s State) Follow(at time.Time, e Event) []machine.Effect {
-	switch e := e.(type) {
-	case Started:
+	if e, ok := e.(Started); ok {
 		return s.claim(e.Input)
-	case BlobsRemoved:
+	}
+	if _, ok := e.(BlobsRemoved); ok {
 		return s.discard()
+	}
+	if e, ok := e.(Disposed); ok {
+		return s.dispose(e)
 	}
 	if s.g == nil {
 		return nil
@@ -69,9 +77,11 @@ func (s State) Follow(at time.Time, e Event) []machine.Effect {
 			return s.unwanted(e.ActivityID, e.By+" failed the activity")
 		}
 		return s.abandoned(e.ActivityID, e.Error)
+	case Compensating:
+		return s.calledOff(e)
 	case Ended:
 		return s.ended(at, e)
-	case Started, Claimed, Extended, Waited, Scheduled, TransfersFinished, Paused, Resumed, ActivityPaused, ActivityResumed, BlobsRemoved:
+	case Started, Claimed, Extended, Waited, Scheduled, TransfersFinished, RerunStarted, Disposed, Paused, Resumed, ActivityPaused, ActivityResumed, BlobsRemoved:
 	}
 	return nil
 }
@@ -84,12 +94,16 @@ func (s State) work(at time.Time, activityID string, attempt, offer int, workID 
 		return nil
 	}
 	n := &s.g.nodes[i]
-	v := view{g: s.g, last: -1}
+	v := view{g: s.g, last: -1}.within(MaxInputBytes)
+	input, unfit := v.inputOf(i), ""
+	if v.full() {
+		input, unfit = nil, fmt.Sprintf("the input has more than the limit of %d bytes once its templates are filled in", MaxInputBytes)
+	}
 	outputs, _ := v.outputs(n.def, n.parent) // what could be wrong was found before it was asked for
 	return []machine.Effect{machine.Work{
 		ID: workID, Attempt: attempt, Offer: offer, Aggregate: "orchestration", AggregateID: s.id, Run: s.run,
 		ActivityID: n.id(), Type: n.def.Type, Discriminator: n.def.Discriminator, Resource: s.Resource(),
-		Input: v.input(n.def), Outputs: outputs, State: n.state, RequestedAt: at, Deadline: deadline,
+		Input: input, Outputs: outputs, Unfit: unfit, State: n.state, RequestedAt: at, Deadline: deadline,
 		TraceParent: s.g.trace, OfferedUntil: fromMillis(millis(at.Add(offerWait(offer)))), HeartbeatTimeout: heartbeatTimeout(n.def).Milliseconds(),
 	}}
 }
@@ -124,7 +138,7 @@ func (s State) ended(at time.Time, e Ended) []machine.Effect {
 		typ = FailedType
 	case PhaseCancelled:
 		typ = CancelledType
-	case PhaseInitial, PhaseInProgress, PhasePaused, PhaseTransfersFinished, PhaseCompleted:
+	case PhaseInitial, PhaseInProgress, PhasePaused, PhaseTransfersFinished, PhaseCompleted, PhaseCompensating, PhaseCancelling:
 	}
 	labels := s.g.labels
 	if labels == nil {
@@ -134,7 +148,7 @@ func (s State) ended(at time.Time, e Ended) []machine.Effect {
 		ID: machine.ID("completion", "orchestration", s.id, itoa(s.run)), Type: typ,
 		Value: Completion{
 			ID: s.id, Type: s.g.typ, Run: s.run, State: e.State, Output: e.Output, Error: e.Error, Failures: e.Failures,
-			Reason: e.Reason, StartedAt: s.g.startedAt, EndedAt: at, Labels: labels,
+			Reason: e.Reason, StartedAt: s.g.startedAt, EndedAt: at, Labels: labels, Compensation: e.Compensation, Disposes: s.g.disposes,
 		},
 	}
 	effects := []machine.Effect{completion}

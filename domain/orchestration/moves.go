@@ -16,7 +16,9 @@ const (
 	PhasePaused            Phase = 610 // by an operator: nothing new is asked for
 	PhaseTransfersFinished Phase = 700 // all retrieval done, aggregation running
 	PhaseCompleted         Phase = 800
+	PhaseCompensating      Phase = 820 // it failed; what had completed is being undone
 	PhaseError             Phase = -1
+	PhaseCancelling        Phase = 1190 // it was cancelled; what had completed is being undone
 	PhaseCancelled         Phase = 1200
 )
 
@@ -30,7 +32,9 @@ var phases = []struct {
 	{PhasePaused, "PAUSED"},
 	{PhaseTransfersFinished, "TRANSFERS_FINISHED"},
 	{PhaseCompleted, "COMPLETED"},
+	{PhaseCompensating, "COMPENSATING"},
 	{PhaseError, "ERROR"},
+	{PhaseCancelling, "CANCELLING"},
 	{PhaseCancelled, "CANCELLED"},
 }
 
@@ -67,7 +71,7 @@ func (p *Phase) UnmarshalText(b []byte) error {
 	return fmt.Errorf("unknown orchestration state %q", b)
 }
 
-// Final says that nothing moves on from here.
+// Final says that the run has ended: nothing moves on from here by itself, only another run begins.
 func (p Phase) Final() bool {
 	return p == PhaseCompleted || p == PhaseError || p == PhaseCancelled
 }
@@ -107,12 +111,17 @@ func (p ActivityPhase) offered() bool {
 	return p == ActivityReady || p == ActivityRunning || p == ActivityWaiting
 }
 
-// moves is the one table of allowed moves of an orchestration.
+// moves is the one table of allowed moves of an orchestration. From an end another run leads on.
 var moves = map[Phase][]Phase{
 	PhaseInitial:           {PhaseInProgress},
-	PhaseInProgress:        {PhasePaused, PhaseTransfersFinished, PhaseCompleted, PhaseError, PhaseCancelled},
-	PhasePaused:            {PhaseInProgress, PhaseTransfersFinished, PhaseCompleted, PhaseError, PhaseCancelled},
-	PhaseTransfersFinished: {PhasePaused, PhaseCompleted, PhaseError, PhaseCancelled},
+	PhaseInProgress:        {PhasePaused, PhaseTransfersFinished, PhaseCompleted, PhaseCompensating, PhaseError, PhaseCancelling, PhaseCancelled},
+	PhasePaused:            {PhaseInProgress, PhaseTransfersFinished, PhaseCompleted, PhaseCompensating, PhaseError, PhaseCancelling, PhaseCancelled},
+	PhaseTransfersFinished: {PhasePaused, PhaseCompleted, PhaseCompensating, PhaseError, PhaseCancelling, PhaseCancelled},
+	PhaseCompensating:      {PhaseError},
+	PhaseCancelling:        {PhaseCancelled},
+	PhaseCompleted:         {PhaseInProgress},
+	PhaseError:             {PhaseInProgress},
+	PhaseCancelled:         {PhaseInProgress},
 }
 
 // activityMoves is the one table of allowed moves of an activity.

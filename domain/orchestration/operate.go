@@ -237,7 +237,7 @@ func (s State) decideSkipActivity(at time.Time, c SkipActivity) ([]Event, error)
 		return nil, s.refuse(n, "only what has not ended can be skipped")
 	}
 	if len(c.Output) > 0 { // what was skipped need not have made anything
-		if err := s.fits(n, c.Output); err != nil {
+		if err := s.fits(i, c.Output); err != nil {
 			return nil, err
 		}
 	}
@@ -266,7 +266,7 @@ func (s State) decideCompleteActivity(at time.Time, c CompleteActivity) ([]Event
 	if !n.phase.CanMove(ActivityCompleted) {
 		return nil, s.refuse(n, "only what has not ended can be completed")
 	}
-	if err := s.fits(n, c.Output); err != nil {
+	if err := s.fits(i, c.Output); err != nil {
 		return nil, err
 	}
 	by, reason := signed(c.By, c.Reason)
@@ -305,11 +305,11 @@ func (s State) decideFailActivity(at time.Time, c FailActivity) ([]Event, error)
 }
 
 // fits refuses an output that no agent could have given either.
-func (s State) fits(n *node, output json.RawMessage) error {
+func (s State) fits(i int32, output json.RawMessage) error {
 	if fault := s.g.plan.oversize(output); fault != nil {
 		return machine.Refuse(machine.Limit, fault.Message)
 	}
-	if fault := s.g.misfit(n.def, stepOutput, output); fault != nil {
+	if fault := s.g.misfit(i, output); fault != nil {
 		return machine.Refuse(machine.Schema, fault.Message)
 	}
 	return nil
@@ -378,10 +378,14 @@ func (s State) resumed(to Phase) State {
 	return s
 }
 
-// hold pauses an activity, or lets it go on.
-func (g *graph) hold(id string, paused bool) {
-	if i, ok := g.find(id); ok && !g.nodes[i].phase.Final() {
-		g.nodes[i].paused = paused
-		g.arm(i)
+// held pauses an activity, or lets it go on.
+func (s State) held(id string, paused bool) State {
+	if s.g == nil {
+		return s
 	}
+	if i, ok := s.g.find(id); ok && !s.g.nodes[i].phase.Final() {
+		s.g.nodes[i].paused = paused
+		s.g.arm(i)
+	}
+	return s
 }

@@ -146,6 +146,11 @@ const (
 	// MaxOutputBytes bounds the output of an orchestration, which has to fit into the record
 	// of its end and into its completion.
 	MaxOutputBytes = 1 << 20
+	// maxRawOutputBytes is up to where it is put together at all: it may have spaces to lose.
+	maxRawOutputBytes = 4 * MaxOutputBytes
+	// MaxInputBytes bounds what the templates and mappings of an activity put together. The
+	// outputs of the largest tree there may be, each a short text, fit in.
+	MaxInputBytes = 64 << 20
 	// maxFailures and the bounds of their texts keep a list of failures to less than 300 KiB.
 	maxFailures     = 100
 	maxMessageBytes = 2 << 10

@@ -37,6 +37,11 @@ func property(t *rapid.T) {
 	r.replay()
 	r.finish()
 	r.replay()
+	for range rapid.SampledFrom([]int{0, 0, 1, 2}).Draw(t, "runs") {
+		r.rerun()
+		r.replay()
+	}
+	r.dispose()
 }
 
 var (
@@ -68,7 +73,9 @@ func drawActivity(t *rapid.T, id string, before []string) definition.Activity {
 }
 
 func drawStart(t *rapid.T) Start {
-	def := definition.Orchestration{Type: "job", Output: []definition.Mapping{{Source: "a.**", Target: "all"}}}
+	def := definition.Orchestration{
+		Type: "job", Output: []definition.Mapping{{Source: "a.**", Target: "all"}}, Compensate: rapid.Bool().Draw(t, "compensate"),
+	}
 	n := rapid.IntRange(0, len(names)).Draw(t, "activities")
 	for k := range n {
 		def.Activities = append(def.Activities, drawActivity(t, names[k], names[:k]))
@@ -115,7 +122,7 @@ func (r *run) command() Command {
 	}
 	switch rapid.IntRange(0, 35).Draw(r.t, "kind") {
 	case 0:
-		return Cancel{Reason: "no"}
+		return rapid.SampledFrom([]Command{Cancel{Reason: "no"}, Rerun{Reason: "again"}, Dispose{Reason: "gone"}}).Draw(r.t, "verb")
 	case 1:
 		return TakeOver{Agent: "one"}
 	case 2, 3, 4:
@@ -240,6 +247,7 @@ func (r *run) give(c Command) []Event {
 	r.check()
 	switch c.(type) {
 	case Wake, TakeOver: // each time something else may be due, or be here
+	case Rerun, Dispose: // decided on more than the state: see rerun and dispose
 	case Start, Cancel, Complete, Wait, Schedule, Retry, Fail, Heartbeat, Release, Pause, Resume,
 		RetryActivity, SkipActivity, CompleteActivity, FailActivity, PauseActivity, ResumeActivity:
 		if more, again := r.decide(c); len(more) > 0 || again != accepted {
@@ -269,6 +277,7 @@ func (r *run) place(e Event) Event {
 		e.Placement = placement.Draw(r.t, "placement")
 		return e
 	case Started, Claimed, Extended, Waited, Scheduled, Retrying, Completed, Failed, TransfersFinished, Ended,
+		Compensating, RerunStarted, Disposed,
 		Paused, Resumed, ActivityPaused, ActivityResumed, Skipped:
 	}
 	return e
@@ -279,12 +288,15 @@ func (r *run) fold(e Event) {
 	if again := r.s.Follow(r.at, e); !reflect.DeepEqual(f, again) {
 		r.t.Fatalf("%+v: what follows, derived twice:\n%+v\n%+v", e, f, again)
 	}
+	if c, ok := e.(Compensating); ok {
+		r.ordered(r.m.completed(), c.Undo, definition.UndoSuffix)
+	}
 	if err := r.m.fold(r.at, e); err != nil {
 		r.t.Fatalf("%+v: %v", e, err)
 	}
 	if _, ok := e.(Ended); ok {
-		if r.ended++; r.ended > 1 {
-			r.t.Fatal("it ends twice")
+		if r.ended++; r.ended > r.s.run {
+			r.t.Fatal("a run ends twice")
 		}
 	}
 	r.s = r.s.Evolve(r.at, e)
@@ -350,6 +362,9 @@ func (r *run) check() {
 // replay folds what is on the log into a new state, by way of JSON.
 func (r *run) replay() {
 	s := New("o-1")
+	if slices.ContainsFunc(r.log, func(x entry) bool { return Revives(x.e) }) {
+		s = Keeping("o-1")
+	}
 	for k, x := range r.log {
 		b, err := json.Marshal(x.e)
 		if err != nil {
@@ -369,6 +384,7 @@ func (r *run) replay() {
 		}
 		s = s.Evolve(x.at, e)
 	}
+	s = s.Forget()
 	if got, want := bare(s), bare(r.s); got != want {
 		r.t.Fatalf("replayed:\n%s\nwas:\n%s", got, want)
 	}
@@ -406,7 +422,7 @@ func (r *run) finish() {
 	}
 	for range 10_000 {
 		if r.s.Ended() {
-			r.equal("how often it has ended", r.ended, 1)
+			r.equal("how often it has ended", r.ended, r.s.run)
 			return
 		}
 		if id := r.m.offered(0); id != "" {
@@ -466,12 +482,14 @@ type model struct {
 	keys    map[string]string
 	failed  int
 	overdue time.Time
+	undoing bool
 	beneath Phase // while it is paused
 	doomed  bool
 	verdict time.Time
 }
 
 type modelNode struct {
+	undoes                       *modelNode
 	id                           string
 	def                          definition.Activity
 	phase                        ActivityPhase
@@ -565,7 +583,7 @@ func (m *model) orchestration(to Phase) error {
 }
 
 func (m *model) fold(at time.Time, e Event) error {
-	if m.phase.Final() {
+	if m.phase.Final() && !Revives(e) {
 		return errors.New("it comes after the end")
 	}
 	id, to := target(e)
@@ -578,7 +596,13 @@ func (m *model) fold(at time.Time, e Event) error {
 		if m.doomed && e.State == PhaseCompleted {
 			return errors.New("it ends well although an activity has failed")
 		}
-		return m.orchestration(e.State)
+		return m.end(e)
+	case Compensating:
+		return m.compensate(e)
+	case RerunStarted:
+		return m.again(e)
+	case Disposed:
+		return errors.New("nobody asked for that")
 	case Paused:
 		m.beneath = m.phase
 		return m.orchestration(PhasePaused)
@@ -656,7 +680,7 @@ func (m *model) activity(n *modelNode, at time.Time, e Event) error {
 		}
 	case Completed:
 		return m.grow(n, e)
-	case Started, TransfersFinished, Ended, Skipped, Paused, Resumed, ActivityPaused, ActivityResumed:
+	case Started, TransfersFinished, Ended, Compensating, RerunStarted, Disposed, Skipped, Paused, Resumed, ActivityPaused, ActivityResumed:
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package orchestration
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 
@@ -19,6 +20,30 @@ type view struct {
 	output  json.RawMessage // of last
 	ended   *Completed      // of last, where it ends well
 	failure *Failure        // of last
+	room    *room
+}
+
+// room is how many bytes more may be put together: a definition of half a megabyte can name
+// an input of one a hundred thousand times over. What is named when none is left is left out.
+type room struct{ left int }
+
+// within has the view put no more than that many bytes together.
+func (v view) within(most int) view {
+	v.room = &room{most}
+	return v
+}
+
+// full says that there was more than the view could put together.
+func (v view) full() bool { return v.room.left < 0 }
+
+// value finds a source, as long as there is room; nil where there is no such value.
+func (v view) value(source string) json.RawMessage {
+	if v.full() {
+		return nil
+	}
+	value := v.lookup(source)
+	v.room.left -= len(value)
+	return value
 }
 
 func (v view) outputOf(i int32) json.RawMessage {
@@ -59,9 +84,25 @@ func (v view) mapped(l []definition.Mapping) json.RawMessage {
 
 func (v view) put(m map[string]json.RawMessage, l []definition.Mapping) {
 	for _, x := range l {
-		if value := v.lookup(x.Source); value != nil {
+		switch value := v.value(x.Source); {
+		case value == nil:
+		case x.Target == definition.Spread:
+			spread(m, value)
+		default:
 			m[x.Target] = value
 		}
+	}
+}
+
+// spread puts the properties of an object into another one; anything but an object has none,
+// and neither has one that is kept elsewhere as a whole.
+func spread(m map[string]json.RawMessage, value json.RawMessage) {
+	if _, away := blob.Of(value); away {
+		return
+	}
+	var more map[string]json.RawMessage
+	if json.Unmarshal(value, &more) == nil {
+		maps.Copy(m, more)
 	}
 }
 
@@ -235,7 +276,7 @@ func (v view) fillValue(x any) any {
 func (v view) fillString(s string) any {
 	if name, ok := strings.CutPrefix(s, "{{"); ok {
 		if name, ok = strings.CutSuffix(name, "}}"); ok && !strings.Contains(name, "}}") {
-			if value := v.lookup(strings.TrimSpace(name)); value != nil {
+			if value := v.value(strings.TrimSpace(name)); value != nil {
 				return value
 			}
 			return nil
@@ -255,7 +296,7 @@ func (v view) fillString(s string) any {
 			}
 			return blob.Text(parts)
 		}
-		parts = append(parts, blob.Part{Value: v.lookup(strings.TrimSpace(name))})
+		parts = append(parts, blob.Part{Value: v.value(strings.TrimSpace(name))})
 		s = after
 	}
 }

@@ -17,8 +17,11 @@ type State struct {
 	endedAt     time.Time
 	last        ending
 	// left is what its runs have left among the blobs; nil where that is nothing.
-	left *left
-	keep time.Duration
+	left     *left
+	keep     time.Duration
+	disposal string // the orchestration that disposes of this one
+	// keeps says that the graph is kept when a run ends: see Keeping.
+	keeps bool
 	// g is what an orchestration needs while it runs; an ended one has none.
 	g *graph
 }
@@ -34,10 +37,11 @@ type ending struct {
 // New is the orchestration of that id before anything has happened.
 func New(id string) State { return State{id: id, phase: PhaseInitial, keep: DefaultKeepBlobs} }
 
-// Keeping is New with another time for which an ended orchestration's blobs are kept.
-func Keeping(blobs time.Duration) func(id string) State {
+// KeepBlobs is another New, or Keeping, with another time for which what an ended orchestration
+// left among the blobs is kept.
+func KeepBlobs(other func(id string) State, blobs time.Duration) func(id string) State {
 	return func(id string) State {
-		s := New(id)
+		s := other(id)
 		s.keep = blobs
 		return s
 	}
@@ -68,6 +72,7 @@ type graph struct {
 	input     json.RawMessage
 	labels    map[string]string
 	callback  string // URL told of the end
+	disposes  *Disposes
 	resource  string // name of what is deployed; empty: the id
 	trace     string // W3C trace context of whoever asked
 	partial   bool
@@ -75,6 +80,7 @@ type graph struct {
 	deps      bool // some node waits for more than what it spawned: see search
 	startedAt time.Time
 	deadline  int64 // unix milliseconds; 0: none
+	within    int64 // how many milliseconds the run was given
 
 	nodes      []node
 	index      map[string]int32 // ids of spawned nodes, and keys; plan ids are in the plan
@@ -83,6 +89,7 @@ type graph struct {
 	retrieving int              // of those, the ones before aggregation
 	failures   []Failure        // the first of them, at most maxFailures
 	failed     int              // how many there were
+	undo       *undoing         // what had completed is being undone
 	last       int32            // the node that ended last, or that reported last before a bad end; -1: none
 	working    int              // nodes that are READY or RUNNING
 	beneath    Phase            // while PAUSED: where it goes on; else 0

@@ -137,13 +137,17 @@ func (g *graph) arm(i int32) {
 // Deadline is when Wake has something to do next; zero if nothing waits. It puts the
 // timers in order, so the caller must own the State.
 func (s State) Deadline() time.Time {
-	if s.g == nil {
+	if s.g == nil || s.Ended() {
 		return s.removal()
 	}
 	for len(s.g.timers) > 0 {
 		t := s.g.timers[0]
 		if t.node < 0 {
-			return fromMillis(t.at)
+			if t.at == s.g.deadline || s.g.doomed != nil && t.at == s.g.verdict {
+				return fromMillis(t.at)
+			}
+			s.g.timers.pop() // what is being undone has another deadline
+			continue
 		}
 		n := &s.g.nodes[t.node]
 		if n.armed == t.at && n.timer == t.at {

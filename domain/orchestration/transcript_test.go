@@ -1,6 +1,7 @@
 package orchestration_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -28,6 +29,8 @@ var rewrite = flag.Bool("rewrite", false, "write what the transcripts in testdat
 //	aggregate <activity>                      complete as the agent for aggregate does
 //	complete|wait|schedule|retry|fail|claim <activity>: <output, time, message, agent>
 //	cancel: <reason>
+//	rerun [<activities>]: <reason>            the history is read back first, as the runner does
+//	dispose: <reason>
 //	kim pauses: <reason>          kim resumes
 //	kim pauses|resumes|retries|skips|completes|fails <activity>: <reason, output, message>
 //	after <time>                              and let happen what is due
@@ -62,10 +65,17 @@ type transcript struct {
 	t     *testing.T
 	at    time.Time
 	s     State
+	log   []happened
 	types map[string]definition.Orchestration
 	nodes map[string]*asked // by name
 	byID  map[string]string // the name
 	out   strings.Builder
+}
+
+// happened is an event, and when.
+type happened struct {
+	at time.Time
+	e  Event
 }
 
 // asked is an activity that was asked for.
@@ -120,6 +130,10 @@ func (p *transcript) line(line string) {
 		p.give(Start{Type: typ, Plan: compile(p.types[typ]), Input: json.RawMessage(rest), Partial: partial, Fingerprint: line})
 	case "cancel":
 		p.give(Cancel{Reason: rest})
+	case "rerun":
+		p.give(Rerun{Reason: rest, From: strings.Fields(name)})
+	case "dispose":
+		p.give(Dispose{Reason: rest})
 	case "after":
 		p.after(name)
 	case "kim":
@@ -241,7 +255,19 @@ func (p *transcript) duration(text string) time.Duration {
 	return d
 }
 
+// remembered is the state with all that happened before an end.
+func (p *transcript) remembered() State {
+	s := Keeping("job-1")
+	for _, x := range p.log {
+		s = s.Evolve(x.at, x.e)
+	}
+	return s
+}
+
 func (p *transcript) give(c Command) {
+	if p.s.NeedsHistory(c) {
+		p.s = p.remembered()
+	}
 	events, err := p.s.Decide(p.at, c)
 	if err != nil {
 		p.say("  refused: %v", err)
@@ -252,7 +278,9 @@ func (p *transcript) give(c Command) {
 			p.say("    > %s", p.effect(f))
 		}
 		p.s = p.s.Evolve(p.at, e)
+		p.log = append(p.log, happened{p.at, e})
 	}
+	p.s = p.s.Forget()
 	if again, _ := p.s.Decide(p.at, c); len(again) > 0 {
 		if _, ok := c.(Wake); !ok {
 			p.say("  AND AGAIN: %v", again)
@@ -310,8 +338,14 @@ func (p *transcript) event(e Event) string {
 		return fmt.Sprintf("skipped %s: %s%s", p.name(e.ActivityID), e.Output, signed(e.By, e.Reason))
 	case TransfersFinished:
 		return "transfers finished"
+	case Compensating:
+		return p.compensating(e)
 	case Ended:
 		return p.ended(e)
+	case RerunStarted:
+		return fmt.Sprintf("run %d, of %s", e.Run, strings.Join(p.nameAll(e.Reset), ", "))
+	case Disposed:
+		return "disposed of by " + p.started(e.Start)
 	}
 	return fmt.Sprintf("%T", e)
 }
@@ -331,6 +365,38 @@ func (p *transcript) completed(e Completed) string {
 	return s
 }
 
+func (p *transcript) compensating(e Compensating) string {
+	s := "is " + e.State.String()
+	if e.Error != nil {
+		s += ": " + failed(*e.Error)
+	}
+	for _, a := range e.Undo {
+		p.byID[a.ID] = "undo " + a.Name
+		s += "\n    undo " + a.Name
+		if len(a.DependsOn) > 0 {
+			s += " after " + strings.Join(p.nameAll(a.DependsOn), ", ")
+		}
+	}
+	return s
+}
+
+// started is a start command, indented.
+func (p *transcript) started(value json.RawMessage) string {
+	var b bytes.Buffer
+	if err := json.Indent(&b, value, "    ", "  "); err != nil {
+		p.t.Fatal(err)
+	}
+	return b.String()
+}
+
+func (p *transcript) nameAll(ids []string) []string {
+	names := make([]string, len(ids))
+	for i, id := range ids {
+		names[i] = p.name(id)
+	}
+	return names
+}
+
 func (p *transcript) ended(e Ended) string {
 	s := "ended " + e.State.String()
 	if e.Output != nil {
@@ -338,6 +404,9 @@ func (p *transcript) ended(e Ended) string {
 	}
 	if e.Error != nil {
 		s += ": " + failed(*e.Error)
+	}
+	if c := e.Compensation; c != nil {
+		s += fmt.Sprintf("\n    compensation %s: %d of %d undone, %d failed", c.State, c.Completed, c.Total, c.Failed)
 	}
 	for _, f := range e.Failures {
 		s += "\n    failure of " + f.Name + ": " + failed(f)
@@ -369,7 +438,9 @@ func (p *transcript) effect(f machine.Effect) string {
 		return fmt.Sprintf("cancel work %s, attempt %d: %s", f.Type, f.Attempt, f.Reason)
 	case machine.Completion:
 		return "completion " + f.Type
-	case machine.Send, machine.Announce:
+	case machine.Send:
+		return "send " + f.Type + " to " + f.Key
+	case machine.Announce:
 	}
 	return fmt.Sprintf("%T", f)
 }

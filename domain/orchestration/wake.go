@@ -29,13 +29,16 @@ func (s State) wake(at time.Time) []Event {
 		return s.removeBlobs(at)
 	}
 	g, now := s.g, at.UnixMilli()
+	if passed(g.deadline, now) && g.undo != nil {
+		return []Event{s.compensated(at, view{last: -1})}
+	}
 	if g.doomed != nil && passed(g.verdict, now) {
-		return []Event{s.failed(at, g.doomed, nil)}
+		return s.unwind(at, s.failed(at, g.doomed, nil), -1)
 	}
 	if passed(g.deadline, now) {
 		within := fromMillis(g.deadline).Sub(g.startedAt).Truncate(time.Millisecond)
 		why := Failure{Step: stepDeadline, Message: fmt.Sprintf("the orchestration did not end within %s", within), At: at}
-		return []Event{s.failed(at, &why, nil)}
+		return s.unwind(at, s.failed(at, &why, nil), -1)
 	}
 	var events []Event
 	var seen map[int32]struct{}

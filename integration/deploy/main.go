@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -48,7 +49,7 @@ func (s *scenario) run(ctx context.Context) (err error) {
 	if s.dir, err = os.MkdirTemp("", "waybill-deploy-"); err != nil {
 		return err
 	}
-	defer os.RemoveAll(s.dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(s.dir)) }()
 	defer s.clean(ctx)
 	fmt.Println("deployment:")
 	steps := []func(context.Context) error{s.manifests}

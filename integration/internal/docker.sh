@@ -5,6 +5,7 @@
 # that it starts with its data in DIR, after installing Debian's docker.io where it is
 # missing. Ports that containers publish are on 127.0.0.1 only. It fails where neither can
 # be had, with the reason in docker_missing.
+# shellcheck disable=SC2034 # docker_missing is for whoever sources this
 docker_engine() {
   local dir=$1 run=nohup
   docker_missing=''
@@ -35,11 +36,13 @@ docker_engine() {
 # docker_stop ends the engine that docker_engine has started, and waits for that.
 docker_stop() {
   local pid
-  pid=$(cat "${docker_started:-/nowhere}/dockerd.pid" 2>/dev/null) || return 0
-  kill "$pid" 2>/dev/null || return 0
-  for _ in $(seq 100); do
-    if ! kill -0 "$pid" 2>/dev/null; then return 0; fi
-    sleep 0.1
-  done
-  kill -9 "$pid" 2>/dev/null || true
+  [ -n "${docker_started:-}" ] || return 0
+  if pid=$(cat "$docker_started/dockerd.pid" 2>/dev/null) && kill "$pid" 2>/dev/null; then
+    for _ in $(seq 100); do
+      kill -0 "$pid" 2>/dev/null || break
+      sleep 0.1
+    done
+  fi
+  # The engine leaves this mounted, and what is mounted cannot be removed.
+  umount "$docker_started/exec/netns/default" 2>/dev/null || true
 }

@@ -25,7 +25,7 @@ debian_packages() {
 python_packages() {
   python3 -m pip --version >/dev/null 2>&1 || debian_packages python3-pip ||
     { echo "python3 has no pip: install it" >&2; return 1; }
-  retried python3 -m pip install --quiet --disable-pip-version-check --no-input --target "$1" -r "$2"
+  retried python3 -m pip install --quiet --disable-pip-version-check --no-input --root-user-action=ignore --target "$1" -r "$2"
 }
 
 # node_packages DIR installs what DIR/package-lock.json lists into DIR/node_modules.

@@ -58,8 +58,8 @@ type found struct {
 }
 
 // await waits until a job has ended and holds it against what must be.
-func (s *scenario) await(ctx context.Context, j *job, within time.Duration) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("%s has not ended within %s", j.id, within))
+func (s *scenario) await(ctx context.Context, j *job) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, endWithin, fmt.Errorf("%s has not ended within %s", j.id, endWithin))
 	defer cancel()
 	var f found
 	for f.State != "COMPLETED" && f.State != "ERROR" {
@@ -105,7 +105,7 @@ func (s *scenario) hundred(ctx context.Context) error {
 		}
 	}
 	for _, j := range s.jobs {
-		if err := s.await(ctx, j, jobsWithin); err != nil {
+		if err := s.await(ctx, j); err != nil {
 			return err
 		}
 	}
@@ -162,7 +162,7 @@ func (s *scenario) claims(ctx context.Context, j *job) ([]claim, error) {
 
 // claimedBy waits until a job's activity is in work, with the named agent or, for "", anyone.
 func (s *scenario) claimedBy(ctx context.Context, j *job, name string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, jobsWithin, fmt.Errorf("%s was not taken by %q within %s", j.id, name, jobsWithin))
+	ctx, cancel := context.WithTimeoutCause(ctx, endWithin, fmt.Errorf("%s was not taken by %q within %s", j.id, name, endWithin))
 	defer cancel()
 	for {
 		claims, err := s.claims(ctx, j)
@@ -191,7 +191,7 @@ func (s *scenario) kill(ctx context.Context) error {
 		}
 	}
 	lost := 0
-	for deadline := time.Now().Add(jobsWithin); lost == 0; {
+	for deadline := time.Now().Add(endWithin); lost == 0; {
 		for _, j := range long {
 			claims, err := s.claims(ctx, j)
 			if err != nil {
@@ -224,7 +224,7 @@ func (s *scenario) kill(ctx context.Context) error {
 		}
 	}
 	for _, j := range long {
-		if err := s.await(ctx, j, takeoverIn); err != nil {
+		if err := s.await(ctx, j); err != nil {
 			return err
 		}
 	}

@@ -25,8 +25,7 @@ const (
 	workType     = "wordcount.example.com"
 	shards       = 8
 	joinWithin   = 30 * time.Second
-	jobsWithin   = 40 * time.Second
-	takeoverIn   = 40 * time.Second
+	endWithin    = 40 * time.Second
 	stopWithin   = 15 * time.Second
 	answerWithin = 10 * time.Second
 )
@@ -164,7 +163,7 @@ func (s *scenario) begin(ctx context.Context) (err error) {
 		return err
 	}
 	fmt.Printf("  both had joined their group %.1f s after they were started\n", time.Since(began).Seconds())
-	return s.await(ctx, first, jobsWithin)
+	return s.await(ctx, first)
 }
 
 // shared waits until the group has so many members, each with partitions.
@@ -247,7 +246,7 @@ func (s *scenario) stop(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("SIGTERM to agent %s: %w", w.name, err)
 	}
-	if err := s.await(ctx, last, jobsWithin); err != nil {
+	if err := s.await(ctx, last); err != nil {
 		return err
 	}
 	fmt.Printf("  told to stop, agent %s finished what it had begun and stopped within %.1f s\n", w.name, took.Seconds())

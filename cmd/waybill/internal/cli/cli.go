@@ -101,7 +101,7 @@ Durations are written 2s or PT2S. Exit codes: 0 done, 1 a job that was waited fo
 		SilenceUsage:  true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddGroup(&cobra.Group{ID: "run", Title: "Run:"}, &cobra.Group{ID: "use", Title: "Use:"}, &cobra.Group{ID: "operate", Title: "Operate:"})
+	root.AddGroup(&cobra.Group{ID: "run", Title: "Run:"}, &cobra.Group{ID: "use", Title: "Use:"}, &cobra.Group{ID: "after", Title: "Look after jobs:"}, &cobra.Group{ID: "operate", Title: "Operate:"})
 	add := func(group string, commands ...*cobra.Command) {
 		for _, c := range commands {
 			c.GroupID = group
@@ -109,7 +109,8 @@ Durations are written 2s or PT2S. Exit codes: 0 done, 1 a job that was waited fo
 		}
 	}
 	add("run", newDemo(env), newServe(env), newRun(env), newBroker(env), newAgent(env))
-	add("use", newSubmit(env), newGet(env), newList(env), newWatch(env), newEvents(env), newWhy(env), newCancel(env), newApply(env), newDefinitions(env))
+	add("use", newSubmit(env), newGet(env), newList(env), newWatch(env), newEvents(env), newWhy(env), newApply(env), newDefinitions(env))
+	add("after", newVerbs(env)...)
 	add("operate", newDeadLetters(env), newProjections(env), newBench(env), newVersion(env))
 	return root
 }

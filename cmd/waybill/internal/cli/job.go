@@ -17,6 +17,7 @@ type job struct {
 	Run               int               `json:"run"`
 	State             string            `json:"state"`
 	Code              int               `json:"code"`
+	Paused            *pause            `json:"paused"`
 	CreatedAt         *time.Time        `json:"createdAt"`
 	StartedAt         *time.Time        `json:"startedAt"`
 	EndedAt           *time.Time        `json:"endedAt"`
@@ -37,6 +38,25 @@ type job struct {
 
 // stateCompleted is that of a job that has ended well.
 const stateCompleted = "COMPLETED"
+
+// pause says since when something is paused, by whom and why.
+type pause struct {
+	Since  *time.Time `json:"since"`
+	By     string     `json:"by"`
+	Reason string     `json:"reason"`
+}
+
+// text is put behind what is paused; empty where it is not.
+func (p *pause) text() string {
+	if p == nil {
+		return ""
+	}
+	s := " (since " + when(p.Since) + ", by " + p.By
+	if p.Reason != "" {
+		s += ": " + p.Reason
+	}
+	return s + ")"
+}
 
 type resultFile struct {
 	Path string `json:"path"`
@@ -122,6 +142,7 @@ type node struct {
 	Parent        string          `json:"parent"`
 	DependsOn     []string        `json:"dependsOn"`
 	State         string          `json:"state"`
+	Paused        *pause          `json:"paused"`
 	Attempt       int             `json:"attempt"`
 	WorkID        string          `json:"workId"`
 	Agent         string          `json:"agent"`
@@ -138,6 +159,14 @@ func (n *node) label() string {
 		return n.ID
 	}
 	return n.ID + " " + n.Name
+}
+
+// state says as well that the node is paused.
+func (n *node) state() string {
+	if n.Paused != nil {
+		return n.State + " (paused)"
+	}
+	return n.State
 }
 
 // ended says that nothing moves on from the job's state.

@@ -46,7 +46,7 @@ func (r *remote) printJob(j *job) error {
 	err := facts(r.env.Out,
 		"job", j.ID, "name", j.Name, "set", j.Set,
 		"type", fmt.Sprintf("%s, version %d", j.Type, j.DefinitionVersion),
-		"state", fmt.Sprintf("%s (%d)", j.State, j.Code),
+		"state", fmt.Sprintf("%s (%d)%s", j.State, j.Code, j.Paused.text()),
 		"created", when(j.CreatedAt), "started", when(j.StartedAt), "ended", when(j.EndedAt),
 		"deadline", when(j.Deadline),
 		"labels", strings.Join(labels, " "),
@@ -60,7 +60,7 @@ func (r *remote) printJob(j *job) error {
 	t := newTable(r.env.Out, "NODE", "TYPE", "STATE", "ATTEMPT", "SINCE", "ERROR")
 	for i := range j.Nodes {
 		n := &j.Nodes[i]
-		t.row(n.label(), n.Type, n.State, attempt(n.Attempt), when(n.Since), n.Error.text())
+		t.row(n.label(), n.Type, n.state(), attempt(n.Attempt), when(n.Since), n.Error.text())
 	}
 	if err := t.end(); err != nil {
 		return err
@@ -88,7 +88,7 @@ func shorten(s string) string {
 }
 
 func newList(env *Env) *cobra.Command {
-	var state, typ, name, set, label, since, until, q string
+	var chosen filter
 	var limit int
 	cmd := asking(env, cobra.Command{
 		Use: "list", Short: "List jobs, newest first",
@@ -96,13 +96,7 @@ func newList(env *Env) *cobra.Command {
 		if limit < 0 {
 			return usagef("--limit %d: want how many, 0 for all", limit)
 		}
-		query := url.Values{}
-		for k, v := range map[string]string{"state": state, "type": typ, "name": name, "set": set, "label": label, "since": since, "until": until, "q": q} {
-			if v != "" {
-				query.Set(k, v)
-			}
-		}
-		items, more, err := pages(ctx, c, "/v1/jobs", query, limit)
+		items, more, err := pages(ctx, c, "/v1/jobs", chosen.query(), limit)
 		if err != nil {
 			return err
 		}
@@ -129,16 +123,8 @@ func newList(env *Env) *cobra.Command {
 		}
 		return nil
 	})
-	f := cmd.Flags()
-	f.StringVar(&state, "state", "", "only in this state: IN_PROGRESS, COMPLETED, ERROR, CANCELLED …")
-	f.StringVar(&typ, "type", "", "only of this type")
-	f.StringVar(&name, "name", "", "only of this name")
-	f.StringVar(&set, "set", "", "only of this set")
-	f.StringVar(&label, "label", "", "only with this label, NAME=VALUE")
-	f.StringVar(&since, "since", "", "only created at or after this time, RFC 3339")
-	f.StringVar(&until, "until", "", "only created before this time, RFC 3339")
-	f.StringVarP(&q, "query", "q", "", "only with this in the id or name")
-	f.IntVar(&limit, "limit", 50, "at most so many, 0 for all")
+	chosen.flags(cmd)
+	cmd.Flags().IntVar(&limit, "limit", 50, "at most so many, 0 for all")
 	return cmd
 }
 

@@ -78,11 +78,11 @@ func (o *oneJob) job(ctx context.Context) error {
 		for _, f := range o.files {
 			args = append(args, "--filename", f)
 		}
-		if err := o.command(ctx, newApply(o.env), args...); err != nil {
+		if err := o.command(ctx, newApply(o.env), args...); err != nil { //nolint:contextcheck // handed over in command, by way of cobra
 			return err
 		}
 	}
-	return o.command(ctx, newSubmit(o.env), "--type", o.typ, "--input", o.input, "--id", o.id, "--wait")
+	return o.command(ctx, newSubmit(o.env), "--type", o.typ, "--input", o.input, "--id", o.id, "--wait") //nolint:contextcheck // likewise
 }
 
 // command runs another command of this program against the server.

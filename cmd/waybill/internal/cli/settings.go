@@ -84,6 +84,10 @@ func fileKey(flag string) string {
 	return strings.Join(parts, "")
 }
 
+// saidAloud marks, in a flag's annotations, that it counts only where it is given: a variable
+// set for another command must not choose whose jobs are cancelled.
+const saidAloud = "said aloud"
+
 // settle completes the flags that were not given from the environment, then from the
 // file. The list of allowed hosts is the one that adds up instead.
 func settle(fs *pflag.FlagSet, getenv func(string) (string, bool)) error {
@@ -93,7 +97,7 @@ func settle(fs *pflag.FlagSet, getenv func(string) (string, bool)) error {
 	}
 	var errs []error
 	fs.VisitAll(func(f *pflag.Flag) {
-		if f.Name == "help" || f.Name == configFlag {
+		if f.Name == "help" || f.Name == configFlag || f.Annotations[saidAloud] != nil {
 			return
 		}
 		values, inFile := file[fileKey(f.Name)]

@@ -50,24 +50,6 @@ func (s *submission) toKafka(ctx context.Context, input json.RawMessage) error {
 	return nil
 }
 
-// cancel publishes a cancel itself.
-func (s *straight) cancel(ctx context.Context, r *remote, c producers.Cancel) error {
-	if err := s.check(); err != nil {
-		return err
-	}
-	a, err := publishing(ctx, s.kafka(), func(ctx context.Context, p *producers.Publisher) (producers.Accepted, error) {
-		return p.CancelOrchestration(ctx, c)
-	})
-	if err != nil {
-		return err
-	}
-	raw, err := schemas.Encode(a)
-	if err != nil {
-		return err
-	}
-	return r.printCancelled(raw, a.ID, false)
-}
-
 func publishing(ctx context.Context, cfg kafka.Config, do func(context.Context, *producers.Publisher) (producers.Accepted, error)) (producers.Accepted, error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()

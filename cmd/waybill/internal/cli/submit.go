@@ -98,18 +98,21 @@ func newSubmit(env *Env) *cobra.Command {
 	return cmd
 }
 
-func (s *submission) readInput() (json.RawMessage, error) {
-	text, where := []byte(s.input), "--input"
-	if name, ok := strings.CutPrefix(s.input, "@"); ok {
+func (s *submission) readInput() (json.RawMessage, error) { return readJSON(s.env, "--input", s.input) }
+
+// readJSON reads a flag that is JSON, or names a file of it.
+func readJSON(env *Env, flag, value string) (json.RawMessage, error) {
+	text, where := []byte(value), flag
+	if name, ok := strings.CutPrefix(value, "@"); ok {
 		var err error
 		if where = name; name == "-" {
 			where = "standard input"
-			text, err = io.ReadAll(s.env.In)
+			text, err = io.ReadAll(env.In)
 		} else {
 			text, err = os.ReadFile(name)
 		}
 		if err != nil {
-			return nil, usagef("--input: %w", err)
+			return nil, usagef("%s: %w", flag, err)
 		}
 	}
 	var raw json.RawMessage
@@ -258,48 +261,4 @@ func untilEnded(ctx context.Context, c *client.Client, a accepted) (*job, json.R
 func isStatus(err error, status int) bool {
 	var s *client.StatusError
 	return errors.As(err, &s) && s.Status == status
-}
-
-func newCancel(env *Env) *cobra.Command {
-	r := &remote{env: env}
-	var k straight
-	var reason, by string
-	cmd := command(env, cobra.Command{
-		Use: "cancel ID", Short: "End a job that nobody wants any more",
-	}, cobra.ExactArgs(1), func(cmd *cobra.Command, args []string) error {
-		if k.used(cmd) {
-			return k.cancel(cmd.Context(), r, producers.Cancel{ID: args[0], Reason: reason, By: by})
-		}
-		c, err := r.client()
-		if err != nil {
-			return err
-		}
-		body, err := json.Marshal(map[string]string{"reason": reason, "by": by})
-		if err != nil {
-			return err
-		}
-		a, err := write(cmd.Context(), c, http.MethodPost, "/v1/jobs/"+segment(args[0])+"/cancel", body)
-		if err != nil {
-			return err
-		}
-		return r.printCancelled(a.Body, args[0], a.Status == http.StatusOK)
-	})
-	r.flags(cmd)
-	k.flags(cmd)
-	cmd.Flags().StringVar(&reason, "reason", "", "why, for those who look at it later")
-	user, _ := env.Getenv("USER")
-	cmd.Flags().StringVar(&by, "by", user, "who")
-	return cmd
-}
-
-func (r *remote) printCancelled(raw json.RawMessage, id string, decided bool) error {
-	if r.asJSON() {
-		return r.printJSON(raw)
-	}
-	done := "cancelled"
-	if !decided {
-		done = "asked to cancel; not decided yet"
-	}
-	fmt.Fprintf(r.env.Out, "job %s %s\n", id, done)
-	return nil
 }

@@ -63,7 +63,7 @@ func (r *remote) printEnded(j *job) error {
 }
 
 func (r *remote) printWhy(j *job, nodes []*node) error {
-	fmt.Fprintf(r.env.Out, "%s is %s and waits for %d of %s\n\n", j.ID, j.State, len(nodes), count(j.Progress.Total, "node", "nodes"))
+	fmt.Fprintf(r.env.Out, "%s is %s%s and waits for %d of %s\n\n", j.ID, j.State, j.Paused.text(), len(nodes), count(j.Progress.Total, "node", "nodes"))
 	unfinished := make(map[string]bool, len(nodes))
 	for _, n := range nodes {
 		unfinished[n.ID] = true
@@ -88,6 +88,13 @@ func (r *remote) printWhy(j *job, nodes []*node) error {
 
 // waitsFor says in words on whom or what a node waits.
 func (n *node) waitsFor(unfinished map[string]bool) string {
+	if n.Paused == nil {
+		return n.waitsUnpaused(unfinished)
+	}
+	return strings.TrimPrefix(strings.Join([]string{n.waitsUnpaused(unfinished), "to be resumed" + n.Paused.text()}, ", "), ", ")
+}
+
+func (n *node) waitsUnpaused(unfinished map[string]bool) string {
 	deadline := ""
 	if n.Deadline != nil {
 		deadline = ", until " + when(n.Deadline)

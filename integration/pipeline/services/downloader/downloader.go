@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	"strings"
 
@@ -33,31 +32,36 @@ func Handler(dir string) http.Handler {
 		if req.RepoURL == "" {
 			return nil, web.Errorf(http.StatusUnprocessableEntity, "repo_url is missing")
 		}
-		at := filepath.Join(dir, place(r.Header.Get("Idempotency-Key"), req))
-		if err := clone(r.Context(), req, at); err != nil {
+		name := place(r.Header.Get("Idempotency-Key"), req)
+		if err := clone(r.Context(), req, dir, name); err != nil {
 			return nil, err
 		}
-		return map[string]string{"path": at}, nil
+		return map[string]string{"path": filepath.Join(dir, name)}, nil
 	}))
 	return mux
 }
 
-// place is the directory of a request's clone: the same one when the request is repeated.
+// place names the directory of a request's clone: the same one when the request is repeated.
 func place(key string, req request) string {
 	sum := sha256.Sum256([]byte(key + "\n" + req.RepoURL + "\n" + req.Branch))
-	return hex.EncodeToString(sum[:8]) + "-" + strings.TrimSuffix(path.Base(req.RepoURL), ".git")
+	return hex.EncodeToString(sum[:])
 }
 
 // clone clones beside the place and moves the clone there once it is whole.
-func clone(ctx context.Context, req request, at string) error {
-	if _, err := os.Stat(at); err == nil {
-		return nil
-	}
-	fresh, err := os.MkdirTemp(filepath.Dir(at), "clone-")
+func clone(ctx context.Context, req request, dir, name string) (err error) {
+	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(fresh)
+	defer func() { err = errors.Join(err, root.Close()) }()
+	if _, err := root.Stat(name); err == nil {
+		return nil
+	}
+	fresh, err := os.MkdirTemp(dir, "clone-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(fresh)) }()
 	args := []string{"clone", "--quiet", "--depth=1"}
 	if req.Branch != "" {
 		args = append(args, "--branch="+req.Branch)
@@ -67,8 +71,8 @@ func clone(ctx context.Context, req request, at string) error {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return web.Errorf(http.StatusUnprocessableEntity, "git clone %s: %w: %s", req.RepoURL, err, strings.TrimSpace(string(out)))
 	}
-	if err := os.Rename(fresh, at); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := root.Rename(filepath.Base(fresh), name); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return nil
+	return nil // or another request was quicker
 }

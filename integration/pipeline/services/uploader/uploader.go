@@ -4,11 +4,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/bloberror"
@@ -25,11 +25,11 @@ func Handler(storage *azblob.Client, dir string) http.Handler {
 		if err != nil || name == "." || !filepath.IsLocal(name) {
 			return nil, web.Errorf(http.StatusUnprocessableEntity, "repo_path %q does not lie below %s", repo, dir)
 		}
-		if _, err := os.Stat(repo); err != nil {
+		container := containerName(name)
+		files, err := upload(r.Context(), storage, container, dir, name)
+		if errors.Is(err, fs.ErrNotExist) {
 			return nil, web.Errorf(http.StatusNotFound, "repo_path: %w", err)
 		}
-		container := containerName(name)
-		files, err := upload(r.Context(), storage, container, repo)
 		if err != nil {
 			return nil, err
 		}
@@ -46,16 +46,16 @@ func containerName(clone string) string {
 
 // upload puts every file into the container, git's own excepted. What is there already is
 // replaced, so that a second call completes a first one that broke off.
-func upload(ctx context.Context, storage *azblob.Client, container, repo string) (files int, err error) {
+func upload(ctx context.Context, storage *azblob.Client, container, dir, repo string) (files int, err error) {
+	root, err := os.OpenRoot(filepath.Join(dir, repo))
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
 	_, err = storage.CreateContainer(ctx, container, nil)
 	if err != nil && !bloberror.HasCode(err, bloberror.ContainerAlreadyExists) {
 		return 0, err
 	}
-	root, err := os.OpenRoot(repo)
-	if err != nil {
-		return 0, err
-	}
-	defer root.Close()
 	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -69,10 +69,9 @@ func upload(ctx context.Context, storage *azblob.Client, container, repo string)
 		if err != nil {
 			return err
 		}
-		defer f.Close()
-		_, err = storage.UploadFile(ctx, container, strings.TrimPrefix(name, "./"), f, nil)
 		files++
-		return err
+		_, err = storage.UploadFile(ctx, container, name, f, nil)
+		return errors.Join(err, f.Close())
 	})
 	return files, err
 }

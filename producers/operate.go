@@ -1,0 +1,47 @@
+package producers
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/waybill/waybill/schemas"
+)
+
+// Operation is a verb, said of a job, or of a node of it.
+type Operation struct {
+	Verb        Verb
+	JobID       string
+	NodeID      string                     // for the verbs of nodes
+	Reason, By  string                     // for those who look at it later
+	Members     map[string]json.RawMessage // what else the verb takes
+	CommandID   string                     // empty means a new one
+	TraceParent string
+}
+
+// Operate publishes what an operator says. Its error is a *machine.Refusal where the verb does
+// not take what it is given. Saying it again is harmless.
+func (p *Publisher) Operate(ctx context.Context, o Operation) (Accepted, error) {
+	value, err := o.value()
+	if err != nil {
+		return Accepted{}, err
+	}
+	return p.orchestration(ctx, Command{ID: o.CommandID, Type: o.Verb.Type, Key: o.JobID, Value: value, TraceParent: o.TraceParent})
+}
+
+func (o *Operation) value() ([]byte, error) {
+	body := make(map[string]any, len(o.Members)+3)
+	for name, v := range o.Members {
+		body[name] = v
+	}
+	for name, v := range map[string]string{"activityId": o.NodeID, "reason": o.Reason, "by": o.By} {
+		if v != "" {
+			body[name] = v
+		}
+	}
+	value, err := schemas.Encode(body)
+	if err != nil {
+		return nil, &InvalidError{Path: "members", Message: err.Error()}
+	}
+	_, err = schemas.DecodeOrchestrationCommand(o.Verb.Type, value)
+	return value, err
+}
