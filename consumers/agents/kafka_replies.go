@@ -1,7 +1,9 @@
 package agents
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -167,6 +169,9 @@ func (k *Kafka) report(r *kgo.Record) (*kgo.Record, error) {
 	result := agent.Complete(replyOutput(r))
 	if n := len(result.Output()); n > maxReply {
 		result = agent.Fatal(fmt.Errorf("the reply has %d bytes as an output, over the limit of %d bytes for one reply", n, maxReply)).AtStep("reply")
+	}
+	if bytes.Contains(result.Output(), []byte(`"$blob"`)) {
+		result = agent.Fatal(errors.New(`the reply has "$blob" in it, by which the log refers to values it keeps elsewhere`)).AtStep("reply")
 	}
 	if fault != "" {
 		result = agent.Fatal(fmt.Errorf("%s answers: %s", r.Topic, fault)).AtStep("reply")
