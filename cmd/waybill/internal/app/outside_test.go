@@ -394,7 +394,7 @@ func TestTerraformIsKeyedByTheResource(t *testing.T) {
 	record, binary := filepath.Join(dir, "record"), filepath.Join(dir, "terraform")
 	script := "#!/bin/sh\necho \"$1 $(basename \"$(dirname \"$PWD\")\") $(cat waybill.auto.tfvars.json)\" >> " + record + "\n" +
 		`[ "$1" = output ] && echo '{"id": {"value": "i-1"}, "key": {"value": "` + secretToken + `", "sensitive": true}}'` + "\nexit 0\n"
-	if err := os.WriteFile(binary, []byte(script), 0o700); err != nil { //nolint:gosec // it is to be executed
+	if err := os.WriteFile(binary, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Mkdir(filepath.Join(dir, "vm"), 0o700); err != nil {
