@@ -162,14 +162,15 @@ func (c Config) transport() (*transport, error) {
 	}
 	t.publisher = publisher
 	t.closes(publisher.Close)
-	cancelled, err := pubsub.NewSubscriber(pubsub.SubscriberConfig{Kafka: c.Kafka, Start: pubsub.Newest(), OnError: c.onError})
+	onError := c.onError()
+	cancelled, err := pubsub.NewSubscriber(pubsub.SubscriberConfig{Kafka: c.Kafka, Start: pubsub.Newest(), OnError: onError})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("agent %s: %w", c.Name, err), t.close())
 	}
 	t.cancelled = cancelled
 	t.closes(cancelled.Close)
 	t.work = func(ctx context.Context, typ string, wanted func(context.Context) error) (source, error) {
-		s, err := c.source(ctx, typ, wanted)
+		s, err := c.source(ctx, typ, wanted, onError)
 		if err == nil {
 			t.closes(s.Close)
 		}
@@ -178,17 +179,36 @@ func (c Config) transport() (*transport, error) {
 	return t, nil
 }
 
-func (c Config) onError(err *pubsub.SubscriptionError) {
-	c.Log.Warn("the subscription goes on", "agent", c.Name, "error", err)
+// quiet is how long the same trouble of a subscription is not told again: a broker that is
+// away is met at every try.
+const quiet = 30 * time.Second
+
+// onError logs what goes wrong in subscriptions.
+func (c Config) onError() func(*pubsub.SubscriptionError) {
+	type trouble struct{ topic, doing string }
+	var mu sync.Mutex
+	told := map[trouble]time.Time{}
+	return func(err *pubsub.SubscriptionError) {
+		mu.Lock()
+		key := trouble{err.Topic, err.Doing}
+		again := time.Since(told[key]) < quiet
+		if !again {
+			told[key] = time.Now()
+		}
+		mu.Unlock()
+		if !again {
+			c.Log.Warn("the subscription goes on", "agent", c.Name, "error", err)
+		}
+	}
 }
 
 // source is a member of a share group where the broker has them, else of a consumer group.
-func (c Config) source(ctx context.Context, typ string, wanted func(context.Context) error) (source, error) {
+func (c Config) source(ctx context.Context, typ string, wanted func(context.Context) error, onError func(*pubsub.SubscriptionError)) (source, error) {
 	group := c.Kafka.Topics().Group("share", typ)
 	err := pubsub.ConfigureShareGroup(ctx, c.Kafka, group)
 	if err == nil {
 		s, err := pubsub.NewShareSubscriber(pubsub.ShareSubscriberConfig{
-			Kafka: c.Kafka, Group: group, Wanted: wanted, OnError: c.onError,
+			Kafka: c.Kafka, Group: group, Wanted: wanted, OnError: onError,
 		})
 		return source{s, true}, err
 	}
@@ -198,7 +218,7 @@ func (c Config) source(ctx context.Context, typ string, wanted func(context.Cont
 	}
 	c.Log.InfoContext(ctx, "work comes through a consumer group: no more agents work than the topic has partitions", "agent", c.Name, "type", typ, "reason", none.Reason)
 	s, err := pubsub.NewSubscriber(pubsub.SubscriberConfig{
-		Kafka: c.Kafka, Group: c.Kafka.Topics().Group("agents", typ), OnError: c.onError,
+		Kafka: c.Kafka, Group: c.Kafka.Topics().Group("agents", typ), OnError: onError,
 	})
 	return source{s, false}, err
 }

@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/waybill/waybill/domain/definition"
@@ -46,8 +48,9 @@ func New(cfg kafka.Config) *Catalog {
 	}
 }
 
-// Run reads the topic until ctx ends, which returns nil. A definition that this build
-// cannot read ends it with an error: going on without would refuse what is in force.
+// Run reads the topic until ctx ends, which returns nil. A broker that is away is waited for. A
+// definition that this build cannot read ends it with an error: going on without would refuse
+// what is in force.
 func (c *Catalog) Run(ctx context.Context) error {
 	cl, err := c.kafka.NewClient(
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{c.topic: {0: kgo.NewOffset().AtStart()}}),
@@ -63,6 +66,10 @@ func (c *Catalog) Run(ctx context.Context) error {
 			return nil
 		}
 		if err := fetches.Err(); err != nil {
+			if passing(err) {
+				rest(ctx)
+				continue
+			}
 			return c.fail(fmt.Errorf("read %s: %w", c.topic, err))
 		}
 		var failed error
@@ -75,6 +82,25 @@ func (c *Catalog) Run(ctx context.Context) error {
 			return c.fail(failed)
 		}
 		c.wake()
+	}
+}
+
+// passing says that an error goes away by itself: the broker's own word for it, or a fault of
+// the connection.
+func passing(err error) bool {
+	answer, ok := errors.AsType[*kerr.Error](err)
+	return !ok || answer.Retriable
+}
+
+// breath is how long to wait after a fault before the topic is read again.
+const breath = 250 * time.Millisecond
+
+func rest(ctx context.Context) {
+	timer := time.NewTimer(breath)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
 	}
 }
 

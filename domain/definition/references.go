@@ -63,6 +63,9 @@ func (c *orchestrationCheck) mapping(at string, v any) (source, target string) {
 	case string:
 		source = x
 	case map[string]any:
+		if source, target, plain := plainMapping(x); plain {
+			return c.completed(at, source, target)
+		}
 		ok := false
 		c.object(at, x, []property{
 			{name: "source", required: true, look: func(at string, v any) { source, ok = c.str(at, v) }},
@@ -75,6 +78,20 @@ func (c *orchestrationCheck) mapping(at string, v any) (source, target string) {
 		c.want(at, "a string or {source, target}", v)
 		return "", ""
 	}
+	return c.completed(at, source, target)
+}
+
+// plainMapping is a mapping as nearly all are: two texts.
+func plainMapping(m map[string]any) (source, target string, ok bool) {
+	source, ok = m["source"].(string)
+	if target, named := m["target"].(string); ok && named && len(m) == 2 {
+		return source, target, true
+	}
+	return "", "", false
+}
+
+// completed gives a mapping its target.
+func (c *orchestrationCheck) completed(at, source, target string) (string, string) {
 	if !c.wellFormed(at, source) {
 		return "", ""
 	}

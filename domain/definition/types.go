@@ -127,16 +127,41 @@ func (m *Mapping) UnmarshalJSON(b []byte) error {
 		*m = Mapping{Source: s, Target: s[strings.LastIndexByte(s, '.')+1:]}
 		return nil
 	}
-	type plain Mapping
-	var p plain
-	if err := json.Unmarshal(b, &p); err != nil {
-		return fmt.Errorf("want a string or {source, target}: %w", err)
+	source, target, ok := readMapping(b)
+	if !ok {
+		return fmt.Errorf("want a string or {source, target}, found %s", clip(string(b)))
 	}
-	if p.Target == "" {
-		p.Target = p.Source[strings.LastIndexByte(p.Source, '.')+1:]
+	if target == "" {
+		target = source[strings.LastIndexByte(source, '.')+1:]
 	}
-	*m = Mapping(p)
+	*m = Mapping{Source: source, Target: target}
 	return nil
+}
+
+// readMapping reads an object that is known to be JSON: of mappings there may be ten thousand.
+func readMapping(b []byte) (source, target string, ok bool) {
+	var f findings
+	p := parser{findings: &f, data: b}
+	if !p.next('{') {
+		return "", "", false
+	}
+	for !p.next('}') {
+		p.next(',')
+		p.next('"')
+		name := p.text()
+		p.next(':')
+		switch {
+		case name != "source" && name != "target":
+			p.value(0)
+		case !p.next('"'):
+			return "", "", false
+		case name == "source":
+			source = p.text()
+		default:
+			target = p.text()
+		}
+	}
+	return source, target, true
 }
 
 // Names is a list of names that may be written as one string.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -73,8 +74,8 @@ func checkAndStart(tb testing.TB, raw json.RawMessage, types func(string) (defin
 	}
 }
 
-// The best of some, since other tests run meanwhile: on a busy machine it takes some more until
-// one of them has a core for itself.
+// What counts is the processor's time, the garbage collector's included: others use the machine
+// meanwhile.
 func TestAThousandActivitiesWithTenThousandEdgesStartWithin100Milliseconds(t *testing.T) {
 	raw, types := dense()
 	if edges := strings.Count(string(raw), `"source"`); edges != 10_000 {
@@ -82,14 +83,24 @@ func TestAThousandActivitiesWithTenThousandEdgesStartWithin100Milliseconds(t *te
 	}
 	const limit = 100 * time.Millisecond
 	best := time.Hour
-	for tries := 0; tries < 50 && best > limit; tries++ {
-		begin := time.Now()
+	for tries := 0; tries < 20 && best > limit; tries++ {
+		begin := busy(t)
 		checkAndStart(t, raw, types)
-		best = min(best, time.Since(begin))
+		best = min(best, busy(t)-begin)
 	}
 	if best > limit {
 		t.Errorf("it took %s", best)
 	}
+}
+
+// busy is how long this process has kept processors busy so far.
+func busy(t *testing.T) time.Duration {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func BenchmarkCheckAndStart1000Activities10000Edges(b *testing.B) {

@@ -40,6 +40,7 @@ type Broker struct {
 	addr    string
 	healed  Report
 	cluster *kfake.Cluster
+	groups  *groups // nil on a network of a test's own
 	log     *logger
 	lock    *os.File
 
@@ -86,6 +87,11 @@ func startLocked(ctx context.Context, cfg Config, lock *os.File) (*Broker, error
 	}
 	if b.healed, err = prepare(ctx, cfg, b.log); err == nil {
 		b.cluster, err = newCluster(cfg, ln, b.log)
+	}
+	if err == nil && cfg.ListenFn == nil {
+		if b.groups, err = keepGroups(cfg.Dir, b.cluster, b.log); err != nil {
+			b.cluster.Close()
+		}
 	}
 	if err != nil {
 		ln.Close() //nolint:errcheck // whoever failed may have closed it
@@ -167,6 +173,9 @@ func (b *Broker) Healed() Report { return b.healed }
 func (b *Broker) Close() error { return b.close() }
 
 func (b *Broker) shutDown() error {
+	if b.groups != nil {
+		b.groups.end()
+	}
 	b.log.keep()
 	b.cluster.Close()
 	err := b.log.kept()

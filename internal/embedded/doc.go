@@ -31,9 +31,9 @@
 // # What it does not do
 //
 // Topics are neither compacted nor trimmed by their retention: the broker does both in
-// ways that a kill or a restart turns into loss. What share groups have acknowledged, and
-// the configuration of groups, are saved by a clean stop only: after a kill a share group
-// begins where its share.auto.offset.reset, to be set anew, says. A partition that
+// ways that a kill or a restart turns into loss. How far share groups have come is saved
+// every two seconds, their configuration at once: after a kill a share group hands out
+// again what it had acknowledged since. A partition that
 // DeleteRecords has emptied begins again at offset 0 after a restart, so leave a record.
 // The data directory's lock needs a Unix.
 package embedded

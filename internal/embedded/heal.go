@@ -66,6 +66,9 @@ func heal(ctx context.Context, cfg Config, log *logger) (Report, error) {
 	if report.Fenced, err = fenceAll(ctx, cl); err != nil {
 		return Report{}, err
 	}
+	if err := restoreGroups(ctx, cfg.Dir, cluster, cl); err != nil {
+		return Report{}, err
+	}
 	cl.Close()
 	log.keep()
 	cluster.Close()

@@ -49,6 +49,18 @@ type option struct {
 	set                func(c *config, value string) error
 }
 
+// given is a flag as it was given. What it means is found out when its turn has come.
+type given struct{ kind, text string }
+
+// Set implements pflag.Value.
+func (g *given) Set(s string) error { g.text = s; return nil }
+
+// String implements pflag.Value.
+func (g *given) String() string { return g.text }
+
+// Type implements pflag.Value.
+func (g *given) Type() string { return g.kind }
+
 func text(p func(c *config) *string) func(*config, string) error {
 	return func(c *config, v string) error { *p(c) = v; return nil }
 }
@@ -135,10 +147,11 @@ func (a Agent) configure(env Env) (cfg config, done bool, err error) {
 	fs.Usage = func() {}
 	options := a.options()
 	for _, o := range options {
-		fs.String(o.name, "", fmt.Sprintf("`%s` %s", o.value, o.usage))
+		fs.Var(&given{kind: o.value}, o.name, o.usage)
 	}
 	insecure := fs.Bool("insecure", false, "listen beyond this machine: nobody is asked who they are")
-	path := fs.String("config", "", fmt.Sprintf("`FILE` with the configuration, YAML (or %s)", a.envName("config")))
+	path := &given{kind: "FILE"}
+	fs.Var(path, "config", fmt.Sprintf("the configuration, YAML (or %s)", a.envName("config")))
 	printConfig := fs.Bool("print-config", false, "print the configuration in force, and end")
 	version := fs.Bool("version", false, "print the version, and end")
 	switch err := fs.Parse(env.Args); {
@@ -154,10 +167,10 @@ func (a Agent) configure(env Env) (cfg config, done bool, err error) {
 		return cfg, true, nil
 	}
 	cfg = a.defaults()
-	if *path == "" {
-		*path, _ = env.Getenv(a.envName("config"))
+	if path.text == "" {
+		path.text, _ = env.Getenv(a.envName("config"))
 	}
-	if err := cfg.read(*path); err != nil {
+	if err := cfg.read(path.text); err != nil {
 		return cfg, true, err
 	}
 	if err := a.override(&cfg, fs, options, env); err != nil {

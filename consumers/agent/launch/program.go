@@ -122,7 +122,7 @@ func (p *program) services(ctx context.Context) (*services.Services, error) {
 		return nil, fmt.Errorf("settings: %w", err)
 	}
 	return services.New(ctx, services.Config{
-		Name: p.agent.Name, Version: p.agent.Version, Log: p.log.With("agent", p.cfg.Name),
+		Name: p.agent.Name, Version: p.agent.Version, Log: p.log,
 		HTTP:     services.HTTPConfig{Timeout: time.Duration(p.cfg.HTTPTimeout), Tries: p.cfg.HTTPTries},
 		Secrets:  secret.Config{Vault: p.cfg.Vault},
 		Traces:   services.TracesConfig{Endpoint: p.cfg.OTLPEndpoint},

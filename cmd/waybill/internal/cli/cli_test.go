@@ -3,6 +3,7 @@ package cli_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -33,19 +34,7 @@ func TestTranscripts(t *testing.T) {
 // TestLiveTranscripts runs those of testdata/live, each against a server of its own. Whatever
 // is printed follows from what is asked, ids included.
 func TestLiveTranscripts(t *testing.T) {
-	transcripts(t, "testdata/live/*.txt", func(t *testing.T) string {
-		t.Helper()
-		m := app.New(app.Config{Data: t.TempDir(), Listen: "127.0.0.1:0", KafkaListen: "127.0.0.1:0"})
-		if err := m.Start(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := m.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-		return m.URL()
-	})
+	transcripts(t, "testdata/live/*.txt", serve)
 }
 
 func transcripts(t *testing.T, pattern string, server func(*testing.T) string) {
@@ -292,18 +281,10 @@ func TestWaitingForAJobOutlastsARestartOfTheServer(t *testing.T) {
 
 // Of several who apply the same at once one deploys, and the others find it deployed.
 func TestApplyingAtOnceDeploysOnce(t *testing.T) {
-	m := app.New(app.Config{Data: t.TempDir(), Listen: "127.0.0.1:0", KafkaListen: "127.0.0.1:0"})
-	if err := m.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := m.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	url := serve(t)
 	run := func(args ...string) (int, string) {
 		var out bytes.Buffer
-		return cli.Run(t.Context(), cli.Env{Out: &out, Err: &out}, append(args, "--server", m.URL())...), out.String()
+		return cli.Run(t.Context(), cli.Env{Out: &out, Err: &out}, append(args, "--server", url)...), out.String()
 	}
 	hello := "testdata/gitops/first/hello.json"
 	if code, out := run("apply", "-f", "testdata/gitops/first/greet.yaml"); code != 0 {
@@ -319,4 +300,66 @@ func TestApplyingAtOnceDeploysOnce(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &jobs); code != 0 || err != nil || len(jobs) != 1 {
 		t.Errorf("exit %d, %v: %s", code, err, out)
 	}
+}
+
+// A volume of Kubernetes has its files below a hidden directory, and links to them.
+func TestHiddenFilesAreNotApplied(t *testing.T) {
+	dir := t.TempDir()
+	text, err := os.ReadFile("testdata/definitions/greet.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hidden := filepath.Join(dir, "..2026_01_02")
+	err = errors.Join(
+		os.Mkdir(hidden, 0o700), os.WriteFile(filepath.Join(hidden, "greet.yaml"), text, 0o600),
+		os.Symlink(hidden, filepath.Join(dir, "..data")), os.Symlink("..data/greet.yaml", filepath.Join(dir, "greet.yaml")),
+		os.WriteFile(filepath.Join(dir, ".draft.yaml"), []byte("neither: this"), 0o600),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	code := cli.Run(t.Context(), cli.Env{Out: &out, Err: &errs}, "apply", "-f", dir, "--server", fakeServer(t))
+	if code != 0 || strings.Count(out.String(), "\n") != 2 {
+		t.Errorf("exit %d: %s%s", code, &out, &errs)
+	}
+}
+
+// While a deployment is under way, a changed document waits for its end where it was told to.
+func TestAChangedDocumentWaitsForTheDeploymentBefore(t *testing.T) {
+	url := serve(t)
+	run := func(args ...string) (int, string) {
+		var out bytes.Buffer
+		return cli.Run(t.Context(), cli.Env{Out: &out, Err: &out}, append(args, "--server", url)...), out.String()
+	}
+	if code, out := run("apply", "-f", "testdata/gitops/slow.yaml"); code != 0 {
+		t.Fatal(out)
+	}
+	ended := make(chan string)
+	go func() {
+		code, out := run("apply", "-f", "testdata/gitops/slower.yaml", "--wait")
+		ended <- fmt.Sprintf("exit %d: %s", code, out)
+	}()
+	first := "58382d1c-c4e8-57e3-8440-b123c2f1e1bb"
+	if code, out := run("cancel", first); code != 0 {
+		t.Fatal(out)
+	}
+	if out := <-ended; !strings.Contains(out, "exit 0") || !strings.Contains(out, "job/waiting deployed (changed)") || !strings.Contains(out, "ended COMPLETED") {
+		t.Error(out)
+	}
+}
+
+// serve runs a server for a test.
+func serve(t *testing.T) string {
+	t.Helper()
+	m := app.New(app.Config{Data: t.TempDir(), Listen: "127.0.0.1:0", KafkaListen: "127.0.0.1:0"})
+	if err := m.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m.URL()
 }

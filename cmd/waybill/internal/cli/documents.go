@@ -121,7 +121,8 @@ func readFileOr(in io.Reader, name string) ([]byte, error) {
 	return os.ReadFile(name)
 }
 
-// filesOf lists a directory's definition files in order of name; a file is itself.
+// filesOf lists a directory's files in order of name; a file is itself. What is hidden is left
+// out: a volume of Kubernetes has every file a second time below such a directory.
 func filesOf(name string) ([]string, error) {
 	if name == "-" {
 		return []string{name}, nil
@@ -135,8 +136,14 @@ func filesOf(name string) ([]string, error) {
 	}
 	var files []string
 	err = filepath.WalkDir(name, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		hidden := path != name && strings.HasPrefix(d.Name(), ".")
+		switch {
+		case err != nil:
 			return err
+		case d.IsDir() && hidden:
+			return fs.SkipDir
+		case d.IsDir(), hidden:
+			return nil
 		}
 		switch strings.ToLower(filepath.Ext(path)) {
 		case ".yaml", ".yml", ".json":

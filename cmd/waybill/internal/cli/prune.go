@@ -85,26 +85,28 @@ func (a *application) undeploy(ctx context.Context, kept map[string]bool) (map[s
 		return nil, err
 	}
 	needed := map[string]string{}
-	for _, j := range jobs {
-		r := &applied{Kind: namedOrchestration, Name: j.Name, Type: j.Type, ID: j.ID}
-		if err := a.note(r, a.dispose(ctx, j, r)); err != nil {
+	for _, d := range jobs {
+		r := &applied{Kind: namedOrchestration, Name: d.Name, Type: d.Type, ID: d.ID}
+		if err := a.note(r, a.dispose(ctx, d, r)); err != nil {
 			return nil, fmt.Errorf("%s: %w", r.key(), err)
 		}
 		if r.Result == "refused" {
-			a.need(needed, j)
+			a.need(needed, d.job)
 		}
 	}
 	return needed, nil
 }
 
 // dispose lets an orchestration dispose of what is deployed.
-func (a *application) dispose(ctx context.Context, j *job, r *applied) error {
+func (a *application) dispose(ctx context.Context, j deployment, r *applied) error {
 	r.Result = "disposed"
-	if !a.yes {
+	switch {
+	case j.disposal != nil:
+		return refusedf("job %s, which disposes of it, ended %s: `waybill rerun %[1]s`", j.disposal.ID, j.disposal.State)
+	case !a.yes:
 		return refusedf("job %s has deployed it, and it is in no file any more: --yes disposes of it", j.ID)
-	}
-	if !j.ended() {
-		if err := a.await(ctx, j); err != nil {
+	case !j.ended():
+		if err := a.await(ctx, j.job); err != nil {
 			return err
 		}
 	}
@@ -118,7 +120,7 @@ func (a *application) dispose(ctx context.Context, j *job, r *applied) error {
 	if _, err := write(ctx, a.c, http.MethodPost, "/v1/jobs/"+segment(j.ID)+"/dispose", body); err != nil {
 		return err
 	}
-	r.ID = disposalOf(j)
+	r.ID = disposalOf(j.job)
 	r.accepted = accepted{ID: r.ID}
 	return nil
 }
@@ -136,13 +138,28 @@ func (a *application) need(needed map[string]string, j *job) {
 	}
 }
 
+// deployment is a job that deploys, and the one that disposes of that, where there is one.
+type deployment struct {
+	*job
+	disposal *job
+}
+
+// stands says whether anything is to be disposed of: not where all failed at once, nor where
+// that is done, or under way.
+func (d deployment) stands() bool {
+	if d.disposal != nil {
+		return d.disposal.ended() && d.disposal.State != stateCompleted
+	}
+	return d.State == stateCompleted || !d.ended() || d.Progress.Completed > 0
+}
+
 // deployed are the set's deployments that are in no document and have not been disposed of.
-func (a *application) deployed(ctx context.Context, kept map[string]bool) ([]*job, error) {
+func (a *application) deployed(ctx context.Context, kept map[string]bool) ([]deployment, error) {
 	items, _, err := pages(ctx, a.c, "/v1/jobs", url.Values{"set": {a.set}}, 0)
 	if err != nil {
 		return nil, err
 	}
-	var l []*job
+	var l []deployment
 	seen := map[string]bool{}
 	for _, raw := range items {
 		var j job
@@ -164,9 +181,8 @@ func (a *application) deployed(ctx context.Context, kept map[string]bool) ([]*jo
 		if err != nil {
 			return nil, err
 		}
-		// Of one that failed at once, or is being disposed of by somebody, nothing is to be done.
-		if disposal == nil && (last.State == stateCompleted || !last.ended() || last.Progress.Completed > 0) {
-			l = append(l, last)
+		if d := (deployment{last, disposal}); d.stands() {
+			l = append(l, d)
 		}
 	}
 	return l, nil
