@@ -202,11 +202,6 @@ func (a *application) awaitAll(ctx context.Context, all []*applied) error {
 		if r.accepted.ID == "" || r.Result == "refused" {
 			continue
 		}
-		if r.Result == "disposed" {
-			if err := a.appears(ctx, r.accepted.ID); err != nil {
-				return fmt.Errorf("%s: %w", r.key(), err)
-			}
-		}
 		j, _, err := untilEnded(ctx, a.c, r.accepted)
 		if err != nil {
 			return fmt.Errorf("%s: %w", r.key(), err)
