@@ -357,23 +357,6 @@ func TestTheFingerprintSeesTheBodyAndNotItsForm(t *testing.T) {
 }
 
 // A start's fingerprint is on the log: another build must make the same one.
-// The same large value is written anew by each start that brings it.
-func TestTheFingerprintSeesWhatAReferenceRefersTo(t *testing.T) {
-	of := func(ref string) string { return schemas.Fingerprint([]byte(`{"input":{"a":{"$blob":` + ref + `}}}`)) }
-	first := of(`{"id":"job-1/1","type":"string","bytes":300000,"sha256":"aa","partition":1,"offset":2,"last":3,"chunks":2}`)
-	if again := of(`{"offset":9,"id":"job-1/2","type":"string","bytes":300000,"sha256":"aa","partition":0,"last":9,"chunks":1}`); again != first {
-		t.Errorf("the same value has %s and %s", first, again)
-	}
-	if bare := of(`{"type":"string","bytes":300000,"sha256":"aa"}`); bare != first {
-		t.Errorf("without a place it has %s, not %s", bare, first)
-	}
-	for _, other := range []string{`{"type":"string","bytes":300000,"sha256":"ab"}`, `{"type":"string","bytes":300000,"sha256":"aa","path":"x"}`, `"aa"`} {
-		if of(other) == first {
-			t.Errorf("%s has the same fingerprint", other)
-		}
-	}
-}
-
 func TestTheFingerprintStays(t *testing.T) {
 	if got := schemas.Fingerprint([]byte(`{"type":"greet","input":{"name":"Ada"}}`)); got != fingerprintOfGreet {
 		t.Errorf("got %s", got)

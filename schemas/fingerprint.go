@@ -6,16 +6,19 @@ import (
 	"encoding/hex"
 	"slices"
 	"strconv"
+
+	"github.com/waybill/waybill/domain/blob"
 )
 
 // Fingerprint tells bodies apart: the first 16 hex digits of the SHA-256 of the canonical
 // JSON, in which there is no white space, names stand in the order of their bytes,
 // strings are escaped only where they must be, and a number with a fraction or an
 // exponent is written the shortest way that reads back as the same float64. So neither
-// the order of keys nor white space matters. A reference to a large value counts by what it
-// refers to, not by where that lies: the same value, written once more, is the same. What is
-// not JSON is hashed as it is.
+// the order of keys nor white space matters. What is not JSON is hashed as it is. What is kept
+// elsewhere counts with its bytes, wherever it was written: the same body is written there
+// again when it comes again.
 func Fingerprint(data []byte) string {
+	data = blob.Anonymous(data)
 	c := canon{scanner: scanner{data: bytes.TrimPrefix(data, byteOrderMark)}}
 	c.out = make([]byte, 0, len(data))
 	c.value()
@@ -38,7 +41,7 @@ type canon struct {
 func (c *canon) value() {
 	switch c.space() {
 	case '{':
-		c.members(false)
+		c.members()
 	case '[':
 		c.out = append(c.out, '[')
 		first := true
@@ -84,26 +87,12 @@ type member struct {
 	from, to int // in out
 }
 
-// whereabouts are the members of a reference that say where its value lies.
-func whereabouts(name []byte) bool {
-	switch string(name) {
-	case "id", "partition", "offset", "last", "chunks":
-		return true
-	}
-	return false
-}
-
-// members writes an object; of a reference, only what it refers to.
-func (c *canon) members(reference bool) {
+func (c *canon) members() {
 	c.out = append(c.out, '{')
 	var few [8]member
 	all := few[:0]
 	ordered := true
 	for o := c.object(); o.next(); {
-		if reference && whereabouts(o.name) {
-			c.raw()
-			continue
-		}
 		if n := len(all); n > 0 {
 			c.out = append(c.out, ',')
 			ordered = ordered && bytes.Compare(all[n-1].name, o.name) <= 0
@@ -111,11 +100,7 @@ func (c *canon) members(reference bool) {
 		m := member{name: o.name, from: len(c.out)}
 		c.out = appendString(c.out, o.name)
 		c.out = append(c.out, ':')
-		if string(o.name) == "$blob" && c.space() == '{' {
-			c.members(true)
-		} else {
-			c.value()
-		}
+		c.value()
 		m.to = len(c.out)
 		all = append(all, m)
 	}
