@@ -102,7 +102,7 @@ func (s State) end(at time.Time, e Ended) State {
 		s.last = ending{orElse(n.workID, s.workIDOf(s.run, n.id())), n.attempt, n.said}
 	}
 	s.phase, s.endedAt = e.State, at
-	if !s.keeps {
+	if !s.remembers {
 		s.g = nil
 	}
 	return s

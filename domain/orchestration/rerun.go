@@ -32,24 +32,23 @@ type RerunStarted struct {
 
 func (RerunStarted) event() {}
 
-// Keeping is the orchestration of that id before anything has happened. Other than one that New
-// makes, it keeps its graph when a run ends: that is what a Rerun and a Dispose are decided on.
-func Keeping(id string) State {
-	s := New(id)
-	s.keeps = true
+// Remember lets an orchestration keep its graph when a run ends: that is what a Rerun and a
+// Dispose are decided on.
+func (s State) Remember() State {
+	s.remembers = true
 	return s
 }
 
-// Forget drops what only Keeping keeps.
+// Forget drops what only Remember keeps.
 func (s State) Forget() State {
-	if s.keeps = false; s.Ended() {
+	if s.remembers = false; s.Ended() {
 		s.g = nil
 	}
 	return s
 }
 
 // NeedsHistory says that a command is decided on more than an ended orchestration has: its events
-// have to be folded into one that Keeping made.
+// have to be folded into one that remembers.
 func (s State) NeedsHistory(c Command) bool {
 	if s.g != nil || !s.Ended() || s.disposal != "" {
 		return false

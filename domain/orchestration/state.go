@@ -17,8 +17,8 @@ type State struct {
 	endedAt     time.Time
 	last        ending
 	disposal    string // the orchestration that disposes of this one
-	// keeps says that the graph is kept when a run ends: see Keeping.
-	keeps bool
+	// remembers says that the graph is kept when a run ends.
+	remembers bool
 	// g is what an orchestration needs while it runs; an ended one has none.
 	g *graph
 }
