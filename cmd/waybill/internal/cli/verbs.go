@@ -125,7 +125,7 @@ func memberFlag(member string) (name, usage string) {
 	case "error":
 		return "error", "what went wrong (default the reason)"
 	case "from":
-		return "from", "nodes to run again from, NODE[,NODE...] (default those that failed or never ended)"
+		return "from", "nodes to run again from: NODE,… (default those that failed or never ended)"
 	}
 	return member, member + " of the command"
 }
