@@ -91,6 +91,9 @@ func (s State) decideRerun(at time.Time, c Rerun) ([]Event, error) {
 	if len(e.Reset) == 0 {
 		return nil, machine.Refuse(machine.BadState, fmt.Sprintf("every activity of orchestration %s has completed; name the one to run again from", s.id))
 	}
+	if s.removed && s.reads(x) {
+		return nil, s.gone()
+	}
 	e.Deadline = fromMillis(millis(at) + s.g.within)
 	g := s.g.again(at, e)
 	events := []Event{e}
@@ -103,6 +106,19 @@ func (s State) decideRerun(at time.Time, c Rerun) ([]Event, error) {
 		}
 	}
 	return events, nil
+}
+
+// reads says whether another run would read what was removed: the input, or a result that is kept.
+func (s State) reads(x *selection) bool {
+	found := len(s.own(s.g.input)) > 0
+	for i := range x.again {
+		found = found || !x.again[i] && !x.gone[i] && len(s.own(s.g.nodes[i].output)) > 0
+	}
+	return found
+}
+
+func (s State) gone() error {
+	return machine.Refuse(machine.BadState, fmt.Sprintf("large values of orchestration %s, which this needs, were removed a while after its end; start another one", s.id))
 }
 
 // selection is what another run does not keep of a graph that has ended.
@@ -294,7 +310,8 @@ func (r *renewal) register() {
 
 // connect makes the edges that no registration makes.
 func (r *renewal) connect() {
-	r.g.cyclic = r.old.cyclic
+	r.g.cyclic, r.g.contracts = r.old.cyclic, r.old.contracts
+	r.g.checked = r.g.checked || r.old.checked
 	for i := range int32(len(r.now)) { // bounded by the node limit
 		n := &r.old.nodes[i]
 		if l := n.links; l != nil && r.kept(i) {
