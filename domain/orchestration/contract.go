@@ -205,7 +205,7 @@ func (s State) inspect(at time.Time, events []Event) {
 				events[k] = e
 			}
 		case Offered, Claimed, Extended, Waited, Scheduled, Retrying, TransfersFinished, Ended, BlobsRemoved,
-			Paused, Resumed, ActivityPaused, ActivityResumed:
+			Paused, Resumed, ActivityPaused, ActivityResumed, Compensating, RerunStarted, Disposed:
 		}
 	}
 }
