@@ -266,9 +266,8 @@ func TestWhatADefinitionMultipliesWithoutEndFailsAndNamesTheLimit(t *testing.T) 
 		return strings.Join(l, ",")
 	}
 	for name, c := range map[string]struct{ definition, why string }{
-		"templates":         {`{"activities":[{"id":"a","type":"remote","with":{` + times(5_000, `"k%d":"{{x}}"`) + `}}]}`, "limit of 67108864 bytes"},
-		"mappings":          {`{"activities":[{"id":"a","type":"noop","inputs":[` + times(5_000, `{"source":"x","target":"k%d"}`) + `]}]}`, "limit of 67108864 bytes"},
-		"one text":          {`{"activities":[{"id":"a","type":"noop","with":{"k":"` + strings.Repeat("{{x}}", 5_000) + `"}}]}`, "limit of 67108864 bytes"},
+		"templates":         {`{"activities":[{"id":"a","type":"remote","with":{` + times(5_000, `"k%d":"{{x}}"`) + `}}]}`, "limit of 134217728 bytes"},
+		"one text":          {`{"activities":[{"id":"a","type":"noop","with":{"k":"` + strings.Repeat("{{x}}", 5_000) + `"}}]}`, "limit of 134217728 bytes"},
 		"the output":        {`{"activities":[{"id":"a","type":"noop"}],"output":[` + times(5_000, `{"source":"x","target":"k%d"}`) + `]}`, "limit of 1048576"},
 		"all who are asked": {`{"activities":[` + times(160, `{"id":"a%d","type":"remote","with":{"k":"{{x}}"}}`) + `]}`, "limit of 134217728 bytes"},
 	} {

@@ -62,6 +62,7 @@ class Activity:
         self.id = record["activityId"]
         self.type = record["type"]
         self.discriminator = record.get("discriminator", "")
+        self.resource = record.get("resource", "")  # what the job deploys or disposes of
         self.input = record.get("input") or {}
         self.state = record.get("state")  # what the last result left
         self.deadline = record.get("deadline")  # of this attempt

@@ -149,8 +149,9 @@ const (
 	// maxRawOutputBytes is up to where it is put together at all: it may have spaces to lose.
 	maxRawOutputBytes = 4 * MaxOutputBytes
 	// MaxInputBytes bounds what the templates and mappings of an activity put together. The
-	// outputs of the largest tree there may be, each a short text, fit in.
-	MaxInputBytes = 64 << 20
+	// outputs of the largest tree there may be, each a short text, fit in, and so do some
+	// hundred of the largest.
+	MaxInputBytes = 128 << 20
 	// maxFailures and the bounds of their texts keep a list of failures to less than 300 KiB.
 	maxFailures     = 100
 	maxMessageBytes = 2 << 10

@@ -34,7 +34,7 @@ func (v view) within(most int) view {
 }
 
 // full says that there was more than the view could put together.
-func (v view) full() bool { return v.room.left < 0 }
+func (v view) full() bool { return v.room != nil && v.room.left < 0 }
 
 // value finds a source, as long as there is room; nil where there is no such value.
 func (v view) value(source string) json.RawMessage {
@@ -42,7 +42,9 @@ func (v view) value(source string) json.RawMessage {
 		return nil
 	}
 	value := v.lookup(source)
-	v.room.left -= len(value)
+	if v.room != nil {
+		v.room.left -= len(value)
+	}
 	return value
 }
 
