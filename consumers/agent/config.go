@@ -57,6 +57,11 @@ type Config struct {
 	// languages may not know share groups yet.
 	ConsumerGroup bool
 
+	// Fetchers is how many records of a type may be on their way from a share group at once, at
+	// most a fourth of the slots; 1 unless set. Each is a member of its own and keeps a slot while
+	// it waits, so that an agent with quick work does not wait for the broker after each piece.
+	Fetchers int
+
 	// Subscriber and Publisher replace the connection to Kafka by any Watermill Pub/Sub that
 	// keeps the metadata (ce_ headers) and, as the metadata entry "partition_key", the key.
 	// The subscriber must be a member of a group, so that each record goes to one agent.

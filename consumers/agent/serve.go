@@ -123,17 +123,49 @@ func (s *server) serve(ctx context.Context, typ string) error {
 		}
 		watching.Go(func() { s.watch(messages) })
 	}
+	fetchers := max(1, min(s.cfg.Fetchers, cap(s.pool.slots(typ).taken)/4))
+	errs := make(chan error, fetchers)
+	for i := range fetchers {
+		go func() { errs <- s.fetch(ctx, typ, i, fetchers > 1) }()
+	}
+	var ended error
+	for range fetchers {
+		ended = errors.Join(ended, <-errs)
+	}
+	return ended
+}
+
+// fetch takes work as one member of the type's group. Where it is one of several, which only
+// a share group has, it keeps a slot while it waits for work (keeps).
+func (s *server) fetch(ctx context.Context, typ string, member int, keeps bool) error {
+	wanted, want := s.free(typ), chan struct{}(nil)
+	if keeps {
+		want = make(chan struct{})
+		wanted = func(ctx context.Context) error {
+			select {
+			case <-want:
+				return nil
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+	}
 	var from source
 	var messages <-chan *message.Message
 	if s.until(ctx, typ, func() (err error) {
-		if from, err = s.transport.work(ctx, typ, s.free(typ)); err == nil {
+		from, err = s.transport.work(ctx, typ, wanted)
+		if err == nil && (from.shared || member == 0) {
 			messages, err = from.Subscribe(ctx, s.topics.Work(typ))
 		}
 		return err
-	}) != nil {
+	}) != nil || messages == nil {
 		return nil
 	}
-	s.take(ctx, typ, from, messages)
+	if from.shared && keeps {
+		s.takeKept(ctx, typ, from, messages, want)
+	} else {
+		s.take(ctx, typ, from, messages)
+	}
 	if ctx.Err() == nil {
 		return fmt.Errorf("agent %s: the subscription to %s has ended", s.cfg.Name, s.topics.Work(typ))
 	}
@@ -188,31 +220,62 @@ func (s *server) take(ctx context.Context, typ string, from source, messages <-c
 			if !ok {
 				return
 			}
-			s.receive(ctx, typ, from, msg)
+			s.receive(ctx, typ, from, nil, msg)
 		}
 	}
 }
 
-func (s *server) receive(ctx context.Context, typ string, from source, msg *message.Message) {
+// takeKept receives a message for each slot it has taken.
+func (s *server) takeKept(ctx context.Context, typ string, from source, messages <-chan *message.Message, want chan<- struct{}) {
+	sl := s.pool.slots(typ)
+	for sl.take(ctx) == nil {
+		msg := awaited(ctx, messages, want)
+		if msg == nil || !s.receive(ctx, typ, from, sl, msg) {
+			sl.give()
+		}
+		if msg == nil {
+			return
+		}
+	}
+}
+
+// awaited is the next message; nil when there is none to come. The subscriber asks again
+// whether one is wanted after a fetch that has failed.
+func awaited(ctx context.Context, messages <-chan *message.Message, want chan<- struct{}) *message.Message {
+	for {
+		select {
+		case want <- struct{}{}:
+		case msg := <-messages:
+			return msg
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// receive deals with a message; kept is a slot taken for it, nil where there is none. It
+// says whether the message is work that has begun, on that slot.
+func (s *server) receive(ctx context.Context, typ string, from source, kept *slots, msg *message.Message) bool {
 	switch wireType := msg.Metadata.Get(kafka.HeaderType); wireType {
 	case schemas.WorkRequested:
 		w, err := decodeWork(typ, msg)
 		if err != nil {
 			s.bury(ctx, msg, err)
-			return
+			return false
 		}
-		s.accept(from, msg, w) //nolint:contextcheck // the message's context ends when it is no longer ours
+		return s.accept(from, kept, msg, w) //nolint:contextcheck // the message's context ends when it is no longer ours
 	case schemas.WorkCancelled:
 		c, err := schemas.DecodeCancelWork(wireType, msg.Payload)
 		if err != nil {
 			s.bury(ctx, msg, err)
-			return
+			return false
 		}
 		s.cancel(c)
 		msg.Ack()
 	default:
 		s.bury(ctx, msg, fmt.Errorf("ce_type %q is neither %s nor %s", wireType, schemas.WorkRequested, schemas.WorkCancelled))
 	}
+	return false
 }
 
 // decodeWork reads a work record and checks what the runtime itself needs of it.
@@ -230,24 +293,29 @@ func decodeWork(typ string, msg *message.Message) (machine.Work, error) {
 }
 
 // accept begins the work on a slot, unless it is a repeat or nobody wants it any more.
-func (s *server) accept(from source, msg *message.Message, w machine.Work) {
+func (s *server) accept(from source, kept *slots, msg *message.Message, w machine.Work) (begun bool) {
 	if !s.wanted(w) {
 		msg.Ack()
-		return
+		return false
 	}
-	sl := s.pool.slots(w.Type)
-	if from.takeSlot(msg.Context(), sl) != nil {
-		s.forget(w)
-		msg.Nack()
-		return
+	sl := kept
+	if sl == nil {
+		sl = s.pool.slots(w.Type)
+		if from.takeSlot(msg.Context(), sl) != nil {
+			s.forget(w)
+			msg.Nack()
+			return false
+		}
 	}
 	workCtx, r := s.pool.begin(s.work, w)
 	if r == nil {
-		sl.give()
+		if kept == nil {
+			sl.give()
+		}
 		s.forget(w)
 		<-msg.Context().Done() // the Pool is being drained: nothing will be taken any more
 		msg.Nack()
-		return
+		return false
 	}
 	s.mu.Lock()
 	s.held[attempt{w.ID, w.Attempt}] = &holding{run: r, work: w}
@@ -263,6 +331,7 @@ func (s *server) accept(from source, msg *message.Message, w machine.Work) {
 		defer s.release(w, r)
 		s.carry(workCtx, claiming, sl, r, msg, w)
 	})
+	return true
 }
 
 // patience is how long a message of a shared source waits for a slot that the machine of

@@ -60,7 +60,7 @@ func (c *crew) Process(ctx context.Context, a agent.Activity) agent.Result {
 func (c *crew) hire(name string, concurrency int, change ...func(*agent.Config)) (stop func()) {
 	c.t.Helper()
 	ctx, cancel := context.WithCancel(c.t.Context())
-	cfg := agent.Config{Name: name, Type: remote, Concurrency: concurrency, Kafka: c.cfg, Log: slog.New(slog.DiscardHandler)}
+	cfg := agent.Config{Name: name, Type: remote, Concurrency: concurrency, Fetchers: 4, Kafka: c.cfg, Log: slog.New(slog.DiscardHandler)}
 	for _, f := range change {
 		f(&cfg)
 	}

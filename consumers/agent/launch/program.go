@@ -28,6 +28,8 @@ const (
 	pingTimeout = 2 * time.Second
 	// closeTimeout is how long the end of the services may take: traces are exported.
 	closeTimeout = 3 * time.Second
+	// fetchers of a type, on one node of Kafka: more brought no more.
+	fetchers = 4
 	// headerTimeout keeps a client that never finishes its request from holding a connection.
 	headerTimeout = 10 * time.Second
 )
@@ -87,7 +89,7 @@ func (p *program) run(ctx context.Context) error {
 	p.log.Info("the agent is up", "name", p.cfg.Name, "types", strings.Join(pool.Types(), ","), "kafka", strings.Join(p.cfg.Brokers, ","), "listen", ln.Addr().String())
 	p.serving.Store(true)
 	err = pool.Serve(ctx, agent.Config{
-		Name: p.cfg.Name, Kafka: p.kafka, ConsumerGroup: p.cfg.ConsumerGroup, Grace: p.grace(), Log: s.Log, Tracer: s.Tracer, Redact: s.Secrets.Redact,
+		Name: p.cfg.Name, Kafka: p.kafka, ConsumerGroup: p.cfg.ConsumerGroup, Fetchers: fetchers, Grace: p.grace(), Log: s.Log, Tracer: s.Tracer, Redact: s.Secrets.Redact,
 	})
 	p.serving.Store(false)
 	unfinished, ok := errors.AsType[*agent.UnfinishedError](err)
