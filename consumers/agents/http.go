@@ -82,6 +82,9 @@ func (h *HTTP) Process(ctx context.Context, a agent.Activity) agent.Result {
 	}
 	c := &call{HTTP: h, activity: a, fill: placeholders{values: map[string]string{"work.id": a.ID, "job.id": a.JobID, "activity.id": a.ActivityID, "resource": a.Resource}}}
 	c.fill.callback = c.callback
+	if a.Discriminator == dispose {
+		c.fill.output = decoded(a.Input.Raw())
+	}
 	if state.Accepted != nil && in.Poll != nil {
 		return c.poll(ctx, in, state)
 	}

@@ -207,6 +207,17 @@ func TestKafkaPublishesWithoutAReply(t *testing.T) {
 	} {
 		failed(t, k.Process(ctx, activity(input)), agent.Failed, want)
 	}
+	undo := func(input string) agent.Result {
+		a := activity(input)
+		a.Discriminator = "dispose"
+		return k.Process(ctx, a)
+	}
+	completed(t, undo(`{"topic": "orders.new", "dispose": {}, "partition": 1, "offset": 2}`))
+	completed(t, undo(`{"topic": "replies", "value": {}, "dispose": {"topic": "orders.new", "text": "undo"}, "offset": 2}`))
+	if sent := one(ctx, t, c.orders); string(sent.Value) != "undo" {
+		t.Errorf("to undo it published %q", sent.Value)
+	}
+	failed(t, undo(`{"topic": "orders.new", "value": {}}`), agent.Failed, "does not say how to undo")
 	cut, stop := context.WithCancel(ctx)
 	stop()
 	failed(t, k.Process(cut, activity(`{"topic": "orders.new"}`)), agent.Retrying, "canceled")

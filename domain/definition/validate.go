@@ -369,6 +369,7 @@ func (c *orchestrationCheck) activity(at string, v any, x *vertex) {
 			c.anyObject(at, v)
 			x.refs, x.fed = c.templates(x.refs, at, v), append(x.fed, literals(at, v)...)
 		}},
+		{name: "context", look: func(at string, v any) { x.refs = append(x.refs, c.context(at, v)...) }},
 		{name: "onError", look: c.onError},
 	}, c.policies()...))
 }
@@ -405,6 +406,18 @@ func (c *orchestrationCheck) onError(at string, v any) {
 	default:
 		c.add(at, "want %s, %s or %s, found %s", OnErrorFail, OnErrorContinue, OnErrorPartial, quote(s))
 	}
+}
+
+// context reads true, or the ids of ancestors.
+func (c *orchestrationCheck) context(at string, v any) []reference {
+	if _, ok := v.(bool); ok {
+		return nil
+	}
+	var refs []reference
+	for _, n := range c.names(at, v) {
+		refs = append(refs, reference{at: n.at, source: n.name, activity: true})
+	}
+	return refs
 }
 
 // names reads a string or an array of strings.

@@ -102,8 +102,8 @@ func TestMistakes(t *testing.T) {
 		},
 		"misspelt": {
 			graph(`{"id": "a", "type": "noop", "dependOn": [], "my prop": 1}`),
-			"activities[0].dependOn: is not known; did you mean \"dependsOn\"?; known are id, name, type, discriminator, dependsOn, inputs, with, onError, retry, attemptTimeout, deadline, heartbeatTimeout\n" +
-				"activities[0][\"my prop\"]: is not known; known are id, name, type, discriminator, dependsOn, inputs, with, onError, retry, attemptTimeout, deadline, heartbeatTimeout\n",
+			"activities[0].dependOn: is not known; did you mean \"dependsOn\"?; known are id, name, type, discriminator, dependsOn, inputs, with, context, onError, retry, attemptTimeout, deadline, heartbeatTimeout\n" +
+				"activities[0][\"my prop\"]: is not known; known are id, name, type, discriminator, dependsOn, inputs, with, context, onError, retry, attemptTimeout, deadline, heartbeatTimeout\n",
 		},
 		"ids": {
 			graph(`{"type": "noop"}, {"id": "", "type": "noop"}, {"id": "a.b", "type": "noop"}, {"id": "a/b", "type": "noop"}, {"id": "a b", "type": "noop"}, {"id": "input", "type": "noop"}`),

@@ -111,7 +111,7 @@ func tooMuchToUndo() error {
 func (s State) reverse(start Start, list []undo) (Start, error) {
 	g, v := s.g, view{g: s.g, last: -1}.within(maxDisposeBytes)
 	start.Type = g.typ
-	def := definition.Orchestration{Type: g.typ, Limits: g.plan.def.Limits}
+	def := definition.Orchestration{Type: g.typ, Limits: g.plan.def.Limits, Version: g.plan.def.Version}
 	input := make(map[string]json.RawMessage, len(list))
 	for _, u := range list {
 		a, was := u.Activity, g.nodes[u.of].def

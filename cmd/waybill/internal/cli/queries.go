@@ -51,6 +51,7 @@ func (r *remote) printJob(j *job) error {
 		"deadline", when(j.Deadline),
 		"labels", strings.Join(labels, " "),
 		"progress", j.Progress.String(),
+		"compensation", j.Compensation.String(), "disposed by", j.Disposal.id(), "disposes", j.Disposes.id(),
 		"result", result, "output", shorten(output), "error", j.Error.String(),
 	)
 	if err != nil || len(j.Nodes) == 0 {
