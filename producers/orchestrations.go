@@ -3,8 +3,10 @@ package producers
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"time"
 
+	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/domain/orchestration"
@@ -40,8 +42,15 @@ func (p *Publisher) StartOrchestration(ctx context.Context, s Start) (Accepted, 
 	if s.ID == "" {
 		s.ID = NewID()
 	}
+	if err := CheckID("id", s.ID); err != nil {
+		return Accepted{}, err
+	}
+	input, err := p.PackInput(ctx, s.ID, s.Input)
+	if err != nil {
+		return Accepted{}, err
+	}
 	typ, value, err := schemas.EncodeOrchestrationCommand(orchestration.Start{
-		Type: s.Type, Input: s.Input, Partial: s.Partial, Deadline: definition.Duration(s.Deadline),
+		Type: s.Type, Input: input, Partial: s.Partial, Deadline: definition.Duration(s.Deadline),
 		Labels: s.Labels, Callback: s.Callback, Name: s.Name, Set: s.Set,
 	})
 	if err != nil {
@@ -51,6 +60,17 @@ func (p *Publisher) StartOrchestration(ctx context.Context, s Start) (Accepted, 
 		s.CommandID = StartID(s.ID, value)
 	}
 	return p.orchestration(ctx, Command{ID: s.CommandID, Type: typ, Key: s.ID, Value: value, TraceParent: s.TraceParent})
+}
+
+// PackInput is Pack for the input of a start, which stays an object: the definition's defaults go
+// under it.
+func (p *Publisher) PackInput(ctx context.Context, job string, input json.RawMessage) (json.RawMessage, error) {
+	packed, err := p.Pack(ctx, job, "input", input)
+	if _, whole := blob.Of(packed); err == nil && whole {
+		return nil, &InvalidError{Path: "input", Message: fmt.Sprintf(
+			"has %d bytes in members that are small each: put them into one, or a few; up to %d bytes stand in a start itself", len(input), blob.Threshold)}
+	}
+	return packed, err
 }
 
 // Cancel asks for an end of an orchestration that nobody wants any more.

@@ -2,6 +2,7 @@ package producers
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -11,6 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/waybill/waybill/domain/blob"
+	"github.com/waybill/waybill/internal/blobs"
 	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/schemas"
 )
@@ -65,11 +68,19 @@ type Publisher struct {
 	topics  kafka.Topics
 	brokers []string
 	source  string
+	store   *blobs.Store
+	blobs   schemas.Blobs
 }
+
+// Option changes a Publisher's defaults.
+type Option func(*Publisher)
+
+// MaxPayload is the largest input or output, in bytes, that is taken; blob.DefaultMax unless set.
+func MaxPayload(bytes int64) Option { return func(p *Publisher) { p.blobs.Max = bytes } }
 
 // New makes a Publisher. It does not wait for Kafka: the first publish does, or Ping.
 // The caller closes it.
-func New(cfg kafka.Config) (*Publisher, error) {
+func New(cfg kafka.Config, opts ...Option) (*Publisher, error) {
 	client, err := cfg.NewClient(kgo.RequiredAcks(kgo.AllISRAcks()))
 	if err != nil {
 		return nil, fmt.Errorf("make a client for Kafka at %s: %w", strings.Join(cfg.Brokers, ","), err)
@@ -78,11 +89,58 @@ func New(cfg kafka.Config) (*Publisher, error) {
 	if source == "" {
 		source = defaultSource
 	}
-	return &Publisher{client: client, topics: cfg.Topics(), brokers: cfg.Brokers, source: source}, nil
+	store := blobs.New(cfg)
+	p := &Publisher{
+		client: client, topics: cfg.Topics(), brokers: cfg.Brokers, source: source,
+		store: store, blobs: schemas.Blobs{Store: store},
+	}
+	for _, o := range opts {
+		o(p)
+	}
+	return p, nil
 }
 
 // Close lets go of the connections. Records nobody waits for any more are dropped.
-func (p *Publisher) Close() { p.client.Close() }
+func (p *Publisher) Close() {
+	p.client.Close()
+	p.store.Close()
+}
+
+// Pack makes a value fit into a command about an orchestration: what is large in it is written
+// to the blobs topic, and referred to. at is where the value stands in the command. Its errors are
+// *InvalidError, *schemas.PayloadError and *UnreachableError.
+func (p *Publisher) Pack(ctx context.Context, orchestration, at string, value json.RawMessage) (json.RawMessage, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	packed, err := p.blobs.Pack(ctx, orchestration, value)
+	var (
+		misuse   *blob.MisuseError
+		payload  *schemas.PayloadError
+		unlikely *schemas.UndecodableError
+	)
+	switch {
+	case err == nil:
+		return packed, nil
+	case errors.As(err, &payload):
+		return nil, err
+	case errors.As(err, &misuse):
+		if misuse.Path != "" {
+			at += "." + misuse.Path
+		}
+		return nil, &InvalidError{Path: at, Message: misuse.Message}
+	case errors.As(err, &unlikely):
+		return nil, &InvalidError{Path: at, Message: unlikely.Reason}
+	}
+	return nil, &UnreachableError{Brokers: p.brokers, Topic: p.topics.Blobs(), Err: err}
+}
+
+// bounded gives a context without a deadline one.
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, DefaultTimeout)
+}
 
 // Ping asks whether a broker answers; its error is an *UnreachableError.
 func (p *Publisher) Ping(ctx context.Context) error {
@@ -139,11 +197,8 @@ func (c *Command) check() error {
 // client itself would wait longer: it does not give up on a record that is on its way,
 // because it could not tell whether the broker has it.
 func (p *Publisher) produce(ctx context.Context, r *kgo.Record) (*kgo.Record, error) {
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, DefaultTimeout)
-		defer cancel()
-	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
 	done := make(chan error, 1)
 	topic := r.Topic // r belongs to the client until it calls back
 	p.client.Produce(ctx, r, func(_ *kgo.Record, err error) { done <- err })

@@ -13,6 +13,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/internal/embedded/embeddedtest"
 	"github.com/waybill/waybill/internal/kafka"
@@ -158,12 +159,20 @@ func TestWhatCannotBeACommandIsRefusedBeforeItIsWritten(t *testing.T) {
 		}
 	}
 	var large *producers.TooLargeError
-	big, err := json.Marshal(strings.Repeat("x", schemas.MaxCommandBytes))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := p.StartOrchestration(t.Context(), producers.Start{Type: "greet", Input: big}); !errors.As(err, &large) || large.Limit != schemas.MaxCommandBytes {
+	labels := map[string]string{"x": strings.Repeat("x", schemas.MaxCommandBytes)}
+	if _, err := p.StartOrchestration(t.Context(), producers.Start{Type: "greet", Labels: labels}); !errors.As(err, &large) || large.Limit != schemas.MaxCommandBytes {
 		t.Errorf("a body over the limit: %v", err)
+	}
+	var payload *schemas.PayloadError
+	input := json.RawMessage(`{"x":"` + strings.Repeat("x", blob.DefaultMax) + `"}`)
+	if _, err := p.StartOrchestration(t.Context(), producers.Start{Type: "greet", Input: input}); !errors.As(err, &payload) || payload.Limit != blob.DefaultMax {
+		t.Errorf("an input over the limit: %v", err)
+	}
+	for _, reserved := range []string{`{"a":[{"$blob":1}]}`, `{"a":[{"$join":["x"]}]}`} {
+		var invalid *producers.InvalidError
+		if _, err := p.StartOrchestration(t.Context(), producers.Start{Type: "greet", Input: json.RawMessage(reserved)}); !errors.As(err, &invalid) || invalid.Path != "input.a[0]" {
+			t.Errorf("%s: %v", reserved, err)
+		}
 	}
 	if _, err := p.Replay(t.Context(), producers.Record{Topic: cfg.Topics().Events(schemas.AggregateOrchestration)}); err == nil {
 		t.Error("an event was replayed by somebody who does not own the shard")

@@ -20,6 +20,10 @@ type Work struct {
 
 // CompleteWork reports that a piece of work is done. output is JSON; nil is none.
 func (p *Publisher) CompleteWork(ctx context.Context, w Work, output json.RawMessage) (Accepted, error) {
+	output, err := p.Pack(ctx, w.AggregateID, "output", output)
+	if err != nil {
+		return Accepted{}, err
+	}
 	return p.report(ctx, w, "complete", orchestration.Complete{Report: w.report(), Output: output})
 }
 

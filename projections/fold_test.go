@@ -93,7 +93,7 @@ func TestEventsThatAreThereAlreadyChangeNothing(t *testing.T) {
 	}
 	for _, db := range []*DB{once, thrice} {
 		p, err := db.Events(t.Context(), "p0-ended", 0, 0, "")
-		if err != nil || len(p.Items) != 14 {
+		if err != nil || len(p.Items) != 15 {
 			t.Fatalf("%d events, %v", len(p.Items), err)
 		}
 	}

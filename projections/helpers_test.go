@@ -237,6 +237,7 @@ func (s *script) tree(id string, end bool) {
 	s.event(id, "fail", s.command-1, orchestration.TransfersFinished{})
 	request("fail", s.command-1, "join", 1)
 	s.event(id, machine.ID("cancel", id), s.next(), orchestration.Ended{State: orchestration.PhaseCancelled, Failures: []orchestration.Failure{fault}, Reason: "enough", By: "me"})
+	s.event(id, "timer", -1, orchestration.BlobsRemoved{Blobs: 1, Bytes: 1 << 20})
 }
 
 // operated appends a job that somebody looks after: one node skipped, one tried again, one

@@ -42,6 +42,7 @@ var historyTypes = [...]string{
 	15: schemas.ActivityResumed,
 	16: schemas.OrchestrationPaused,
 	17: schemas.OrchestrationResumed,
+	18: schemas.BlobsRemoved,
 }
 
 const (

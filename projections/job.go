@@ -28,6 +28,7 @@ type job struct {
 	started      int64
 	ended        int64
 	deadline     int64
+	removed      int64 // when what it had left among the blobs was removed
 	partial      bool
 	labels       []byte // JSON
 	input        json.RawMessage
@@ -139,6 +140,9 @@ func (j *job) apply(at time.Time, e orchestration.Event) error {
 		return j.compensate(t, e)
 	case orchestration.Ended:
 		return j.end(t, e)
+	case orchestration.BlobsRemoved:
+		j.removed = t
+		return nil
 	case orchestration.RerunStarted:
 		j.rerun(t, e)
 	case orchestration.Disposed:
@@ -257,6 +261,7 @@ func (j *job) start(at int64, e orchestration.Started) error {
 	j.typ, j.run, j.phase = e.Type, e.Run, orchestration.PhaseInProgress
 	j.started, j.ended, j.deadline = at, 0, nanos(e.Deadline)
 	j.partial, j.labels, j.input = e.Partial, labels, e.Input
+	j.removed = 0
 	j.output, j.result, j.failure, j.failures, j.paused = nil, nil, nil, []byte("[]"), nil
 	j.compensation, j.disposal, j.disposes = nil, nil, nil
 	if e.Disposes != nil {

@@ -614,6 +614,8 @@ func (d *DB) JobState(ctx context.Context, id string) (JobState, error) {
 type Result struct {
 	State  orchestration.Phase
 	Output json.RawMessage // nil where there is none
+	// BlobsRemovedAt is when what the output refers to was removed; zero where it was not.
+	BlobsRemovedAt time.Time
 }
 
 // Result answers with a job's output, and with the state that says why there may be none.
@@ -621,12 +623,13 @@ func (d *DB) Result(ctx context.Context, id string) (Result, error) {
 	var r Result
 	found := false
 	err := d.read(ctx, func(c *conn) error {
-		return c.query(context.WithoutCancel(ctx), "SELECT code, output FROM job WHERE id = ?", func(row []driver.Value) error {
+		return c.query(context.WithoutCancel(ctx), "SELECT code, output, doc ->> '$.blobsRemovedAt' FROM job WHERE id = ?", func(row []driver.Value) error {
 			found = true
 			r.State = orchestration.Phase(integer(row[0]))
 			if s := text(row[1]); s != "" {
 				r.Output = json.RawMessage(s)
 			}
+			r.BlobsRemovedAt = instant(row[2])
 			return nil
 		}, id)
 	})
@@ -634,6 +637,52 @@ func (d *DB) Result(ctx context.Context, id string) (Result, error) {
 		err = &NotFoundError{What: "job", ID: id}
 	}
 	return r, err
+}
+
+// Value is a part of a job that may refer to what is kept elsewhere.
+type Value struct {
+	JSON           json.RawMessage // nil where there is none
+	BlobsRemovedAt time.Time       // when what it refers to was removed; zero where it was not
+}
+
+// Input reads a job's input.
+func (d *DB) Input(ctx context.Context, id string) (Value, error) {
+	return d.value(ctx, &NotFoundError{What: "job", ID: id},
+		"SELECT coalesce(j.input, (SELECT i.input FROM job_input i WHERE i.job = j.key)), j.doc ->> '$.blobsRemovedAt' FROM job j WHERE j.id = ?", id)
+}
+
+// NodeOutput reads the output of one of a job's nodes.
+func (d *DB) NodeOutput(ctx context.Context, id, node string) (Value, error) {
+	return d.value(ctx, &NotFoundError{What: "node", ID: node}, `SELECT nullif(n.doc -> '$.output', 'null'), j.doc ->> '$.blobsRemovedAt'
+FROM job j JOIN node n ON n.key BETWEEN j.key << 32 AND (j.key << 32) + 0xffffffff WHERE j.id = ? AND n.id = ?`, id, node)
+}
+
+func (d *DB) value(ctx context.Context, missing error, query string, args ...driver.Value) (Value, error) {
+	var v Value
+	found := false
+	err := d.read(ctx, func(c *conn) error {
+		return c.query(ctx, query, func(row []driver.Value) error {
+			found = true
+			if s := text(row[0]); s != "" {
+				v.JSON = json.RawMessage(s)
+			}
+			v.BlobsRemovedAt = instant(row[1])
+			return nil
+		}, args...)
+	})
+	if err == nil && !found {
+		err = missing
+	}
+	return v, err
+}
+
+// instant reads a time as documents have it; zero where there is none.
+func instant(v driver.Value) time.Time {
+	t, err := time.Parse(timeFormat, text(v))
+	if err != nil {
+		return time.Time{}
+	}
+	return t
 }
 
 // WorkOwner is the activity that a piece of work belongs to.

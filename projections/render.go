@@ -90,6 +90,9 @@ func (j *job) appendDoc(b []byte) []byte {
 	b = append(append(b, `,"failures":`...), j.failures...)
 	b = j.count.append(append(b, `,"progress":`...))
 	b = appendText(append(b, `,"fingerprint":`...), j.fingerprint)
+	if j.removed != 0 {
+		b = appendTime(append(b, `,"blobsRemovedAt":`...), j.removed)
+	}
 	b = j.appendLifecycle(b)
 	b = append(b, `,"position":`...)
 	if j.command < 0 {

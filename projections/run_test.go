@@ -467,7 +467,7 @@ func TestNodesEdgesAndEventsComeInPages(t *testing.T) {
 		}
 	}
 	p, err := db.Events(t.Context(), "p0-ended", 12, 0, "")
-	if err != nil || len(p.Items) != 2 {
+	if err != nil || len(p.Items) != 3 {
 		t.Errorf("events after 12: %d, %v", len(p.Items), err)
 	}
 }

@@ -45,6 +45,8 @@ type Job struct {
 	Disposes *Disposes `json:"disposes,omitempty"`
 	// Fingerprint is that of the body that started it: who applies files tells by it what has changed.
 	Fingerprint string `json:"fingerprint"`
+	// BlobsRemovedAt is when the large values that the job had left were removed.
+	BlobsRemovedAt *time.Time `json:"blobsRemovedAt,omitempty"`
 	// Position is the last command that the job has read from the log; null for none.
 	Position *string `json:"position"`
 

@@ -236,7 +236,7 @@ func asked(e orchestration.Event) bool {
 	case orchestration.Failed:
 		return e.By != ""
 	case orchestration.Offered, orchestration.Claimed, orchestration.Extended, orchestration.Waited, orchestration.Scheduled,
-		orchestration.Retrying, orchestration.TransfersFinished:
+		orchestration.Retrying, orchestration.TransfersFinished, orchestration.BlobsRemoved:
 	}
 	return false
 }
@@ -323,6 +323,7 @@ type jobDoc struct {
 	Paused            json.RawMessage `json:"paused"`
 	Progress          Progress        `json:"progress"`
 	Fingerprint       string          `json:"fingerprint"`
+	BlobsRemovedAt    *time.Time      `json:"blobsRemovedAt"`
 	Compensation      *Compensation   `json:"compensation"`
 	Disposal          json.RawMessage `json:"disposal"`
 	Disposes          json.RawMessage `json:"disposes"`
@@ -335,6 +336,7 @@ func (j *job) readDoc(doc string) error {
 		return fmt.Errorf("job %s: %w", j.id, err)
 	}
 	j.fingerprint = d.Fingerprint
+	j.removed = nanosOf(d.BlobsRemovedAt)
 	j.compensation, j.disposal, j.disposes = d.Compensation, d.Disposal, d.Disposes
 	j.version, j.run, j.partial = d.DefinitionVersion, d.Run, d.Partial
 	j.started, j.ended, j.deadline = nanosOf(d.StartedAt), nanosOf(d.EndedAt), nanosOf(d.Deadline)

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/domain/orchestration"
@@ -286,8 +287,10 @@ func (r *reader) start() orchestration.Start {
 		case "type":
 			c.Type = r.required(hasType)
 		case "input":
-			if c.Input = r.copied(); len(c.Input) > 0 && c.Input[0] != '{' {
+			if c.Input = r.references(); len(c.Input) > 0 && c.Input[0] != '{' {
 				r.mismatch("want an object")
+			} else if _, whole := blob.Of(c.Input); whole {
+				r.mismatch("want an object of its own: only its members can be kept elsewhere")
 			}
 		case "partial":
 			c.Partial = r.boolean()
@@ -315,6 +318,16 @@ func (r *reader) start() orchestration.Start {
 	}
 	r.need(hasType)
 	return c
+}
+
+// references reads any value but null, in which what is kept elsewhere is well referred to; nil
+// for null.
+func (r *reader) references() []byte {
+	v := r.copied()
+	if err := blob.Check(v); err != nil {
+		r.mismatch(err.Error())
+	}
+	return v
 }
 
 func (r *reader) cancel() orchestration.Cancel {
@@ -374,7 +387,7 @@ func (r *reader) complete() orchestration.Complete {
 	for o := r.object(); o.next(); {
 		switch string(o.name) {
 		case "output":
-			c.Output = r.copied()
+			c.Output = r.references()
 		case "key":
 			c.Key = r.str()
 		case "spawn":
@@ -424,6 +437,12 @@ func (r *reader) spawned() definition.Activity {
 			if a.With = r.copied(); len(a.With) == 0 || a.With[0] != '{' {
 				r.mismatch("want an object")
 			}
+			if blob.Refers(a.With) {
+				r.mismatch("the members $blob and $join are reserved")
+			}
+		case "context":
+			r.unsure = true
+			r.other(&a.Context)
 		case "onError":
 			a.OnError = r.onError()
 		case "retry":

@@ -149,7 +149,7 @@ func TestOpenAPIHasEveryCall(t *testing.T) {
 func calls() []string {
 	l := []string{
 		"POST /v1/jobs", "GET /v1/jobs", "GET /v1/jobs/{id}", "GET /v1/jobs/{id}/nodes", "GET /v1/jobs/{id}/edges",
-		"GET /v1/jobs/{id}/events", "GET /v1/jobs/{id}/result", "GET /v1/jobs/{id}/stream",
+		"GET /v1/jobs/{id}/events", "GET /v1/jobs/{id}/result", "GET /v1/jobs/{id}/input", "GET /v1/jobs/{id}/nodes/{nodeId}/output", "GET /v1/jobs/{id}/stream",
 		"POST /v1/jobs/{id}/cancel", "POST /v1/jobs/{id}/pause", "POST /v1/jobs/{id}/resume", "POST /v1/jobs/{id}/rerun", "POST /v1/jobs/{id}/dispose", "POST /v1/bulk/{verb}",
 		"POST /v1/work/{workId}/complete", "POST /v1/work/{workId}/fail", "POST /v1/work/{workId}/heartbeat",
 		"POST /callbacks/work/{workId}/{proof}", "POST /callbacks/work/{workId}/{proof}/complete",
@@ -271,7 +271,7 @@ func TestAsyncAPIHasEveryTopic(t *testing.T) {
 	for _, want := range []string{
 		"{prefix}.orchestration.commands", "{prefix}.orchestration.events", "{prefix}.orchestration.completions",
 		"{prefix}.definition.commands", "{prefix}.definition.events", "{prefix}.definition.completions",
-		"{prefix}.definitions", "{prefix}.work.{activityType}", "{prefix}.deadletters", "{prefix}.shards",
+		"{prefix}.definitions", "{prefix}.work.{activityType}", "{prefix}.deadletters", "{prefix}.shards", "{prefix}.blobs",
 	} {
 		if !got[want] {
 			t.Errorf("%s is not there", want)

@@ -82,6 +82,10 @@ func EncodeOrchestrationEvent(e orchestration.Event) (wireType string, data []by
 	case orchestration.Ended:
 		wireType = OrchestrationEnded
 		w.ended(&e)
+	case orchestration.BlobsRemoved:
+		wireType = BlobsRemoved
+		w.integer("blobs", e.Blobs)
+		w.integer("bytes", int(e.Bytes))
 	case orchestration.Skipped:
 		wireType = ActivitySkipped
 		w.str("activityId", e.ActivityID)
@@ -280,6 +284,9 @@ func (w *writer) requested(e *orchestration.Requested) {
 	w.optional("placement", e.Placement)
 	w.time("deadline", e.Deadline)
 	w.signature(e.Reason, e.By)
+	if e.Fault != nil {
+		w.other("fault", e.Fault)
+	}
 }
 
 func (w *writer) offered(e *orchestration.Offered) {
@@ -298,6 +305,9 @@ func (w *writer) completed(e *orchestration.Completed) {
 	}
 	w.strings("shared", e.Shared)
 	w.strings("cycles", e.Cycles)
+	if len(e.Contracts) > 0 {
+		w.other("contracts", e.Contracts)
+	}
 	w.strings("children", e.Children)
 	w.signature(e.Reason, e.By)
 }
@@ -325,7 +335,7 @@ func (w *writer) compensating(e *orchestration.Compensating) {
 // activity writes what spawned activities have in most cases; the rest is left to
 // encoding/json.
 func (w *writer) activity(a *definition.Activity) {
-	if len(a.Inputs) > 0 || a.Retry != nil || a.AttemptTimeout != 0 || a.Deadline != 0 || a.HeartbeatTimeout != 0 {
+	if len(a.Inputs) > 0 || !a.Context.IsZero() || a.Retry != nil || a.AttemptTimeout != 0 || a.Deadline != 0 || a.HeartbeatTimeout != 0 {
 		b, err := Encode(a)
 		if err != nil {
 			w.fail(fmt.Errorf("spawned: %w", err))

@@ -85,6 +85,8 @@ func (d *Decoder) event(s *scanner, wireType string) orchestration.Event {
 		return s.compensating()
 	case OrchestrationEnded:
 		return s.ended()
+	case BlobsRemoved:
+		return s.blobsRemoved()
 	case OrchestrationRerunStarted:
 		return s.rerunStarted()
 	case OrchestrationDisposed:
@@ -210,6 +212,8 @@ func (s *scanner) requested() orchestration.Requested {
 			e.Reason = s.str()
 		case "by":
 			e.By = s.str()
+		case "fault":
+			s.other(&e.Fault)
 		default:
 			s.raw()
 		}
@@ -351,6 +355,8 @@ func (s *scanner) completed() orchestration.Completed {
 			e.Shared = s.strings()
 		case "cycles":
 			e.Cycles = s.strings()
+		case "contracts":
+			s.other(&e.Contracts)
 		case "children":
 			e.Children = s.strings()
 		case "reason":
@@ -489,6 +495,21 @@ func (s *scanner) disposed() orchestration.Disposed {
 	return e
 }
 
+func (s *scanner) blobsRemoved() orchestration.BlobsRemoved {
+	var e orchestration.BlobsRemoved
+	for o := s.object(); o.next(); {
+		switch string(o.name) {
+		case "blobs":
+			e.Blobs = s.integer()
+		case "bytes":
+			e.Bytes = int64(s.integer())
+		default:
+			s.raw()
+		}
+	}
+	return e
+}
+
 func (s *scanner) failures() []orchestration.Failure {
 	if s.null() {
 		return nil
@@ -554,6 +575,8 @@ func (s *scanner) activity() definition.Activity {
 			s.other(&a.Inputs)
 		case "with":
 			a.With = s.copied()
+		case "context":
+			s.other(&a.Context)
 		case "onError":
 			a.OnError = s.str()
 		case "retry":

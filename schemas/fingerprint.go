@@ -6,14 +6,19 @@ import (
 	"encoding/hex"
 	"slices"
 	"strconv"
+
+	"github.com/waybill/waybill/domain/blob"
 )
 
 // Fingerprint tells bodies apart: the first 16 hex digits of the SHA-256 of the canonical
 // JSON, in which there is no white space, names stand in the order of their bytes,
 // strings are escaped only where they must be, and a number with a fraction or an
 // exponent is written the shortest way that reads back as the same float64. So neither
-// the order of keys nor white space matters. What is not JSON is hashed as it is.
+// the order of keys nor white space matters. What is not JSON is hashed as it is. What is kept
+// elsewhere counts with its bytes, wherever it was written: the same body is written there
+// again when it comes again.
 func Fingerprint(data []byte) string {
+	data = blob.Anonymous(data)
 	c := canon{scanner: scanner{data: bytes.TrimPrefix(data, byteOrderMark)}}
 	c.out = make([]byte, 0, len(data))
 	c.value()

@@ -48,6 +48,7 @@ const (
 	OrchestrationCompensating = "orchestration.compensating.v1"
 	OrchestrationRerunStarted = "orchestration.rerun-started.v1"
 	OrchestrationDisposed     = "orchestration.disposed.v1"
+	BlobsRemoved              = "orchestration.blobs-removed.v1"
 	DefinitionChanged         = "definition.changed.v1"
 	DefinitionDeleted         = "definition.deleted.v1"
 )
@@ -91,7 +92,7 @@ func OrchestrationEvents() []string {
 		ActivityRequested, ActivityOffered, ActivityClaimed, ActivityExtended, ActivityWaited,
 		ActivityScheduled, ActivityRetrying, ActivityCompleted, ActivityFailed,
 		ActivitySkipped, ActivityPaused, ActivityResumed, OrchestrationPaused, OrchestrationResumed,
-		TransfersFinished, OrchestrationCompensating, OrchestrationEnded, OrchestrationRerunStarted, OrchestrationDisposed,
+		TransfersFinished, OrchestrationCompensating, OrchestrationEnded, OrchestrationRerunStarted, OrchestrationDisposed, BlobsRemoved,
 	}
 }
 

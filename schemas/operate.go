@@ -62,7 +62,7 @@ func (r *reader) order(c *orchestration.Order, output *json.RawMessage, fault *o
 		case name == "by":
 			c.By = r.str()
 		case name == "output" && output != nil:
-			*output = r.copied()
+			*output = r.references()
 		case name == "error" && fault != nil:
 			if !r.null() {
 				*fault = r.fault()

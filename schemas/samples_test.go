@@ -24,7 +24,7 @@ func sampleActivity(id string) definition.Activity {
 	return definition.Activity{
 		ID: id, Name: "test-document-2 at http://provider2:8181", Type: "retrieve", Discriminator: "deploy",
 		DependsOn: definition.Names{"n1", "n2"}, Inputs: []definition.Mapping{{Source: "n1.url", Target: "url"}},
-		With: raw(`{"file":"test-document-2"}`), OnError: definition.OnErrorContinue,
+		With: raw(`{"file":"test-document-2"}`), Context: definition.Context{"n1"}, OnError: definition.OnErrorContinue,
 		Retry:          &definition.Retry{Limit: limit(3), BaseDelay: definition.Duration(time.Second), MaxDelay: definition.Duration(time.Minute)},
 		AttemptTimeout: definition.Duration(90 * time.Second), Deadline: definition.Duration(time.Hour), HeartbeatTimeout: definition.Duration(1500 * time.Millisecond),
 	}
@@ -38,6 +38,7 @@ func samplePlan() *orchestration.Plan {
 		Type: "parts-tree", Description: "Collects a tree.", Active: &active, Schema: raw(`{"type":"object"}`),
 		Input: raw(`{"depth":3}`), Output: []definition.Mapping{{Source: "second.path", Target: "path"}},
 		Activities: []definition.Activity{first, second},
+		Contracts:  map[string]definition.Contract{"retrieve": {Input: raw(`{"type":"object"}`), Output: raw(`{"type":"object"}`)}},
 		Compensate: true, DisposedBy: "parts-tree-gone",
 		Limits: definition.Limits{Nodes: 1000, Depth: 10, OutputBytes: 4096}, Version: 7,
 	})
@@ -62,7 +63,7 @@ func events() map[string]orchestration.Event {
 			Name: "orders", Set: "team-a", Resource: "orders-2025", Fingerprint: "0123456789abcdef",
 			TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Disposes: &orchestration.Disposes{ID: "job-0", Run: 3},
 		},
-		schemas.ActivityRequested: orchestration.Requested{ActivityID: "n2", Attempt: 2, WorkID: "w-1", Placement: "member-1", Deadline: noon, Reason: "it is back", By: "ada"},
+		schemas.ActivityRequested: orchestration.Requested{ActivityID: "n2", Attempt: 2, WorkID: "w-1", Placement: "member-1", Deadline: noon, Fault: &orchestration.Fault{Step: "input", Message: "input.file: is missing"}, Reason: "it is back", By: "ada"},
 		schemas.ActivityOffered:   orchestration.Offered{ActivityID: "n2", Attempt: 2, WorkID: "w-1", Placement: "member-1", Offer: 3},
 		schemas.ActivityClaimed:   orchestration.Claimed{ActivityID: "n2", Attempt: 2, Agent: "agent-1", Lease: noon},
 		schemas.ActivityExtended:  orchestration.Extended{ActivityID: "n2", Attempt: 2, Lease: noon},
@@ -72,7 +73,7 @@ func events() map[string]orchestration.Event {
 		schemas.ActivityCompleted: orchestration.Completed{
 			ActivityID: "n2", Attempt: 2, Output: raw(`{"text":"The quick\nbrown fox","n":1.5}`), Key: "test-document-2",
 			Spawned: []definition.Activity{{ID: "n-1", Type: "retrieve", With: raw(`{"file":"x"}`)}, sampleActivity("n-2")},
-			Shared:  []string{"n-3"}, Cycles: []string{"n1"}, Children: []string{"n-3", "n-1", "n-2"},
+			Shared:  []string{"n-3"}, Cycles: []string{"n1"}, Contracts: map[string]definition.Contract{"retrieve": {Input: raw(`{"type":"object"}`)}}, Children: []string{"n-3", "n-1", "n-2"},
 			Reason: "by hand", By: "ada",
 		},
 		schemas.ActivityFailed:       orchestration.Failed{ActivityID: "n2", Attempt: 2, Error: failure, Continued: true, Reason: "by hand", By: "ada"},
@@ -96,6 +97,7 @@ func events() map[string]orchestration.Event {
 		schemas.OrchestrationDisposed: orchestration.Disposed{
 			ID: "job-2", Run: 2, Start: raw(`{"type":"parts-tree","disposes":{"id":"job-1","run":2}}`), Reason: "nobody needs it", By: "ada",
 		},
+		schemas.BlobsRemoved: orchestration.BlobsRemoved{Blobs: 2, Bytes: 10485760},
 	}
 }
 
@@ -162,7 +164,7 @@ func records() map[string]any {
 		schemas.CommandRejected:        refused,
 		schemas.WorkRequested: machine.Work{
 			ID: "w-1", Attempt: 2, Offer: 3, Aggregate: "orchestration", AggregateID: "job-1", Run: 2, ActivityID: "n2", Type: "retrieve",
-			Discriminator: "deploy", Resource: "orders", Input: raw(`{"file":"x"}`), State: raw(`{"ticket":17}`), RequestedAt: noon, Deadline: noon.Add(time.Hour),
+			Discriminator: "deploy", Resource: "orders", Input: raw(`{"file":"x"}`), Outputs: raw(`{"n1":{"url":"x"}}`), State: raw(`{"ticket":17}`), RequestedAt: noon, Deadline: noon.Add(time.Hour),
 			OfferedUntil: noon.Add(30 * time.Second), HeartbeatTimeout: 10000, TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 		},
 		schemas.WorkCancelled: machine.CancelWork{ID: "w-1", Attempt: 2, Type: "retrieve", Reason: "the deadline has passed"},

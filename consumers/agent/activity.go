@@ -23,6 +23,7 @@ type Activity struct {
 	ActivityID    string // within the job
 	Run           int    // of the job, from 1
 	Input         Values
+	Outputs       Values          // of ancestors, by their ids, where the activity asks for them (context); read-only
 	State         json.RawMessage // the activity's own, from its last result (Result.WithState); nil at first
 	Deadline      time.Time       // of this attempt; the context ends with it; zero means none
 	// IdempotencyKey is to be passed on to the outside, so that it can tell a repeat.
@@ -36,7 +37,7 @@ func newActivity(w machine.Work, beat func(context.Context) error) Activity {
 	return Activity{
 		ID: w.ID, Attempt: w.Attempt, Type: w.Type, Discriminator: w.Discriminator, Resource: w.Resource,
 		JobID: w.AggregateID, ActivityID: w.ActivityID, Run: w.Run,
-		Input: NewValues(w.Input), State: w.State, Deadline: w.Deadline,
+		Input: NewValues(w.Input), Outputs: NewValues(w.Outputs), State: w.State, Deadline: w.Deadline,
 		IdempotencyKey: w.ID, TraceParent: w.TraceParent, beat: beat,
 	}
 }
@@ -49,6 +50,16 @@ func (a Activity) Heartbeat(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	return a.beat(ctx)
+}
+
+// Ancestor is the output of an ancestor that the activity asks for (context). It is empty
+// where there is none, or where the output is no object: Outputs.Lookup has it as it is.
+func (a Activity) Ancestor(id string) Values {
+	raw, _ := a.Outputs.Lookup(id)
+	if len(raw) == 0 || raw[0] != '{' {
+		return Values{}
+	}
+	return NewValues(raw)
 }
 
 // DecodeState decodes the activity's own state into v, a pointer. Without a state it

@@ -74,6 +74,9 @@ type Config struct {
 	// Subscriber is set, cancellations are seen in their turn.
 	Cancellations message.Subscriber
 
+	// MaxPayload is the largest output, in bytes; blob.DefaultMax unless set. From 256 KiB on it
+	// is kept apart from the report.
+	MaxPayload int64
 	// Grace is how long, when the agent has to stop, its processors may go on before their
 	// contexts end; DefaultGrace unless set, none if negative.
 	Grace time.Duration

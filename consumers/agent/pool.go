@@ -12,7 +12,9 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/domain/machine"
+	"github.com/waybill/waybill/schemas"
 )
 
 // DefaultConcurrency is how many activities of a type run at once unless said otherwise.
@@ -24,6 +26,7 @@ const DefaultConcurrency = 16
 type Pool struct {
 	log   *slog.Logger
 	types atomic.Pointer[map[string]*slots] // copied on write: it is read for each activity
+	blobs atomic.Pointer[schemas.Blobs]     // nil: none
 
 	mu       sync.Mutex
 	draining bool
@@ -85,11 +88,16 @@ func (p *Pool) Inline(work machine.Work) (Result, bool) {
 	if s == nil || s.quick == nil {
 		return Result{}, false
 	}
+	if blob.Refers(work.Input) || blob.Refers(work.Outputs) {
+		return Result{}, false
+	}
 	a := newActivity(work, nil)
 	if !p.isQuick(s.quick, a) {
 		return Result{}, false
 	}
-	return process(context.Background(), p.log, s.processor, a), true
+	r := process(context.Background(), p.log, s.processor, a)
+	// A large output is not written in the middle of a decision: it is made again.
+	return r, len(r.output) <= blob.Threshold && !blob.Marked(r.output)
 }
 
 // isQuick asks the processor; one that panics over the question is not quick, and its
@@ -153,7 +161,11 @@ func (p *Pool) carryOut(ctx context.Context, s *slots, r *run, work machine.Work
 	if !trace.SpanContextFromContext(ctx).IsValid() {
 		ctx = traced(ctx, work) // what the processor calls is still in the trace of whoever asked
 	}
-	return process(ctx, p.log, s.processor, newActivity(work, beat))
+	work, failed := p.whole(ctx, work)
+	if failed != nil {
+		return *failed
+	}
+	return p.packed(ctx, work, process(ctx, p.log, s.processor, newActivity(work, beat)))
 }
 
 func (s *slots) tryTake() bool {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/domain/orchestration"
@@ -190,9 +191,10 @@ func (r Result) redacted(redact func(string) string) Result {
 	return r
 }
 
-// checked makes a Result that is too large a fatal one.
+// checked makes a Result that is too large a fatal one. A large output is looked at when it is
+// moved out of the report, or cannot be.
 func (r Result) checked() Result {
-	size := len(r.output) + len(r.state)
+	size := min(len(r.output), blob.Threshold) + len(r.state)
 	if size <= MaxReportBytes && len(r.spawn) == 0 {
 		return r
 	}

@@ -63,9 +63,6 @@ func TestAResultThatCannotBeReportedIsFatal(t *testing.T) {
 		"an output that is infinite": {agent.Complete(math.Inf(1)), "output cannot be encoded"},
 		"raw output that is no JSON": {agent.Complete(json.RawMessage("{")), "not valid JSON"},
 		"a state that is no JSON":    {agent.Wait().WithState(func() {}), "state cannot be encoded"},
-		"an output that is too large": {
-			agent.Complete(strings.Repeat("x", agent.MaxReportBytes)), "over the limit of 1032192 bytes for one report",
-		},
 		"children that are too large": {
 			agent.Complete(nil).Spawn(definition.Activity{Name: strings.Repeat("x", agent.MaxReportBytes)}), "over the limit",
 		},

@@ -34,6 +34,7 @@ func (p *Pool) Serve(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
+	defer p.storeFor(cfg)()
 	s := newServer(p, cfg, t)
 	return errors.Join(s.run(ctx), t.close())
 }

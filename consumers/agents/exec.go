@@ -46,6 +46,9 @@ type Program struct {
 	OutputBytes int64 `json:"outputBytes,omitempty"`
 	// Output is what it writes: json (the default) or text.
 	Output string `json:"output,omitempty"`
+	// Disposes says that the program undoes what it has done where WAYBILL_DISCRIMINATOR is
+	// "dispose". Others are never run for that.
+	Disposes bool `json:"disposes,omitempty"`
 	// ExitCodes says what a code means: complete, retry, wait, schedule or fatal.
 	ExitCodes map[string]agent.Kind `json:"exitCodes,omitempty"`
 }
@@ -157,6 +160,9 @@ func (e *Exec) Process(ctx context.Context, a agent.Activity) agent.Result {
 	p, ok := e.cfg.Programs[name]
 	if !ok {
 		return agent.Fatal(fmt.Errorf("there is no program %.100q in the configuration of this agent", name)).AtStep("input")
+	}
+	if a.Discriminator == dispose && !p.Disposes {
+		return agent.Fatal(fmt.Errorf("program %s cannot undo what it has done: its configuration does not say that it disposes", name)).AtStep("input")
 	}
 	var hidden hidden
 	r := program{path: p.Path, dir: p.Dir, stdin: stdin, signal: syscall.SIGTERM, grace: cmp.Or(time.Duration(p.Grace), DefaultProgramGrace), maxBytes: cmp.Or(p.OutputBytes, DefaultProgramBytes)}

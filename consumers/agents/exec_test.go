@@ -127,6 +127,13 @@ func TestExecResults(t *testing.T) {
 	failed(t, execute(t, script("true", "${input.x}"), `{"program": "p", "x": {}}`), agent.Failed, "argument")
 	failed(t, execute(t, script("true", "${input.x}"), `{"program": "p", "x": "-f"}`), agent.Failed, "would be an option")
 	failed(t, execute(t, script("true", "${input.x}"), `{"program": "p", "x": "a\u0000"}`), agent.Failed, "NUL")
+	undo := func(a *agent.Activity) { a.Discriminator = "dispose" }
+	failed(t, execute(t, script("true"), `{"program": "p"}`, undo), agent.Failed, "cannot undo")
+	undoes := script(`echo "\"$WAYBILL_DISCRIMINATOR\""`)
+	undoes.Disposes = true
+	if out := completed(t, execute(t, undoes, `{"program": "p"}`, undo)); string(out) != `"dispose"` {
+		t.Errorf("it is told %s", out)
+	}
 	gone := script("true")
 	gone.Dir = "/does/not/exist"
 	failed(t, execute(t, gone, `{"program": "p"}`), agent.Failed, "cannot be started")

@@ -18,7 +18,7 @@ import (
 
 // Defaults of http.
 const (
-	DefaultAnswerBytes = 512 << 10 // of an answer's body; with its headers it has to fit into a report
+	DefaultAnswerBytes = 10 << 20 // of an answer's body; what an output may have at all may be less
 	DefaultEvery       = 10 * time.Second
 	// maxAccepted bounds the accepted answer that is kept while its outcome is polled: it
 	// stands in every record of the activity.
@@ -82,6 +82,9 @@ func (h *HTTP) Process(ctx context.Context, a agent.Activity) agent.Result {
 	}
 	c := &call{HTTP: h, activity: a, fill: placeholders{values: map[string]string{"work.id": a.ID, "job.id": a.JobID, "activity.id": a.ActivityID, "resource": a.Resource}}}
 	c.fill.callback = c.callback
+	if a.Discriminator == dispose {
+		c.fill.output = decoded(a.Input.Raw())
+	}
 	if state.Accepted != nil && in.Poll != nil {
 		return c.poll(ctx, in, state)
 	}

@@ -57,20 +57,34 @@ type httpPoll struct {
 
 // readHTTPInput reads the input; nil where a dispose has nothing to do.
 func readHTTPInput(a agent.Activity) (*httpInput, error) {
-	in, err := strictly(a.Input.Raw())
-	if err != nil || a.Discriminator != dispose {
-		return in, err
+	if a.Discriminator != dispose {
+		return strictly(a.Input.Raw())
 	}
+	var u undoing
+	if err := a.Input.Decode(&u); err != nil {
+		return nil, err
+	}
+	return u.request()
+}
+
+// undoing is the request that undoes one. What is undone comes with its output over its
+// input, and so nothing but these two members is what the definition says.
+type undoing struct {
+	Method  string          `json:"method"`
+	Dispose json.RawMessage `json:"dispose"`
+}
+
+func (u undoing) request() (*httpInput, error) {
 	switch {
-	case string(in.Dispose) == "{}":
+	case string(u.Dispose) == "{}":
 		return nil, nil
-	case len(in.Dispose) > 0 && string(in.Dispose) != "null":
-		in, err = strictly(in.Dispose)
+	case len(u.Dispose) > 0 && string(u.Dispose) != "null":
+		in, err := strictly(u.Dispose)
 		if err != nil {
 			return nil, fmt.Errorf("dispose: %w", err)
 		}
 		return in, nil
-	case in.Method == "" || in.Method == http.MethodGet || in.Method == http.MethodHead:
+	case u.Method == "" || strings.EqualFold(u.Method, http.MethodGet) || strings.EqualFold(u.Method, http.MethodHead):
 		return nil, nil // it did nothing
 	}
 	return nil, errors.New("the input does not say how to undo the request: give it dispose, a request, or {} where there is nothing to undo")
@@ -193,6 +207,9 @@ func (c *call) address(in *httpRequest) (*url.URL, error) {
 		if u, err = c.below(u); err != nil {
 			return nil, err
 		}
+	}
+	if u.Host == "" {
+		return nil, fmt.Errorf("the url %.100q has no host", u.Redacted())
 	}
 	if u.User != nil {
 		return nil, errors.New(`the url has a user in it, which stays on the log; give the header Authorization as {"secret": NAME}`)

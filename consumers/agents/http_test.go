@@ -275,6 +275,7 @@ func TestHTTPCallsOnlyWhatIsAllowed(t *testing.T) {
 	failed(t, o.call(t, `{"url": "`+elsewhere.URL+`"}`), agent.Failed, "not on the list of allowed hosts")
 	for input, want := range map[string]string{
 		`{"url": "//host/x"}`:                          "has no scheme and host",
+		`{"url": "http:x"}`:                            "has no host",
 		`{"url": "ftp://host/x"}`:                      "neither http nor https",
 		`{"url": "http://user:pass@host/x"}`:           "has a user in it",
 		`{"url": "http://h ost/"}`:                     "the url cannot be read",
@@ -428,7 +429,9 @@ func TestHTTPUndoesWithItsOwnRequest(t *testing.T) {
 	var got string
 	o := newOther(t, func(_ http.ResponseWriter, r *http.Request) { got = r.Method + " " + r.URL.Path })
 	undo := func(a *agent.Activity) { a.Discriminator = "dispose" }
-	completed(t, o.call(t, `{"method": "POST", "url": "%s/things", "dispose": {"method": "DELETE", "url": "%s/things/1"}}`, undo))
+	// What is undone comes with its output over its input.
+	completed(t, o.call(t, `{"method": "POST", "url": "%s/things?x=1", "status": 201, "headers": {"a": "b"}, "body": {"id": 1}, "accepted": {}, "more": 1,
+		"dispose": {"method": "DELETE", "url": "%s/things/${output.body.id}"}}`, undo))
 	if got != "DELETE /things/1" {
 		t.Errorf("it sent %s", got)
 	}

@@ -173,6 +173,7 @@ type kafkaInput struct {
 	Headers map[string]any  `json:"headers"`
 	Value   json.RawMessage `json:"value"`
 	Text    *string         `json:"text"`
+	Dispose json.RawMessage `json:"dispose"`
 	Reply   *struct {
 		Topic   string              `json:"topic"`
 		Timeout definition.Duration `json:"timeout"`
@@ -182,8 +183,11 @@ type kafkaInput struct {
 // Process implements agent.Processor.
 func (k *Kafka) Process(ctx context.Context, a agent.Activity) agent.Result {
 	in, r, err := k.record(a)
-	if err != nil {
+	switch {
+	case err != nil:
 		return agent.Fatal(err).AtStep("input")
+	case r == nil:
+		return agent.Complete(nil) // there is nothing to undo
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, publishTimeout, fmt.Errorf("not acknowledged within %s", publishTimeout))
 	defer cancel()
@@ -208,10 +212,26 @@ func (k *Kafka) unpublished(ctx context.Context, topic string, err error) agent.
 	return agent.Retry(err).AtStep("publish")
 }
 
-// record makes the record that an input asks for.
+// record makes the record that an input asks for; nil where there is nothing to undo.
 func (k *Kafka) record(a agent.Activity) (kafkaInput, *kgo.Record, error) {
 	var in kafkaInput
-	dec := json.NewDecoder(bytes.NewReader(a.Input.Raw()))
+	raw := a.Input.Raw()
+	if a.Discriminator == dispose {
+		var u struct {
+			Dispose json.RawMessage `json:"dispose"`
+		}
+		if err := a.Input.Decode(&u); err != nil {
+			return in, nil, err
+		}
+		switch string(u.Dispose) {
+		case "", "null":
+			return in, nil, errors.New("the input does not say how to undo the record: give it dispose, a record, or {} where there is nothing to undo")
+		case "{}":
+			return in, nil, nil
+		}
+		raw = u.Dispose
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&in); err != nil {

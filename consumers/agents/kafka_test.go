@@ -159,11 +159,15 @@ func TestKafkaPublishesAndReportsTheReply(t *testing.T) {
 	if e, err := kafka.ParseCloudEvent(refused); err != nil || e.Type != schemas.WorkFail || !strings.Contains(string(refused.Value), "replies answers: sold out") {
 		t.Errorf("reported %s %s, %v", e.Type, refused.Value, err)
 	}
-	for value, want := range map[string]string{"caf\xe9": `"base64":"Y2Fm6Q=="`, "<html>": `"value":"\u003chtml\u003e"`, strings.Repeat("x", 1<<20): "over the limit of"} {
+	for value, want := range map[string]string{"caf\xe9": `"base64":"Y2Fm6Q=="`, "<html>": `"value":"\u003chtml\u003e"`, strings.Repeat("x", 240<<10): "over the limit of 245760 bytes for one reply"} {
 		c.reply(ctx, t, sent, value)
 		if r := one(ctx, t, c.commands); !strings.Contains(string(r.Value), want) && !strings.Contains(string(r.Value), strings.NewReplacer(`\u003c`, "<", `\u003e`, ">").Replace(want)) {
 			t.Errorf("%.20q is reported as %.300s", value, r.Value)
 		}
+	}
+	c.reply(ctx, t, sent, `{"a": [{"\u0024blob": {"id": "another job's"}}]}`)
+	if r := one(ctx, t, c.commands); !strings.Contains(string(r.Value), "keeps elsewhere") {
+		t.Errorf("a reference is reported as %s", r.Value)
 	}
 	if err := stop(); err != nil {
 		t.Error(err)
@@ -207,6 +211,17 @@ func TestKafkaPublishesWithoutAReply(t *testing.T) {
 	} {
 		failed(t, k.Process(ctx, activity(input)), agent.Failed, want)
 	}
+	undo := func(input string) agent.Result {
+		a := activity(input)
+		a.Discriminator = "dispose"
+		return k.Process(ctx, a)
+	}
+	completed(t, undo(`{"topic": "orders.new", "dispose": {}, "partition": 1, "offset": 2}`))
+	completed(t, undo(`{"topic": "replies", "value": {}, "dispose": {"topic": "orders.new", "text": "undo"}, "offset": 2}`))
+	if sent := one(ctx, t, c.orders); string(sent.Value) != "undo" {
+		t.Errorf("to undo it published %q", sent.Value)
+	}
+	failed(t, undo(`{"topic": "orders.new", "value": {}}`), agent.Failed, "does not say how to undo")
 	cut, stop := context.WithCancel(ctx)
 	stop()
 	failed(t, k.Process(cut, activity(`{"topic": "orders.new"}`)), agent.Retrying, "canceled")

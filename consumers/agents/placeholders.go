@@ -8,12 +8,14 @@ import (
 )
 
 // placeholders are what only the agent can fill in: ${callback} and what is below it,
-// ${work.id}, ${resource}, and, where an accepted answer is polled, ${response.…}. They are
+// ${work.id}, ${resource}, where an accepted answer is polled ${response.…}, and where
+// something is undone ${output.…}, what doing it has brought. They are
 // spelled unlike the machine's templates, which are gone before the agent sees its input.
 // What is none of these is left as it is, and $${ is a ${ that is never one.
 type placeholders struct {
 	values   map[string]string
 	response any // nil where there is none yet
+	output   any // nil where nothing is undone
 	callback func(name string) (string, error)
 }
 
@@ -22,11 +24,17 @@ func (p placeholders) value(name string) (v any, known bool, err error) {
 	if s, ok := p.values[name]; ok {
 		return s, true, nil
 	}
-	if path, ok := strings.CutPrefix(name, "response."); ok && p.response != nil {
-		if v, err = at(p.response, path); err != nil {
-			err = fmt.Errorf("${%s}: the answer has none: %w", name, err)
+	head, path, _ := strings.Cut(name, ".")
+	for _, source := range []struct {
+		name  string
+		value any
+	}{{"response", p.response}, {"output", p.output}} {
+		if head == source.name && path != "" && source.value != nil {
+			if v, err = at(source.value, path); err != nil {
+				err = fmt.Errorf("${%s}: %w", name, err)
+			}
+			return v, true, err
 		}
-		return v, true, err
 	}
 	if below, ok := strings.CutPrefix(name, "callback"); ok {
 		switch below {

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -13,7 +15,7 @@ import (
 
 const (
 	// DefaultProgramBytes bounds what a program may write to its output.
-	DefaultProgramBytes = 512 << 10
+	DefaultProgramBytes = 10 << 20
 	// DefaultProgramGrace is how long a program may take to end when it is told to.
 	DefaultProgramGrace = 5 * time.Second
 	// maxTail bounds what is kept of the end of a program's error output.
@@ -28,7 +30,8 @@ type program struct {
 	env   []string // all of it: nothing is inherited
 	stdin []byte
 
-	signal   syscall.Signal // tells it to end
+	held     []*os.File     // stay open for as long as it runs, even if we do not
+	signal   syscall.Signal // tells it to end, also when this process is gone
 	grace    time.Duration  // until it is killed, and all it started with it
 	maxBytes int64          // of its output; 0 means that nobody wants to know it
 }
@@ -56,9 +59,13 @@ func (p program) run(ctx context.Context) ran {
 	if cmd.Env == nil {
 		cmd.Env = []string{} // nil would mean ours
 	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.ExtraFiles = p.held
+	cmd.SysProcAttr = attributes(p.signal)
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, p.signal) }
 	cmd.WaitDelay = p.grace
+	// The death of the thread that starts a program is what it is told of.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	if err := cmd.Start(); err != nil {
 		return ran{err: &startError{err}}
 	}

@@ -122,7 +122,9 @@ func (t *Terraform) Process(ctx context.Context, a agent.Activity) agent.Result 
 
 func readTerraformInput(a agent.Activity) (in terraformInput, err error) {
 	dec := json.NewDecoder(bytes.NewReader(a.Input.Raw()))
-	dec.DisallowUnknownFields()
+	if a.Discriminator != dispose { // there the outputs come with the input
+		dec.DisallowUnknownFields()
+	}
 	if err := dec.Decode(&in); err != nil {
 		return in, fmt.Errorf("want {module, variables}: %s", strings.TrimPrefix(err.Error(), "json: "))
 	}
@@ -183,6 +185,7 @@ func (t *Terraform) enter(ctx context.Context, a agent.Activity, in terraformInp
 	if err := syscall.Flock(int(w.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return fail(agent.Retry(errors.Join(fmt.Errorf("another run works in the workspace %s", w.name), w.lock.Close())))
 	}
+	w.clear()
 	if w.env, w.hidden, err = environment(ctx, t.cfg.Secrets, t.cfg.Env); err != nil {
 		w.leave()
 		return fail(agent.Retry(err))
@@ -197,6 +200,18 @@ func (t *Terraform) enter(ctx context.Context, a agent.Activity, in terraformInp
 		return fail(agent.Fatal(err))
 	}
 	return w, nil
+}
+
+// clear removes what runs have left that were killed, and their variables with it. None of
+// them is under way: the lock is held for as long as a program that was given it runs.
+func (w *workspace) clear() {
+	left, err := filepath.Glob(filepath.Join(w.dir, "run-*"))
+	if err != nil {
+		return
+	}
+	for _, dir := range left {
+		_ = os.RemoveAll(dir) // what cannot be removed is tried again by the next run
+	}
 }
 
 // leave removes what a run leaves behind, its variables above all. What cannot be removed
@@ -301,6 +316,9 @@ func (w *workspace) apply(ctx context.Context) agent.Result {
 	}
 	open := map[string]any{}
 	for name, o := range outputs {
+		if name == "module" || name == "variables" {
+			return agent.Fatal(fmt.Errorf("the module has an output %q: give it another name, or disposing would take it for the input", name)).AtStep("output")
+		}
 		if !o.Sensitive {
 			open[name] = w.hidden.json(decoded(o.Value))
 		}
@@ -365,6 +383,7 @@ func (w *workspace) run(ctx context.Context, step string, output *[]byte, args .
 		path: w.cfg.Binary, args: args, dir: w.module, env: w.env,
 		// Interrupted, it finishes what it has begun and writes its state down.
 		signal: syscall.SIGINT, grace: time.Duration(w.cfg.Grace),
+		held: []*os.File{w.lock},
 	}
 	if output != nil {
 		p.maxBytes = maxTerraformOutput

@@ -218,6 +218,7 @@ func TestTerraformClassifiesFailures(t *testing.T) {
 			t.Errorf("%s makes it %s: %v", c.stderr, r.Kind(), r.Err())
 		}
 	}
+	failed(t, newTerraform(t, map[string]string{"OUTPUT": `{"module": {"value": 1}}`}).do(t, "", `{"module": "net"}`), agent.Failed, "give it another name")
 	failed(t, newTerraform(t, map[string]string{"OUTPUT": "<html>"}).do(t, "", `{"module": "net"}`), agent.Failed, "the outputs are not JSON")
 	for input, want := range map[string]string{
 		`{"module": "../net"}`: "below the agent's modules", `{"module": "/net"}`: "below the agent's modules", `{"module": ""}`: "below the agent's modules",
@@ -249,10 +250,21 @@ func TestTerraformIsInterruptedAndThenKilled(t *testing.T) {
 		go func() { done <- tf.Process(ctx, a) }()
 		until(t, func() bool { return slices.Contains(tf.calls(t), "waits") })
 		failed(t, tf.Process(t.Context(), a), agent.Retrying, "another run works in the workspace")
+		workspaces, err := filepath.Glob(filepath.Join(tf.state, "*"))
+		if err != nil || len(workspaces) != 1 {
+			t.Fatal(workspaces, err)
+		}
+		write(t, filepath.Join(workspaces[0], "run-killed", "waybill.auto.tfvars.json"), "secret")
 		cancel(errors.New("nobody wants it"))
 		failed(t, <-done, agent.Retrying, "nobody wants it")
 		if told := slices.Contains(tf.calls(t), "interrupted"); told != (deaf == "") {
 			t.Errorf("deaf %q, interrupted %v", deaf, told)
+		}
+		// What a run left that was killed goes with the next one.
+		a.Discriminator = "plan"
+		completed(t, tf.Process(t.Context(), a))
+		if left, err := filepath.Glob(filepath.Join(workspaces[0], "run-*")); err != nil || len(left) > 0 {
+			t.Errorf("left are %v, %v", left, err)
 		}
 	}
 }
@@ -333,7 +345,7 @@ func TestTerraformItself(t *testing.T) {
 	}
 	failed(t, tf.do(t, "deploy", `{"module": "disk"}`), agent.Failed, "No value for required variable")
 	for range 2 {
-		completed(t, tf.do(t, "dispose", `{"module": "disk", "variables": {"size": 4}}`, func(a *agent.Activity) { a.ActivityID = "net~dispose" }))
+		completed(t, tf.do(t, "dispose", `{"module": "disk", "variables": {"size": 4}, "size": 4, "id": "of the output"}`, func(a *agent.Activity) { a.ActivityID = "net~dispose" }))
 	}
 	if left, err := os.ReadDir(tf.state); err != nil || len(left) > 0 {
 		t.Errorf("left are %v, %v", left, err)

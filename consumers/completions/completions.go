@@ -3,6 +3,7 @@ package completions
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +13,8 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	lru "github.com/hashicorp/golang-lru/v2"
 
+	"github.com/waybill/waybill/domain/blob"
+	"github.com/waybill/waybill/internal/blobs"
 	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/internal/pubsub"
 	"github.com/waybill/waybill/schemas"
@@ -36,6 +39,21 @@ type Completion struct {
 	EventID string // of the record; the same for each repeat of it
 	Name    string // schemas.OrchestrationCompleted, OrchestrationFailed or OrchestrationCancelled
 	schemas.Completion
+
+	blobs schemas.Blobs
+}
+
+// Whole is the output with everything in its place: what is too large for a record is kept
+// elsewhere, and the Output only refers to it. It is for the handler, while the subscription
+// lasts; what was removed since is a *blobs.GoneError.
+func (c Completion) Whole(ctx context.Context) (json.RawMessage, error) {
+	if !blob.Refers(c.Output) {
+		return c.Output, nil
+	}
+	if c.blobs.Store == nil {
+		return nil, fmt.Errorf("the output of %s is kept elsewhere: set Config.Kafka, which says where", c.ID)
+	}
+	return c.blobs.Unpack(ctx, c.Output, 0)
 }
 
 // Config says which completions are wanted and where they are. Without Brokers, Kafka and
@@ -69,6 +87,8 @@ type Config struct {
 	Ready func()
 	// Remember is how many IDs are remembered to recognise repeats; DefaultRemember unless set.
 	Remember int
+
+	blobs schemas.Blobs
 }
 
 // Subscribe tells the handler of completions until ctx ends, which is no error.
@@ -76,6 +96,11 @@ func Subscribe(ctx context.Context, cfg Config, handler func(Completion) error) 
 	cfg, err = cfg.complete()
 	if err != nil {
 		return err
+	}
+	if len(cfg.Kafka.Brokers) > 0 {
+		store := blobs.New(cfg.Kafka)
+		defer store.Close()
+		cfg.blobs.Store = store
 	}
 	subscriber := cfg.Subscriber
 	if subscriber == nil {
@@ -179,7 +204,7 @@ func (c Config) decodeAndTell(id string, msg *message.Message, handler func(Comp
 	if err != nil || !wants(c.IDs, body.ID) || !wants(c.Types, body.Type) {
 		return err
 	}
-	return handler(Completion{EventID: id, Name: wireType, Completion: body})
+	return handler(Completion{EventID: id, Name: wireType, Completion: body, blobs: c.blobs})
 }
 
 // wants says whether a filter lets a value through; an empty one lets all through.

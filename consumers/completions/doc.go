@@ -11,6 +11,8 @@
 // told and not yet committed when the process died is told again after a restart. The
 // handler is called for one completion at a time.
 //
+// An output of more than 256 KiB is kept elsewhere, and c.Output refers to it; c.Whole reads it.
+//
 // A handler that returns Done has seen enough: Subscribe returns nil. Any other error
 // ends Subscribe with it, and the completion comes again when the group's next member
 // subscribes. A completion that cannot be read ends Subscribe as well, for skipping it

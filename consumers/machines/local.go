@@ -40,7 +40,7 @@ func (l local) TooLarge(w machine.Work, limit int) runner.Result {
 	if l.pool.Has(w.Type) {
 		return agent.Schedule(soon)
 	}
-	return agent.Fatal(&runner.TooLargeError{Bytes: len(w.Input) + len(w.State), Limit: limit}).AtStep(stepInput)
+	return agent.Fatal(&runner.TooLargeError{Bytes: len(w.Input) + len(w.Outputs) + len(w.State), Limit: limit}).AtStep(stepInput)
 }
 
 type slot struct{ r *agent.Reservation }

@@ -21,14 +21,23 @@ type Starts interface {
 	// definition's defaults under the given one, checked against the schema. The error is
 	// a *machine.Refusal, or says that the definitions cannot be read.
 	Plan(ctx context.Context, typ string, input json.RawMessage) (*orchestration.Plan, json.RawMessage, error)
+	// Activity finds an activity type in force.
+	Activity(activityType string) (definition.ActivityType, bool)
 }
 
-// Orchestration is the machine of orchestrations.
-func Orchestration(starts Starts) runner.Binding {
+// Orchestration is the machine of orchestrations. What ended ones have left among the blobs is kept
+// for keepBlobs; 0: orchestration.DefaultKeepBlobs.
+func Orchestration(starts Starts, keepBlobs time.Duration) runner.Binding {
+	if keepBlobs == 0 {
+		keepBlobs = orchestration.DefaultKeepBlobs
+	}
 	return runner.Machine[orchestration.State, orchestration.Command, orchestration.Event]{
-		Name:          schemas.AggregateOrchestration,
-		New:           orchestration.New,
-		DecodeCommand: schemas.DecodeOrchestrationCommand,
+		Name: schemas.AggregateOrchestration,
+		New:  orchestration.KeepBlobs(orchestration.New, keepBlobs),
+		DecodeCommand: func(wireType string, data []byte) (orchestration.Command, error) {
+			c, err := schemas.DecodeOrchestrationCommand(wireType, data)
+			return withContracts(starts, c), err
+		},
 		Admit: func(ctx context.Context, _ string, c orchestration.Command) (orchestration.Command, error) {
 			return admit(ctx, starts, c)
 		},
@@ -50,16 +59,42 @@ func Orchestration(starts Starts) runner.Binding {
 			return orchestration.TakeOver{Placement: placement, Agent: agent, Since: since}
 		},
 		History: &runner.History[orchestration.State, orchestration.Command, orchestration.Event]{
-			Keeping: orchestration.Keeping,
-			Needs:   orchestration.State.NeedsHistory,
-			Revives: orchestration.Revives,
-			Lost:    orchestration.State.Lost,
-			Forget:  orchestration.State.Forget,
+			Remember: orchestration.State.Remember,
+			Needs:    orchestration.State.NeedsHistory,
+			Revives:  orchestration.Revives,
+			Lost:     orchestration.State.Lost,
+			Forget:   orchestration.State.Forget,
 		},
 		Place:     place,
 		Placement: placement,
-		Report:    report,
+		Report: func(w machine.Work, r runner.Result) orchestration.Command {
+			return withContracts(starts, report(w, r))
+		},
 	}
+}
+
+// withContracts fills in the schemas of the types that a report wants spawned.
+func withContracts(starts Starts, c orchestration.Command) orchestration.Command {
+	done, ok := c.(orchestration.Complete)
+	if !ok || len(done.Spawn) == 0 {
+		return c
+	}
+	last := ""
+	for i := range done.Spawn {
+		typ := done.Spawn[i].Type
+		if typ == last {
+			continue // one after the other is the same, mostly
+		}
+		last = typ
+		t, _ := starts.Activity(typ)
+		if contract := t.Contract(); !contract.Empty() {
+			if done.Contracts == nil {
+				done.Contracts = make(map[string]definition.Contract)
+			}
+			done.Contracts[typ] = contract
+		}
+	}
+	return done
 }
 
 // admit looks up what a command is to run by.

@@ -585,18 +585,18 @@ func (c *store[S, C, E]) place(b *batch, e E, effects []machine.Effect) E {
 
 // local says that this process carries the work out, or answers for it.
 func (c *store[S, C, E]) local(b *batch, w machine.Work) bool {
-	if b.asked += len(w.Input) + len(w.State); w.Unfit == "" && b.asked > maxAskedBytes {
+	if b.asked += len(w.Input) + len(w.Outputs) + len(w.State); w.Unfit == "" && b.asked > maxAskedBytes {
 		w.Unfit = fmt.Sprintf("its input, with those of what is asked for at the same time, is over the limit of %d bytes", maxAskedBytes)
 	}
 	if w.Unfit != "" {
 		b.answer(c, w, &UnfitError{w.Unfit})
 		return true
 	}
-	tooLarge := len(w.Input)+len(w.State) > maxWorkBytes
+	tooLarge := len(w.Input)+len(w.Outputs)+len(w.State) > maxWorkBytes
 	agents := c.sh.cfg.Local
 	if agents == nil {
 		if tooLarge {
-			b.answer(c, w, &TooLargeError{len(w.Input) + len(w.State), maxWorkBytes})
+			b.answer(c, w, &TooLargeError{len(w.Input) + len(w.Outputs) + len(w.State), maxWorkBytes})
 		}
 		return tooLarge
 	}
@@ -650,6 +650,17 @@ func (c *store[S, C, E]) emit(b *batch, en *entry[S], seq int64, at time.Time, f
 	case machine.Completion:
 		env.ID, env.Type, env.Subject = f.ID, f.Type, en.id
 		b.addAfter(c.sh.record(c.completionsTopic, c.sh.id, en.id, env, c.m.Name, mustJSON(f.Value)))
+	case machine.Claim:
+		for _, x := range f.Blobs {
+			b.addAfter(c.blob(x.ID+schemas.BlobClaim, at, []byte{}))
+		}
+	case machine.Discard:
+		for _, x := range f.Blobs {
+			for n := range x.Chunks {
+				b.addAfter(c.blob(schemas.BlobChunk(x.ID, n), at, nil))
+			}
+			b.addAfter(c.blob(x.ID+schemas.BlobClaim, at, nil))
+		}
 	case machine.Announce:
 		env.ID = machine.ID("announce", f.Key, strconv.FormatInt(seq, 10))
 		env.Type, env.Subject = f.Type, f.Key
@@ -659,6 +670,13 @@ func (c *store[S, C, E]) emit(b *batch, en *entry[S], seq int64, at time.Time, f
 		}
 		b.addAfter(c.sh.record(t.Definitions(), 0, f.Key, env, c.m.Name, value))
 	}
+}
+
+// blob is a record about a blob that was written under the id of an aggregate of this shard: a
+// claim, or, without a value, the end of a chunk. Those are partitions of the same number.
+func (c *store[S, C, E]) blob(key string, at time.Time, value []byte) *kgo.Record {
+	env := kafka.CloudEvent{ID: machine.ID("blob", key), Type: schemas.BlobRecord, Time: at, InputOffset: -1}
+	return c.sh.record(c.sh.topics.Blobs(), c.sh.id, key, env, c.m.Name, value)
 }
 
 // close adds the position record, if this transaction has anything of this cell.

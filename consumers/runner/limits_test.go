@@ -239,7 +239,7 @@ func TestWorkThatIsTooLargeForARecordFailsWhereThereAreNoAgents(t *testing.T) {
 		f := newFleet(t, 1, onePlan(t, definition.Orchestration{Type: "large", Activities: []definition.Activity{a}}))
 		r, err := runner.New(runner.Config{
 			Kafka: f.cfg, Shards: 1, Member: "a", Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
-			Machines: []runner.Binding{machines.Orchestration(f.plans)},
+			Machines: []runner.Binding{machines.Orchestration(f.plans, 0)},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -266,9 +266,8 @@ func TestWhatADefinitionMultipliesWithoutEndFailsAndNamesTheLimit(t *testing.T) 
 		return strings.Join(l, ",")
 	}
 	for name, c := range map[string]struct{ definition, why string }{
-		"templates":         {`{"activities":[{"id":"a","type":"remote","with":{` + times(5_000, `"k%d":"{{x}}"`) + `}}]}`, "limit of 67108864 bytes"},
-		"mappings":          {`{"activities":[{"id":"a","type":"noop","inputs":[` + times(5_000, `{"source":"x","target":"k%d"}`) + `]}]}`, "limit of 67108864 bytes"},
-		"one text":          {`{"activities":[{"id":"a","type":"noop","with":{"k":"` + strings.Repeat("{{x}}", 5_000) + `"}}]}`, "limit of 67108864 bytes"},
+		"templates":         {`{"activities":[{"id":"a","type":"remote","with":{` + times(5_000, `"k%d":"{{x}}"`) + `}}]}`, "limit of 134217728 bytes"},
+		"one text":          {`{"activities":[{"id":"a","type":"noop","with":{"k":"` + strings.Repeat("{{x}}", 5_000) + `"}}]}`, "limit of 134217728 bytes"},
 		"the output":        {`{"activities":[{"id":"a","type":"noop"}],"output":[` + times(5_000, `{"source":"x","target":"k%d"}`) + `]}`, "limit of 1048576"},
 		"all who are asked": {`{"activities":[` + times(160, `{"id":"a%d","type":"remote","with":{"k":"{{x}}"}}`) + `]}`, "limit of 134217728 bytes"},
 	} {
@@ -354,7 +353,7 @@ func TestAPanicOfADecisionCostsNoSlotsAndNoOtherShard(t *testing.T) {
 		pool := agent.NewPool(slog.New(slog.DiscardHandler))
 		pool.Register("slow", agent.ProcessorFunc(func(context.Context, agent.Activity) agent.Result { return agent.Complete(nil) }), 3)
 		r, err := runner.New(runner.Config{
-			Kafka: f.cfg, Shards: 1, Member: "a", Local: machines.Local(pool), Machines: []runner.Binding{machines.Orchestration(p)},
+			Kafka: f.cfg, Shards: 1, Member: "a", Local: machines.Local(pool), Machines: []runner.Binding{machines.Orchestration(p, 0)},
 		})
 		if err != nil {
 			t.Fatal(err)

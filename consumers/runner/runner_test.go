@@ -32,6 +32,10 @@ func (p plans) Plan(_ context.Context, typ string, input json.RawMessage) (*orch
 	return nil, nil, machine.Refuse(machine.UnknownType, "there is no orchestration type "+strconv.Quote(typ))
 }
 
+func (plans) Activity(string) (definition.ActivityType, bool) {
+	return definition.ActivityType{}, false
+}
+
 // chain is a type of n activities one after the other.
 func chain(t testing.TB, typ, activityType string, n int) *orchestration.Plan {
 	t.Helper()
@@ -77,7 +81,7 @@ func TestAStartedOrchestrationCompletes(t *testing.T) {
 		r, err := runner.New(runner.Config{
 			Kafka: cfg, Shards: 4, Member: "m1", Local: machines.Local(pool),
 			Logger:   slog.New(slog.NewTextHandler(t.Output(), nil)),
-			Machines: []runner.Binding{machines.Orchestration(plans{"chain": chain(t, "chain", "noop", 3)})},
+			Machines: []runner.Binding{machines.Orchestration(plans{"chain": chain(t, "chain", "noop", 3)}, 0)},
 		})
 		if err != nil {
 			t.Fatal(err)

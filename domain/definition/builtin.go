@@ -146,7 +146,7 @@ func httpActivity() ActivityType {
 	return ActivityType{
 		Type:        HTTP,
 		Description: "Calls an HTTP interface; what it answers is the output. It may wait for a report on what was accepted, or ask for it.",
-		InputSchema: Schema{OpenAPIV3Schema: compact(`{"type": "object", "additionalProperties": false, "required": ["url"],
+		InputSchema: Schema{OpenAPIV3Schema: compact(`{"type": "object", "required": ["url"],
 			"properties": {` + requestProperties + `,
 				"wait": {"type": ["object", "null"], "additionalProperties": false, "description": "an accepted request is followed by a report to ${callback}",
 					"properties": {"on": {"description": "statuses that mean accepted; every expected one unless given"}, "timeout": {"type": "string"}}},
@@ -180,7 +180,7 @@ func terraformActivity() ActivityType {
 	return ActivityType{
 		Type:        Terraform,
 		Description: "Plans, applies or destroys a Terraform module, in a workspace of the resource and the activity.",
-		InputSchema: Schema{OpenAPIV3Schema: compact(`{"type": "object", "additionalProperties": false, "required": ["module"],
+		InputSchema: Schema{OpenAPIV3Schema: compact(`{"type": "object", "required": ["module"],
 			"properties": {"module": {"type": "string", "minLength": 1, "description": "name of a directory below the agent's modules"},
 				"variables": {"type": ["object", "null"], "description": "of the module; null is left out"}}}`)},
 		OutputSchema: Schema{OpenAPIV3Schema: compact(`{"description": "the outputs of the module that are not sensitive; of a plan {changes, create, update, delete}"}`)},
@@ -192,13 +192,14 @@ func kafkaActivity() ActivityType {
 	return ActivityType{
 		Type:        Kafka,
 		Description: "Publishes a record, and waits for the reply where one is asked for.",
-		InputSchema: Schema{OpenAPIV3Schema: compact(`{"type": "object", "additionalProperties": false, "required": ["topic"],
+		InputSchema: Schema{OpenAPIV3Schema: compact(`{"type": "object", "required": ["topic"],
 			"properties": {"topic": {"type": "string", "minLength": 1, "description": "one that the agent may publish to"},
 				"key": {"type": ["string", "number", "boolean", "null"]},
 				"headers": {"type": ["object", "null"], "description": "a text each; null is left out"},
 				"value": {"description": "written as JSON"}, "text": {"type": ["string", "null"], "description": "written as it is"},
 				"reply": {"type": ["object", "null"], "additionalProperties": false, "required": ["topic"],
-					"properties": {"topic": {"type": "string", "description": "one that the agent reads replies from"}, "timeout": {"type": "string"}}}}}`)},
+					"properties": {"topic": {"type": "string", "description": "one that the agent reads replies from"}, "timeout": {"type": "string"}}},
+				"dispose": {"type": ["object", "null"], "description": "the record that undoes this one, {} where there is nothing to undo"}}}`)},
 		OutputSchema: Schema{OpenAPIV3Schema: compact(`{"properties": {
 			"topic": {"type": "string"}, "partition": {"type": "integer"}, "offset": {"type": "integer"}, "key": {"type": "string"},
 			"headers": {"type": "object"}, "value": {"description": "of the reply: JSON, else the text"}, "base64": {"type": "string"}}}`)},

@@ -67,10 +67,12 @@ func notAnObject(raw json.RawMessage) []machine.Problem {
 }
 
 // Resolve copies the policies of activity types (retry, timeouts) into the activities that
-// say nothing of their own. An activity that sets a part of retry has the rest of its
-// type's. The function types finds an activity type. The definition itself is left alone.
+// say nothing of their own, and their schemas into Contracts. An activity that sets a part of
+// retry has the rest of its type's. The function types finds an activity type. The definition
+// itself is left alone.
 func Resolve(o Orchestration, types func(activityType string) (ActivityType, bool)) Orchestration {
 	o.Activities = slices.Clone(o.Activities)
+	o.Contracts = nil
 	for i := range o.Activities {
 		a := &o.Activities[i]
 		t, ok := types(a.Type)
@@ -81,6 +83,12 @@ func Resolve(o Orchestration, types func(activityType string) (ActivityType, boo
 		a.AttemptTimeout = orElse(a.AttemptTimeout, t.AttemptTimeout)
 		a.Deadline = orElse(a.Deadline, t.Deadline)
 		a.HeartbeatTimeout = orElse(a.HeartbeatTimeout, t.HeartbeatTimeout)
+		if c := t.Contract(); !c.Empty() {
+			if o.Contracts == nil {
+				o.Contracts = make(map[string]Contract)
+			}
+			o.Contracts[a.Type] = c
+		}
 	}
 	return o
 }

@@ -6,7 +6,10 @@ import "strings"
 const inputName = "input"
 
 // reference is the source of a mapping, or a template, and where it stands.
-type reference struct{ at, source string }
+type reference struct {
+	at, source string
+	activity   bool // it names an activity and nothing else
+}
 
 // head splits a source into the activity it may name and the rest; whole says that there is no
 // rest, subtree that it is the list of all that the activity spawned.
@@ -43,7 +46,7 @@ func (c *orchestrationCheck) mappings(at string, v any) (refs []reference, mappe
 		if source == "" {
 			return
 		}
-		refs = append(refs, reference{at, source})
+		refs = append(refs, reference{at: at, source: source})
 		if target == "" {
 			return
 		}
@@ -145,7 +148,7 @@ func (c *orchestrationCheck) templatesIn(refs []reference, at, s string) []refer
 			return refs
 		}
 		if source = strings.TrimSpace(source); c.wellFormed(at, source) {
-			refs = append(refs, reference{at, source})
+			refs = append(refs, reference{at: at, source: source})
 		}
 		s = after
 	}
@@ -200,6 +203,9 @@ func (c *orchestrationCheck) references() {
 // nothing there is, which is found.
 func (c *orchestrationCheck) refersTo(r reference, index map[string]int32, ids []string) (int32, bool) {
 	name, whole, subtree := head(r.source)
+	if r.activity {
+		name, subtree = r.source, true
+	}
 	j, isActivity := index[name]
 	switch {
 	case subtree && !isActivity:

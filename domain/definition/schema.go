@@ -8,6 +8,7 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/domain/machine"
 )
 
@@ -290,12 +291,17 @@ func newChecker(schema json.RawMessage, translate func(any) any) (*Checker, []ma
 }
 
 // Check names everything in a JSON value that does not fit the schema, each with its path
-// within the value, sorted by path. Numbers are compared exactly, not as float64.
+// within the value, sorted by path. Numbers are compared exactly, not as float64. Of what is
+// kept elsewhere (package blob) it checks the type and nothing else.
 func (c *Checker) Check(value json.RawMessage) []machine.Problem {
 	var f findings
 	doc, ok := f.parse(value)
 	if !ok || len(f.problems) > 0 || c == nil || c.schema == nil {
 		return f.all()
+	}
+	var elsewhere away
+	if blob.Refers(value) {
+		doc = elsewhere.standIns(doc, nil)
 	}
 	err := c.effort.hold(c.schema, doc)
 	var misfit *jsonschema.ValidationError
@@ -305,6 +311,9 @@ func (c *Checker) Check(value json.RawMessage) []machine.Problem {
 	case errors.Is(err, errEffort):
 		f.add("", "%v", err)
 	case errors.As(err, &misfit):
+		if misfit = elsewhere.without(misfit); misfit == nil {
+			return nil
+		}
 		misfits(&f, "", doc, misfit)
 	}
 	if len(f.problems) == 0 {

@@ -28,6 +28,9 @@ type Orchestration struct {
 	DisposedBy string `json:"disposedBy,omitempty"`
 	// Limits bound one orchestration of this type; zero values take the defaults.
 	Limits Limits `json:"limits,omitzero"`
+	// Contracts are the schemas of its activities' types, by type. They are filled in when it is
+	// started, so that what runs keeps them; a put has none.
+	Contracts map[string]Contract `json:"contracts,omitempty"`
 	// Version counts the accepted changes from 1; set by the aggregate, ignored in a put.
 	Version int `json:"version,omitempty"`
 }
@@ -57,13 +60,53 @@ type Activity struct {
 	Discriminator string          `json:"discriminator,omitempty"`
 	DependsOn     Names           `json:"dependsOn,omitempty"`
 	Inputs        []Mapping       `json:"inputs,omitempty"`
-	With          json.RawMessage `json:"with,omitempty"` // an object of literals and templates; inputs go over it
+	With          json.RawMessage `json:"with,omitempty"`   // an object of literals and templates; inputs go over it
+	Context       Context         `json:"context,omitzero"` // which ancestors' outputs it reads beside its input
 	// OnError: "" or OnErrorFail ends the orchestration, OnErrorContinue leaves a tombstone.
 	OnError          string   `json:"onError,omitempty"`
 	Retry            *Retry   `json:"retry,omitempty"`
 	AttemptTimeout   Duration `json:"attemptTimeout,omitempty"`   // of one attempt, claimed to reported
 	Deadline         Duration `json:"deadline,omitempty"`         // in total, from the first request
 	HeartbeatTimeout Duration `json:"heartbeatTimeout,omitempty"` // lease of a claim
+}
+
+// Context says of which ancestors an activity is handed the outputs, read-only: their ids, or
+// AllAncestors. The zero Context is none: most activities have all they need in their
+// input, and what each hands on would be carried along to the last.
+type Context []string
+
+// AllAncestors stands for all of them, as the only element of a Context; in JSON it is true.
+const AllAncestors = "*"
+
+// All says that the outputs of all ancestors are handed over.
+func (c Context) All() bool { return len(c) == 1 && c[0] == AllAncestors }
+
+// IsZero says that no outputs are handed over.
+func (c Context) IsZero() bool { return len(c) == 0 }
+
+// MarshalJSON writes true or false, or an array of ids.
+func (c Context) MarshalJSON() ([]byte, error) {
+	if c.All() || len(c) == 0 {
+		return json.Marshal(c.All())
+	}
+	return json.Marshal([]string(c))
+}
+
+// UnmarshalJSON takes true or false, an id, or an array of ids.
+func (c *Context) UnmarshalJSON(b []byte) error {
+	var all bool
+	if json.Unmarshal(b, &all) == nil {
+		if *c = nil; all {
+			*c = Context{AllAncestors}
+		}
+		return nil
+	}
+	var of Names
+	if err := of.UnmarshalJSON(b); err != nil {
+		return fmt.Errorf("want true, an id, or an array of ids: %w", err)
+	}
+	*c = Context(of)
+	return nil
 }
 
 // Values of Activity.OnError.
@@ -96,6 +139,21 @@ type ActivityType struct {
 	HeartbeatTimeout Duration `json:"heartbeatTimeout,omitempty"`
 	Version          int      `json:"version,omitempty"`
 }
+
+// Contract is what an activity type says of what goes in and what comes out: OpenAPI v3 schemas,
+// nil where it says nothing.
+type Contract struct {
+	Input  json.RawMessage `json:"input,omitempty"`
+	Output json.RawMessage `json:"output,omitempty"`
+}
+
+// Contract is what the type says of what goes in and what comes out.
+func (a *ActivityType) Contract() Contract {
+	return Contract{Input: a.InputSchema.OpenAPIV3Schema, Output: a.OutputSchema.OpenAPIV3Schema}
+}
+
+// Empty says that anything fits.
+func (c Contract) Empty() bool { return len(c.Input) == 0 && len(c.Output) == 0 }
 
 // Schema carries an OpenAPI v3 schema, the only supported kind.
 type Schema struct {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/domain/machine"
 )
 
@@ -182,6 +183,25 @@ func (c *check) boolean(at string, v any) {
 func (c *check) anyObject(at string, v any) {
 	if _, ok := v.(map[string]any); !ok {
 		c.want(at, "an object", v)
+	}
+	c.unreserved(at, v)
+}
+
+// unreserved finds members that only references to what is kept elsewhere have: nobody but
+// who writes such a value may make one.
+func (c *check) unreserved(at string, v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		for _, k := range sortedKeys(v) {
+			if blob.Reserved(k) {
+				c.add(member(at, k), "is reserved for values that are kept elsewhere")
+			}
+			c.unreserved(member(at, k), v[k])
+		}
+	case []any:
+		for i := range v {
+			c.unreserved(element(at, i), v[i])
+		}
 	}
 }
 
@@ -369,6 +389,7 @@ func (c *orchestrationCheck) activity(at string, v any, x *vertex) {
 			c.anyObject(at, v)
 			x.refs, x.fed = c.templates(x.refs, at, v), append(x.fed, literals(at, v)...)
 		}},
+		{name: "context", look: func(at string, v any) { x.refs = append(x.refs, c.context(at, v)...) }},
 		{name: "onError", look: c.onError},
 	}, c.policies()...))
 }
@@ -405,6 +426,18 @@ func (c *orchestrationCheck) onError(at string, v any) {
 	default:
 		c.add(at, "want %s, %s or %s, found %s", OnErrorFail, OnErrorContinue, OnErrorPartial, quote(s))
 	}
+}
+
+// context reads true, or the ids of ancestors.
+func (c *orchestrationCheck) context(at string, v any) []reference {
+	if _, ok := v.(bool); ok {
+		return nil
+	}
+	var refs []reference
+	for _, n := range c.names(at, v) {
+		refs = append(refs, reference{at: n.at, source: n.name, activity: true})
+	}
+	return refs
 }
 
 // names reads a string or an array of strings.

@@ -102,7 +102,8 @@ type Work struct {
 	Discriminator string          `json:"discriminator,omitempty"`
 	Resource      string          `json:"resource,omitempty"` // name of what is deployed or disposed of; the same in both
 	Input         json.RawMessage `json:"input,omitempty"`
-	State         json.RawMessage `json:"state,omitempty"` // the activity's own, from its last report
+	Outputs       json.RawMessage `json:"outputs,omitempty"` // of ancestors, by id, where the activity asks for them
+	State         json.RawMessage `json:"state,omitempty"`   // the activity's own, from its last report
 	RequestedAt   time.Time       `json:"requestedAt"`
 	Deadline      time.Time       `json:"deadline,omitzero"` // of the activity in total: an attempt may wait long for a free agent
 	// OfferedUntil is when the attempt is offered again unless it has been claimed: an agent that
@@ -148,8 +149,24 @@ type Announce struct {
 	Value any    // encoded as JSON
 }
 
+// Blob names what was written to the blobs topic as one: its chunks have the keys <id>/0,
+// <id>/1 and so on.
+type Blob struct {
+	ID     string
+	Chunks int32
+}
+
+// Claim says that an aggregate refers to blobs that were written under its id: what nobody
+// claims is removed after a while.
+type Claim struct{ Blobs []Blob }
+
+// Discard removes blobs that were written under the aggregate's id, with their claims.
+type Discard struct{ Blobs []Blob }
+
 func (Work) effect()       {}
 func (CancelWork) effect() {}
 func (Send) effect()       {}
 func (Completion) effect() {}
 func (Announce) effect()   {}
+func (Claim) effect()      {}
+func (Discard) effect()    {}

@@ -54,6 +54,10 @@ type Complete struct {
 	Output json.RawMessage       `json:"output,omitempty"`
 	Key    string                `json:"key,omitempty"` // identity of the node, where it differs from its id
 	Spawn  []definition.Activity `json:"spawn,omitempty"`
+
+	// Contracts are the schemas in force of the types to be spawned, by type, where they have any.
+	// They are an input, like the time.
+	Contracts map[string]definition.Contract `json:"-"`
 }
 
 // Wait reports that the work was accepted elsewhere. After bounds the wait; zero leaves

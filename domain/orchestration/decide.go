@@ -16,6 +16,14 @@ func itoa(n int) string { return strconv.Itoa(n) }
 // already had its way makes nothing happen. A command that cannot have its way is
 // answered with a *machine.Refusal, the only error there is.
 func (s State) Decide(at time.Time, c Command) ([]Event, error) {
+	events, err := s.decide(at, c)
+	if err == nil {
+		s.inspect(at, events)
+	}
+	return events, err
+}
+
+func (s State) decide(at time.Time, c Command) ([]Event, error) {
 	switch c := c.(type) {
 	case Start:
 		return s.decideStart(at, c)
@@ -173,8 +181,11 @@ func (s State) decideComplete(at time.Time, c Complete) ([]Event, error) {
 	}
 	g := s.g
 	n := &g.nodes[i]
-	if most := g.plan.maxOutput(); len(c.Output) > most {
-		return s.fail(at, i, Fault{stepOutput, fmt.Sprintf("the output has %d bytes, over the limit outputBytes of %d", len(c.Output), most)}), nil
+	if fault := g.plan.oversize(c.Output); fault != nil {
+		return s.fail(at, i, *fault), nil
+	}
+	if fault := g.misfit(i, c.Output); fault != nil {
+		return s.fail(at, i, *fault), nil
 	}
 	if g.undoes(i) {
 		if len(c.Spawn) > 0 {
@@ -186,6 +197,7 @@ func (s State) decideComplete(at time.Time, c Complete) ([]Event, error) {
 	if fault := g.grow(i, c, &e); fault != nil {
 		return s.fail(at, i, *fault), nil
 	}
+	e.Contracts = g.newContracts(c.Contracts, e.Spawned)
 	return s.complete(at, i, e), nil
 }
 

@@ -63,6 +63,9 @@ func (s State) decideDispose(c Dispose) ([]Event, error) {
 	if err != nil {
 		return nil, machine.Refuse(machine.BadState, err.Error()) // every part of it was read as JSON
 	}
+	if s.removed && len(s.own(b)) > 0 {
+		return nil, s.gone()
+	}
 	if len(b) > maxDisposeBytes {
 		return nil, tooMuchToUndo()
 	}
@@ -111,7 +114,7 @@ func tooMuchToUndo() error {
 func (s State) reverse(start Start, list []undo) (Start, error) {
 	g, v := s.g, view{g: s.g, last: -1}.within(maxDisposeBytes)
 	start.Type = g.typ
-	def := definition.Orchestration{Type: g.typ, Limits: g.plan.def.Limits}
+	def := definition.Orchestration{Type: g.typ, Limits: g.plan.def.Limits, Version: g.plan.def.Version}
 	input := make(map[string]json.RawMessage, len(list))
 	for _, u := range list {
 		a, was := u.Activity, g.nodes[u.of].def

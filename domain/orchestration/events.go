@@ -41,6 +41,8 @@ type Requested struct {
 	Deadline   time.Time `json:"deadline"` // of the activity in total; the same for every attempt; whole milliseconds
 	Reason     string    `json:"reason,omitempty"`
 	By         string    `json:"by,omitempty"` // the operator who wanted it now
+	// Fault is what is wrong with the input: nobody is asked, the activity fails at once.
+	Fault *Fault `json:"fault,omitempty"`
 }
 
 // Offered offers the same attempt again: nobody has claimed it, or the process that
@@ -104,6 +106,8 @@ type Completed struct {
 	Spawned    []definition.Activity `json:"spawned,omitempty"`
 	Shared     []string              `json:"shared,omitempty"` // ids of nodes
 	Cycles     []string              `json:"cycles,omitempty"` // ids of nodes
+	// Contracts are the schemas of types that were spawned here for the first time.
+	Contracts map[string]definition.Contract `json:"contracts,omitempty"`
 	// Children is the order of all of them, where it is not first the spawned, then the shared,
 	// then the cycles. The place in the tree hangs on it.
 	Children []string `json:"children,omitempty"`
@@ -137,6 +141,13 @@ type Ended struct {
 	Compensation *Compensation `json:"compensation,omitempty"`
 }
 
+// BlobsRemoved says that what the runs of an ended orchestration had left among the blobs is
+// gone: what refers to it can no longer be read.
+type BlobsRemoved struct {
+	Blobs int   `json:"blobs"` // how many
+	Bytes int64 `json:"bytes"`
+}
+
 // Failure says what went wrong where.
 type Failure struct {
 	ActivityID string    `json:"activityId,omitempty"`
@@ -159,3 +170,4 @@ func (Completed) event()         {}
 func (Failed) event()            {}
 func (TransfersFinished) event() {}
 func (Ended) event()             {}
+func (BlobsRemoved) event()      {}

@@ -23,6 +23,9 @@ func (s State) Evolve(at time.Time, e Event) State {
 		return s.compensate(e)
 	case Ended:
 		return s.end(at, e)
+	case BlobsRemoved:
+		s.left, s.removed = nil, true
+		return s
 	case RerunStarted:
 		return s.rerun(at, e)
 	case Disposed:
@@ -39,6 +42,9 @@ func (s State) Evolve(at time.Time, e Event) State {
 	case Requested, Offered, Claimed, Extended, Waited, Scheduled, Retrying, Completed, Failed, Skipped:
 	}
 	if s.g != nil {
+		if made := outputOf(e); made != nil {
+			s.leave(made)
+		}
 		s.g.evolve(at, e)
 	}
 	return s
@@ -70,6 +76,7 @@ func (s State) start(at time.Time, e Started) State {
 		return s
 	}
 	s.phase, s.run, s.fingerprint, s.g = PhaseInProgress, e.Run, e.Fingerprint, newGraph(at, e)
+	s.leave(e.Input)
 	return s
 }
 
@@ -78,7 +85,7 @@ func newGraph(at time.Time, e Started) *graph {
 	g := &graph{
 		plan: e.Plan, typ: e.Type, input: e.Input, labels: e.Labels, callback: e.Callback, partial: e.Partial, disposes: e.Disposes,
 		resource:  orElse(e.Resource, e.Name),
-		startedAt: at, deadline: millis(e.Deadline), nodes: make([]node, n), open: n, last: -1, trace: e.TraceParent,
+		startedAt: at, deadline: millis(e.Deadline), checked: e.Plan.checked, nodes: make([]node, n), open: n, last: -1, trace: e.TraceParent,
 	}
 	for i := range g.nodes {
 		g.nodes[i] = node{def: &e.Plan.def.Activities[i], waits: e.Plan.waits[i], parent: -1, late: e.Plan.late[i]}
@@ -102,7 +109,7 @@ func (s State) end(at time.Time, e Ended) State {
 		s.last = ending{orElse(n.workID, s.workIDOf(s.run, n.id())), n.attempt, n.said}
 	}
 	s.phase, s.endedAt = e.State, at
-	if !s.keeps {
+	if !s.remembers {
 		s.g = nil
 	}
 	return s
@@ -131,7 +138,7 @@ func target(e Event) (string, ActivityPhase) {
 		return e.ActivityID, ActivityFailed
 	case Skipped:
 		return e.ActivityID, ActivitySkipped
-	case Started, TransfersFinished, Compensating, Ended, RerunStarted, Disposed, Paused, Resumed, ActivityPaused, ActivityResumed:
+	case Started, TransfersFinished, Compensating, Ended, RerunStarted, Disposed, Paused, Resumed, ActivityPaused, ActivityResumed, BlobsRemoved:
 	}
 	return "", ActivityPending
 }
@@ -153,6 +160,7 @@ func (g *graph) move(i int32, at time.Time, e Event) {
 		n.workID = e.WorkID
 		g.remember(e.WorkID, i)
 		n.offer(at, e.Placement)
+		n.blame(at, e.Fault)
 	case Offered:
 		n.offers = int32(e.Offer)
 		n.offer(at, e.Placement)
@@ -173,6 +181,7 @@ func (g *graph) move(i int32, at time.Time, e Event) {
 	case Completed:
 		n.output = e.Output
 		n.said |= whose(e.By, saidComplete, orderedComplete)
+		g.learn(e.Contracts)
 		g.grown(i, &e)
 		g.close(i, ActivityCompleted)
 	case Failed:
@@ -188,7 +197,7 @@ func (g *graph) move(i int32, at time.Time, e Event) {
 		n.output = e.Output
 		n.said |= orderedSkip
 		g.close(i, ActivitySkipped)
-	case Started, TransfersFinished, Compensating, Ended, RerunStarted, Disposed, Paused, Resumed, ActivityPaused, ActivityResumed:
+	case Started, TransfersFinished, Compensating, Ended, RerunStarted, Disposed, Paused, Resumed, ActivityPaused, ActivityResumed, BlobsRemoved:
 	}
 }
 
@@ -288,6 +297,7 @@ func (g *graph) spawn(parent int32, a *definition.Activity) {
 	if !p.late {
 		g.retrieving++
 	}
+	g.checked = g.checked || !a.Context.IsZero()
 	g.nodes = append(g.nodes, node{def: inherit(a, p.def), parent: parent, depth: p.depth + 1, level: p.level + 1, late: p.late})
 }
 

@@ -38,6 +38,12 @@ type Completion struct {
 // It is a pure function of the log, so it can be derived again after a crash, with the
 // same IDs.
 func (s State) Follow(at time.Time, e Event) []machine.Effect {
+	if e, ok := e.(Started); ok {
+		return s.claim(e.Input)
+	}
+	if _, ok := e.(BlobsRemoved); ok {
+		return s.discard()
+	}
 	if e, ok := e.(Disposed); ok {
 		return s.dispose(e)
 	}
@@ -46,6 +52,9 @@ func (s State) Follow(at time.Time, e Event) []machine.Effect {
 	}
 	switch e := e.(type) {
 	case Requested:
+		if e.Fault != nil {
+			return nil
+		}
 		// An operator may have given up an attempt for it.
 		effects := s.unwanted(e.ActivityID, "another attempt is wanted now")
 		return append(effects, s.work(at, e.ActivityID, e.Attempt, 1, e.WorkID, e.Deadline)...)
@@ -56,11 +65,13 @@ func (s State) Follow(at time.Time, e Event) []machine.Effect {
 	case Retrying:
 		return s.abandoned(e.ActivityID, e.Error)
 	case Completed:
+		effects := s.claim(e.Output)
 		if e.By != "" {
-			return s.unwanted(e.ActivityID, e.By+" completed the activity")
+			effects = append(effects, s.unwanted(e.ActivityID, e.By+" completed the activity")...)
 		}
+		return effects
 	case Skipped:
-		return s.unwanted(e.ActivityID, e.By+" skipped the activity")
+		return append(s.claim(e.Output), s.unwanted(e.ActivityID, e.By+" skipped the activity")...)
 	case Failed:
 		if e.By != "" {
 			return s.unwanted(e.ActivityID, e.By+" failed the activity")
@@ -70,7 +81,7 @@ func (s State) Follow(at time.Time, e Event) []machine.Effect {
 		return s.calledOff(e)
 	case Ended:
 		return s.ended(at, e)
-	case Started, Claimed, Extended, Waited, Scheduled, TransfersFinished, RerunStarted, Disposed, Paused, Resumed, ActivityPaused, ActivityResumed:
+	case Started, Claimed, Extended, Waited, Scheduled, TransfersFinished, RerunStarted, Disposed, Paused, Resumed, ActivityPaused, ActivityResumed, BlobsRemoved:
 	}
 	return nil
 }
@@ -88,10 +99,11 @@ func (s State) work(at time.Time, activityID string, attempt, offer int, workID 
 	if v.full() {
 		input, unfit = nil, fmt.Sprintf("the input has more than the limit of %d bytes once its templates are filled in", MaxInputBytes)
 	}
+	outputs, _ := v.outputs(n.def, n.parent) // what could be wrong was found before it was asked for
 	return []machine.Effect{machine.Work{
 		ID: workID, Attempt: attempt, Offer: offer, Aggregate: "orchestration", AggregateID: s.id, Run: s.run,
 		ActivityID: n.id(), Type: n.def.Type, Discriminator: n.def.Discriminator, Resource: s.Resource(),
-		Input: input, Unfit: unfit, State: n.state, RequestedAt: at, Deadline: deadline,
+		Input: input, Outputs: outputs, Unfit: unfit, State: n.state, RequestedAt: at, Deadline: deadline,
 		TraceParent: s.g.trace, OfferedUntil: fromMillis(millis(at.Add(offerWait(offer)))), HeartbeatTimeout: heartbeatTimeout(n.def).Milliseconds(),
 	}}
 }

@@ -236,8 +236,10 @@ func (s State) decideSkipActivity(at time.Time, c SkipActivity) ([]Event, error)
 	if !n.phase.CanMove(ActivitySkipped) {
 		return nil, s.refuse(n, "only what has not ended can be skipped")
 	}
-	if err := s.fits(c.Output); err != nil {
-		return nil, err
+	if len(c.Output) > 0 { // what was skipped need not have made anything
+		if err := s.fits(i, c.Output); err != nil {
+			return nil, err
+		}
 	}
 	by, reason := signed(c.By, c.Reason)
 	events := []Event{Skipped{ActivityID: n.id(), Output: c.Output, Reason: reason, By: by}}
@@ -264,7 +266,7 @@ func (s State) decideCompleteActivity(at time.Time, c CompleteActivity) ([]Event
 	if !n.phase.CanMove(ActivityCompleted) {
 		return nil, s.refuse(n, "only what has not ended can be completed")
 	}
-	if err := s.fits(c.Output); err != nil {
+	if err := s.fits(i, c.Output); err != nil {
 		return nil, err
 	}
 	by, reason := signed(c.By, c.Reason)
@@ -303,9 +305,12 @@ func (s State) decideFailActivity(at time.Time, c FailActivity) ([]Event, error)
 }
 
 // fits refuses an output that no agent could have given either.
-func (s State) fits(output json.RawMessage) error {
-	if most := s.g.plan.maxOutput(); len(output) > most {
-		return machine.Refuse(machine.Limit, fmt.Sprintf("the output has %d bytes, over the limit outputBytes of %d", len(output), most))
+func (s State) fits(i int32, output json.RawMessage) error {
+	if fault := s.g.plan.oversize(output); fault != nil {
+		return machine.Refuse(machine.Limit, fault.Message)
+	}
+	if fault := s.g.misfit(i, output); fault != nil {
+		return machine.Refuse(machine.Schema, fault.Message)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/domain/definition"
 )
 
@@ -16,10 +17,13 @@ type Plan struct {
 	def        definition.Orchestration
 	raw        json.RawMessage
 	index      map[string]int32
-	dependents [][]int32 // by activity: who waits for it
-	waits      []int32   // by activity: how many it waits for
-	late       []bool    // by activity: is an aggregation, or comes after one
-	aggregates bool      // has an activity of type aggregate
+	dependents [][]int32            // by activity: who waits for it
+	waits      []int32              // by activity: how many it waits for
+	late       []bool               // by activity: is an aggregation, or comes after one
+	aggregates bool                 // has an activity of type aggregate
+	contracts  map[string]*contract // by activity type, of those that have any
+	checked    bool                 // something can be wrong with what an activity is handed
+	spawned    spawnedContracts
 }
 
 // AggregateType is the activity type that joins what was retrieved. Once everything but
@@ -65,6 +69,13 @@ func NewPlan(def definition.Orchestration) (*Plan, error) {
 	}
 	if err := p.sort(); err != nil {
 		return nil, err
+	}
+	p.checked = checks(&def)
+	for typ, c := range def.Contracts {
+		if p.contracts == nil {
+			p.contracts = make(map[string]*contract, len(def.Contracts))
+		}
+		p.contracts[typ] = &contract{typ: typ, def: c}
 	}
 	return p, nil
 }
@@ -113,7 +124,8 @@ func (p *Plan) UnmarshalJSON(b []byte) error {
 	if err != nil {
 		return err
 	}
-	*p = *q
+	p.def, p.raw, p.index, p.dependents, p.waits = q.def, q.raw, q.index, q.dependents, q.waits
+	p.late, p.aggregates, p.contracts, p.checked = q.late, q.aggregates, q.contracts, q.checked
 	return nil
 }
 
@@ -129,14 +141,17 @@ const (
 	DefaultMaxNodes         = 100_000
 	DefaultMaxDepth         = 100
 	DefaultMaxOutputBytes   = 256 << 10
+	// DefaultKeepBlobs is how long what an ended orchestration left among the blobs can be read.
+	DefaultKeepBlobs = 7 * 24 * time.Hour
 	// MaxOutputBytes bounds the output of an orchestration, which has to fit into the record
 	// of its end and into its completion.
 	MaxOutputBytes = 1 << 20
 	// maxRawOutputBytes is up to where it is put together at all: it may have spaces to lose.
 	maxRawOutputBytes = 4 * MaxOutputBytes
 	// MaxInputBytes bounds what the templates and mappings of an activity put together. The
-	// outputs of the largest tree there may be, each a short text, fit in.
-	MaxInputBytes = 64 << 20
+	// outputs of the largest tree there may be, each a short text, fit in, and so do some
+	// hundred of the largest.
+	MaxInputBytes = 128 << 20
 	// maxFailures and the bounds of their texts keep a list of failures to less than 300 KiB.
 	maxFailures     = 100
 	maxMessageBytes = 2 << 10
@@ -155,9 +170,21 @@ func orElse[T comparable](v, otherwise T) T {
 	return v
 }
 
-func (p *Plan) maxNodes() int  { return orElse(p.def.Limits.Nodes, DefaultMaxNodes) }
-func (p *Plan) maxDepth() int  { return orElse(p.def.Limits.Depth, DefaultMaxDepth) }
-func (p *Plan) maxOutput() int { return orElse(p.def.Limits.OutputBytes, DefaultMaxOutputBytes) }
+func (p *Plan) maxNodes() int { return orElse(p.def.Limits.Nodes, DefaultMaxNodes) }
+func (p *Plan) maxDepth() int { return orElse(p.def.Limits.Depth, DefaultMaxDepth) }
+
+// oversize says that an output is over the limit: in a record it is bounded in any case, with
+// what is kept elsewhere only where the definition says so.
+func (p *Plan) oversize(output []byte) *Fault {
+	size, most := int64(len(output)), int64(DefaultMaxOutputBytes)
+	if p.def.Limits.OutputBytes > 0 {
+		size, most = blob.Size(output), int64(p.def.Limits.OutputBytes)
+	}
+	if size <= most {
+		return nil
+	}
+	return &Fault{stepOutput, fmt.Sprintf("the output has %d bytes, over the limit outputBytes of %d", size, most)}
+}
 
 func heartbeatTimeout(a *definition.Activity) time.Duration {
 	return orElse(time.Duration(a.HeartbeatTimeout), DefaultHeartbeatTimeout)

@@ -5,9 +5,9 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
+	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/domain/definition"
 )
 
@@ -34,7 +34,7 @@ func (v view) within(most int) view {
 }
 
 // full says that there was more than the view could put together.
-func (v view) full() bool { return v.room.left < 0 }
+func (v view) full() bool { return v.room != nil && v.room.left < 0 }
 
 // value finds a source, as long as there is room; nil where there is no such value.
 func (v view) value(source string) json.RawMessage {
@@ -42,7 +42,9 @@ func (v view) value(source string) json.RawMessage {
 		return nil
 	}
 	value := v.lookup(source)
-	v.room.left -= len(value)
+	if v.room != nil {
+		v.room.left -= len(value)
+	}
 	return value
 }
 
@@ -94,8 +96,12 @@ func (v view) put(m map[string]json.RawMessage, l []definition.Mapping) {
 	}
 }
 
-// spread puts the properties of an object into another one; anything but an object has none.
+// spread puts the properties of an object into another one; anything but an object has none,
+// and neither has one that is kept elsewhere as a whole.
 func spread(m map[string]json.RawMessage, value json.RawMessage) {
+	if _, away := blob.Of(value); away {
+		return
+	}
 	var more map[string]json.RawMessage
 	if json.Unmarshal(value, &more) == nil {
 		maps.Copy(m, more)
@@ -121,7 +127,7 @@ func (v view) lookup(source string) json.RawMessage {
 	}
 	head, rest, dotted := strings.Cut(source, ".")
 	if !dotted {
-		if value := follow(v.g.input, head); value != nil {
+		if value := blob.Follow(v.g.input, head); value != nil {
 			return value
 		}
 		if i, ok := v.g.find(head); ok {
@@ -130,37 +136,14 @@ func (v view) lookup(source string) json.RawMessage {
 		return nil
 	}
 	if i, ok := v.g.find(head); ok {
-		return follow(v.outputOf(i), rest)
+		return blob.Follow(v.outputOf(i), rest)
 	}
 	if head == "input" {
-		if value := follow(v.g.input, rest); value != nil {
+		if value := blob.Follow(v.g.input, rest); value != nil {
 			return value
 		}
 	}
-	return follow(v.g.input, source)
-}
-
-// follow goes along a dotted path through objects and arrays.
-func follow(value json.RawMessage, path string) json.RawMessage {
-	for path != "" && len(value) > 0 {
-		var head string
-		head, path, _ = strings.Cut(path, ".")
-		if b := bytes.TrimSpace(value); len(b) > 0 && b[0] == '[' {
-			var l []json.RawMessage
-			k, err := strconv.Atoi(head)
-			if json.Unmarshal(b, &l) != nil || err != nil || k < 0 || k >= len(l) {
-				return nil
-			}
-			value = l[k]
-			continue
-		}
-		var m map[string]json.RawMessage
-		if json.Unmarshal(value, &m) != nil {
-			return nil
-		}
-		value = m[head]
-	}
-	return value
+	return blob.Follow(v.g.input, source)
 }
 
 // subtree lists an activity and all it spawned, depth first in the order they were asked for,
@@ -258,7 +241,8 @@ func (v view) appendNode(b []byte, i int32) []byte {
 
 // fill replaces the templates in every string of a JSON value. A string that is one
 // template keeps the type of what it names; one that names nothing becomes null, or
-// nothing within a longer string.
+// nothing within a longer string. A longer string over what is kept elsewhere is put
+// together by whoever reads it.
 func (v view) fill(raw json.RawMessage) json.RawMessage {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
@@ -300,27 +284,21 @@ func (v view) fillString(s string) any {
 			return nil
 		}
 	}
-	var b strings.Builder
+	if !strings.Contains(s, "{{") {
+		return s
+	}
+	var parts []blob.Part
 	for {
 		before, rest, ok := strings.Cut(s, "{{")
 		name, after, closed := strings.Cut(rest, "}}")
-		b.WriteString(before)
+		parts = append(parts, blob.Part{Literal: before})
 		if !ok || !closed {
 			if ok {
-				b.WriteString("{{" + rest)
+				parts = append(parts, blob.Part{Literal: "{{" + rest})
 			}
-			return b.String()
+			return blob.Text(parts)
 		}
-		b.WriteString(plain(v.value(strings.TrimSpace(name))))
+		parts = append(parts, blob.Part{Value: v.value(strings.TrimSpace(name))})
 		s = after
 	}
-}
-
-// plain is a value as it reads within a text: a string without its quotes.
-func plain(value json.RawMessage) string {
-	var s string
-	if json.Unmarshal(value, &s) == nil {
-		return s
-	}
-	return string(value)
 }

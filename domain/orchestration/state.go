@@ -16,9 +16,14 @@ type State struct {
 	fingerprint string
 	endedAt     time.Time
 	last        ending
-	disposal    string // the orchestration that disposes of this one
-	// keeps says that the graph is kept when a run ends: see Keeping.
-	keeps bool
+	// left is what its runs have left among the blobs; nil where that is nothing.
+	left *left
+	keep time.Duration
+	// removed says that what some run had left is there no more.
+	removed  bool
+	disposal string // the orchestration that disposes of this one
+	// remembers says that the graph is kept when a run ends.
+	remembers bool
 	// g is what an orchestration needs while it runs; an ended one has none.
 	g *graph
 }
@@ -32,7 +37,17 @@ type ending struct {
 }
 
 // New is the orchestration of that id before anything has happened.
-func New(id string) State { return State{id: id, phase: PhaseInitial} }
+func New(id string) State { return State{id: id, phase: PhaseInitial, keep: DefaultKeepBlobs} }
+
+// KeepBlobs is another New, or Keeping, with another time for which what an ended orchestration
+// left among the blobs is kept.
+func KeepBlobs(other func(id string) State, blobs time.Duration) func(id string) State {
+	return func(id string) State {
+		s := other(id)
+		s.keep = blobs
+		return s
+	}
+}
 
 // ID is the aggregate id.
 func (s State) ID() string { return s.id }
@@ -83,6 +98,8 @@ type graph struct {
 	doomed     *Failure         // the first that ends it, while others may still report
 	verdict    int64            // unix milliseconds: when they may no more
 	timers     timers
+	checked    bool                 // something can be wrong with what an activity is handed
+	contracts  map[string]*contract // of types that were spawned and are none of the plan's
 }
 
 // node is one activity. There can be 100,000 of them in an orchestration, and 300,000 in as
@@ -123,6 +140,7 @@ type links struct {
 	spawners   []int32 // besides the parent: those who share the node and wait for its subtree
 	children   []int32 // spawned, then shared, where some are shared
 	order      []int32 // all in the order they were asked for, cycles too, where that is another
+	fault      *Fault  // what is wrong with its input; whoever has one fails next
 }
 
 func (n *node) linked() *links {

@@ -138,7 +138,7 @@ func (g *graph) arm(i int32) {
 // timers in order, so the caller must own the State.
 func (s State) Deadline() time.Time {
 	if s.g == nil || s.Ended() {
-		return time.Time{}
+		return s.removal()
 	}
 	for len(s.g.timers) > 0 {
 		t := s.g.timers[0]

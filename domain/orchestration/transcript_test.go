@@ -257,7 +257,7 @@ func (p *transcript) duration(text string) time.Duration {
 
 // remembered is the state with all that happened before an end.
 func (p *transcript) remembered() State {
-	s := Keeping("job-1")
+	s := New("job-1").Remember()
 	for _, x := range p.log {
 		s = s.Evolve(x.at, x.e)
 	}
@@ -346,6 +346,8 @@ func (p *transcript) event(e Event) string {
 		return fmt.Sprintf("run %d, of %s", e.Run, strings.Join(p.nameAll(e.Reset), ", "))
 	case Disposed:
 		return "disposed of by " + p.started(e.Start)
+	case BlobsRemoved:
+		return fmt.Sprintf("removed %d blobs", e.Blobs)
 	}
 	return fmt.Sprintf("%T", e)
 }
@@ -440,7 +442,7 @@ func (p *transcript) effect(f machine.Effect) string {
 		return "completion " + f.Type
 	case machine.Send:
 		return "send " + f.Type + " to " + f.Key
-	case machine.Announce:
+	case machine.Announce, machine.Claim, machine.Discard:
 	}
 	return fmt.Sprintf("%T", f)
 }

@@ -11,7 +11,9 @@ const (
 	stepLease    = "lease"    // the agent was not heard of
 	stepAttempt  = "attempt"  // the attempt took too long
 	stepWait     = "wait"     // nobody reported
-	stepOutput   = "output"   // it is too large
+	stepInput    = "input"    // it does not fit the schema of the type
+	stepContext  = "context"  // the outputs of its ancestors are not to be had, or too large
+	stepOutput   = "output"   // it is too large, or does not fit the schema of the type
 	stepSpawn    = "spawn"    // what was to be spawned does not fit
 )
 
@@ -24,7 +26,7 @@ func givenUp(step string) bool {
 // follows from it is counted right. The caller wakes again while something is due.
 func (s State) wake(at time.Time) []Event {
 	if s.g == nil {
-		return nil
+		return s.removeBlobs(at)
 	}
 	g, now := s.g, at.UnixMilli()
 	if passed(g.deadline, now) && g.undo != nil {
@@ -77,6 +79,9 @@ func passed(t, now int64) bool { return t != 0 && t <= now }
 // due is what happens to an activity whose timer fires.
 func (s State) due(at time.Time, i int32) []Event {
 	n, now := &s.g.nodes[i], at.UnixMilli()
+	if fault := n.ill(); fault != nil {
+		return s.fail(at, i, *fault)
+	}
 	if passed(n.deadline, now) {
 		return s.fail(at, i, Fault{stepDeadline, fmt.Sprintf("the activity did not end by its deadline; it was %s in attempt %d", n.phase, n.attempt)})
 	}

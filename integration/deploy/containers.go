@@ -107,12 +107,18 @@ func (s *scenario) cluster(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.jobDone(ctx, server, agent, url); err != nil {
+	ready, err := s.start(ctx, "http", "--network", "container:"+server, s.image,
+		"agent", "http", "--brokers", "127.0.0.1:9092", "--settings", `{"allow": ["127.0.0.1:7470"]}`)
+	if err != nil {
+		return err
+	}
+	if err := s.jobDone(ctx, server, url, agent, ready); err != nil {
 		return err
 	}
 	// The agents first: the network that they share ends with the server's container.
 	for _, step := range []func(context.Context) error{
 		func(ctx context.Context) error { return s.stops(ctx, agent) },
+		func(ctx context.Context) error { return s.stops(ctx, ready) },
 		func(ctx context.Context) error { return s.restart(ctx, server) },
 		func(ctx context.Context) error { return s.stops(ctx, server) },
 	} {
@@ -131,10 +137,12 @@ func join(lists ...[]string) []string {
 	return all
 }
 
-// jobDone has a job done, which without the token is refused.
-func (s *scenario) jobDone(ctx context.Context, server, agent, url string) error {
+// jobDone has a job done by both kinds of agents, which without the token is refused.
+func (s *scenario) jobDone(ctx context.Context, server, url string, agents ...string) error {
 	definition := filepath.Join(s.dir, "once.json")
-	if err := os.WriteFile(definition, []byte(`{"type": "once", "activities": [{"id": "a", "type": "noop", "with": {"delay": "PT0.1S"}}]}`), 0o600); err != nil {
+	if err := os.WriteFile(definition, []byte(`{"type": "once", "activities": [
+		{"id": "a", "type": "noop", "with": {"delay": "PT0.1S"}},
+		{"id": "b", "type": "http", "with": {"url": "http://127.0.0.1:7470/healthz"}}]}`), 0o600); err != nil {
 		return err
 	}
 	env := []string{"WAYBILL_SERVER=" + url}
@@ -152,15 +160,19 @@ func (s *scenario) jobDone(ctx context.Context, server, agent, url string) error
 			return err
 		}
 		if code != 0 {
-			logs, err := s.docker(ctx, "logs", agent)
-			return errors.Join(fmt.Errorf("waybill %s: exit %d: %s\n%s", args[0], code, out, logs), err)
+			err := fmt.Errorf("waybill %s: exit %d: %s", args[0], code, out)
+			for _, agent := range agents {
+				logs, lerr := s.docker(ctx, "logs", agent)
+				err = errors.Join(err, errors.New(logs), lerr)
+			}
+			return err
 		}
 	}
 	out, code, err := s.cli(ctx, env, "events", "j-1", "-o", "json")
-	if err != nil || code != 0 || !strings.Contains(out, `"activity.claimed.v1"`) {
-		s.amiss("no agent has claimed the job's activity: exit %d: %s (%v)", code, out, err)
+	if err != nil || code != 0 || strings.Count(out, `"activity.claimed.v1"`) != 2 {
+		s.amiss("want two activities that agents have claimed: exit %d: %s (%v)", code, out, err)
 	}
-	fmt.Printf("  a job was done by agents as in cluster.yaml, in a container of their own, within %.1f s\n", time.Since(began).Seconds())
+	fmt.Printf("  a job was done by agents as in cluster.yaml and by `waybill agent http`, in containers of their own, within %.1f s\n", time.Since(began).Seconds())
 	// Also from inside, where there is nothing but the program.
 	if out, err := s.docker(ctx, "exec", "--env", "WAYBILL_TOKEN="+token, server, "waybill", "get", "j-1"); err != nil || !strings.Contains(out, "COMPLETED") {
 		s.amiss("docker exec … waybill get j-1: %s (%v)", out, err)

@@ -4,11 +4,13 @@
 //
 // Of the manifests it checks here that the program takes their arguments, settings and
 // environment; whether Kubernetes would take them is a test in manifests/, with the types
-// of its API, in a module of its own so that nobody else has to have them. Then it runs:
+// of its API, in a module of its own so that nobody else has to have them; whether systemd
+// takes the unit is asked of systemd-analyze, where there is one. Then it runs:
 //
 //   - a server as in standalone.yaml, without its agents, and beside it agents as in
-//     cluster.yaml: ready, the token is asked for, a job is done by the agents; after a
-//     restart of the container the job is still there; it stops in good order;
+//     cluster.yaml and a ready-made one: ready, the token is asked for, a job is done by the
+//     agents; they stop in good order; after a restart of the server's container the job is
+//     still there;
 //   - a server that could be reached by anybody, which it refuses;
 //   - the pipeline's image as it is: the job has been started and can be asked for on port
 //     8089; and with services that answer, and with one that refuses: the container ends

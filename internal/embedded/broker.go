@@ -136,6 +136,9 @@ func listen(ctx context.Context, cfg Config) (net.Listener, error) {
 // prepare heals the data directory if it has to be.
 func prepare(ctx context.Context, cfg Config, log *logger) (Report, error) {
 	clean, err := takeCleanStop(cfg.Dir)
+	if err == nil && clean {
+		err = checkFiles(cfg.Dir)
+	}
 	if err != nil || clean {
 		return Report{}, err
 	}

@@ -1,6 +1,7 @@
 package embedded_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -140,6 +141,51 @@ func TestABatchThatIsCutShortIsDropped(t *testing.T) {
 	}
 	commit(t, cluster, "a", record("events", 0, "three"))
 	wantRecords(t, cluster, "events", 0, "one", "three")
+}
+
+// The broker would cut the file where the damage is, and all that was acknowledged behind it.
+func TestADamagedFileIsRefusedAndLeftAsItIs(t *testing.T) {
+	for name, clean := range map[string]bool{"after a kill": false, "after a clean stop": true} {
+		t.Run(name, func(t *testing.T) {
+			cfg := embedded.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0"}
+			b, cluster := open(t, cfg)
+			createTopics(t, cluster, "events")
+			for _, name := range []string{"one", "two", "three"} {
+				commit(t, cluster, "a", record("events", 0, name))
+			}
+			if clean {
+				stop(t, b)
+			} else {
+				cfg = killed(t, b.Dir())
+			}
+			path := lastSegment(t, cfg.Dir, "events", 0).Path
+			whole, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			at := bytes.Index(whole, []byte("two"))
+			damaged := bytes.Clone(whole)
+			damaged[at] ^= 0xff
+			if err := os.WriteFile(path, damaged, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 { // trying again changes nothing
+				_, err := embedded.Start(t.Context(), cfg)
+				var why *embedded.DamagedError
+				if !errors.As(err, &why) || why.Path != path || why.At == 0 || why.At >= int64(at) {
+					t.Fatalf("the start says %v, want where the damage begins, before byte %d", err, at)
+				}
+			}
+			if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, damaged) {
+				t.Fatalf("the file was changed: %v", err)
+			}
+			if err := os.WriteFile(path, whole, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, cluster = open(t, cfg)
+			wantRecords(t, cluster, "events", 0, "one", "two", "three")
+		})
+	}
 }
 
 func TestALogOfManySegmentsSurvivesAKill(t *testing.T) {

@@ -64,8 +64,8 @@ func (r *repair) run() error {
 		return err
 	}
 	r.snapshot, r.empty = segment.Snapshot{Version: segment.SnapshotVersion}, true
-	for _, s := range segments {
-		extent, err := r.readSegment(s)
+	for i, s := range segments {
+		extent, err := r.readSegment(s, i == len(segments)-1)
 		if err != nil {
 			return err
 		}
@@ -82,7 +82,7 @@ func (r *repair) run() error {
 // anew if that does not fit: a kill between the write of a batch and that of its entry
 // leaves the batch without one, the broker then takes it for committed, and every later
 // entry stands in the place of the one before.
-func (r *repair) readSegment(s segment.Segment) (segment.Extent, error) {
+func (r *repair) readSegment(s segment.Segment, last bool) (segment.Extent, error) {
 	var index []byte
 	extent := segment.Extent{BaseOffset: s.BaseOffset}
 	whole, size, err := segment.Read(s.Path, func(b segment.Batch) error {
@@ -99,6 +99,9 @@ func (r *repair) readSegment(s segment.Segment) (segment.Extent, error) {
 	}
 	extent.Size = whole
 	if whole < size {
+		if err := torn(s.Path, whole, size, last); err != nil {
+			return extent, err
+		}
 		r.dropped += size - whole
 		if err := os.Truncate(s.Path, whole); err != nil {
 			return extent, err
@@ -112,6 +115,60 @@ func (r *repair) readSegment(s segment.Segment) (segment.Extent, error) {
 		return extent, nil
 	}
 	return extent, segment.ReplaceFile(s.Index(), index)
+}
+
+// DamagedError is a file that has been damaged by something else than a kill. Nothing was
+// changed: what lies behind is still there.
+type DamagedError struct {
+	Path     string
+	At, Size int64 // in bytes
+}
+
+// Error implements error.
+func (e *DamagedError) Error() string {
+	return fmt.Sprintf("%s is damaged at byte %d, and not only at its end: restore it from a copy; to go on without the %d bytes from there on, and lose what was acknowledged in them, cut it: truncate -s %d %s",
+		e.Path, e.At, e.Size-e.At, e.At, e.Path)
+}
+
+// torn is nil where what is no whole batch is the last thing that was written, as a kill
+// leaves it; anything else must not be cut off with all that was acknowledged behind it.
+func torn(path string, whole, size int64, last bool) error {
+	behind := !last
+	if last {
+		var err error
+		if behind, err = segment.Behind(path, whole); err != nil {
+			return err
+		}
+	}
+	if behind {
+		return &DamagedError{path, whole, size}
+	}
+	return nil
+}
+
+// checkFiles refuses files that were damaged while nobody used them. The broker itself would
+// cut them where the damage is.
+func checkFiles(dir string) error {
+	partitions, err := segment.Partitions(dir)
+	if err != nil {
+		return fmt.Errorf("list the partitions of data directory %s: %w", dir, err)
+	}
+	for _, p := range partitions {
+		segments, err := p.Segments()
+		if err != nil {
+			return err
+		}
+		for i, s := range segments {
+			whole, size, err := segment.Read(s.Path, func(segment.Batch) error { return nil })
+			if err == nil && whole < size {
+				err = torn(s.Path, whole, size, i == len(segments)-1)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // add folds the next batch in.

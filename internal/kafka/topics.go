@@ -23,10 +23,13 @@ const (
 )
 
 // Topics names the topics below a prefix. The zero Topics uses DefaultPrefix.
-type Topics struct{ Prefix string }
+type Topics struct {
+	Prefix   string
+	Embedded bool // on the embedded broker: see blobs
+}
 
 // Topics returns the names below the Config's prefix.
-func (c Config) Topics() Topics { return Topics{Prefix: c.Prefix} }
+func (c Config) Topics() Topics { return Topics{Prefix: c.Prefix, Embedded: c.Embedded} }
 
 func (t Topics) name(parts ...string) string {
 	p := t.Prefix
@@ -53,6 +56,9 @@ func (t Topics) Shards() string { return t.name("shards") }
 
 // Definitions is compacted: the definitions in force, by key.
 func (t Topics) Definitions() string { return t.name("definitions") }
+
+// Blobs is compacted: values that are too large for a record, in chunks.
+func (t Topics) Blobs() string { return t.name("blobs") }
 
 // DeadLetters takes records that cannot be decoded.
 func (t Topics) DeadLetters() string { return t.name("deadletters") }
@@ -97,12 +103,30 @@ func (t Topics) Specs(shards int32, aggregates, activityTypes []string) []Spec {
 	specs = append(specs,
 		Spec{t.Shards(), shards, keep()},
 		Spec{t.Definitions(), 1, compacted},
+		Spec{t.Blobs(), shards, t.blobs()},
 		Spec{t.DeadLetters(), 1, keep()},
 	)
 	for _, a := range activityTypes {
 		specs = append(specs, t.WorkSpec(shards, a))
 	}
 	return specs
+}
+
+// blobs lets the space of what is removed be freed soon: the newest segment of a topic is never
+// compacted, so segments are small, and tombstones need not be kept for readers that lag behind,
+// because nobody follows this topic to know what there is. The embedded broker holds a whole
+// topic in memory to compact it: there the front of the topic is cut off instead (sweeper).
+func (t Topics) blobs() map[string]*string {
+	c := keep()
+	if t.Embedded {
+		return c
+	}
+	c["cleanup.policy"] = ptr("compact")
+	c["segment.bytes"] = ptr(fmt.Sprint(64 << 20))
+	c["segment.ms"] = ptr(fmt.Sprint(24 * 3600 * 1000))
+	c["delete.retention.ms"] = ptr(fmt.Sprint(24 * 3600 * 1000))
+	c["min.cleanable.dirty.ratio"] = ptr("0.1")
+	return c
 }
 
 // WorkSpec is the topic of one activity type. Work records can always be derived

@@ -31,11 +31,27 @@ type object map[string]json.RawMessage
 // readObject reads a body that has to be a JSON object. An empty body is one without
 // members where the request may have none.
 func (in *Intake) readObject(w http.ResponseWriter, r *http.Request, mayBeEmpty bool) (object, []byte, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, in.cfg.MaxBody))
+	return readObject(w, r, in.cfg.MaxBody, "", mayBeEmpty)
+}
+
+// readPayload is readObject for a body with an input or an output, which may be large.
+func (in *Intake) readPayload(w http.ResponseWriter, r *http.Request, mayBeEmpty bool) (object, []byte, error) {
+	return readObject(w, r, in.payloadBody(), in.payloadNote(), mayBeEmpty)
+}
+
+// payloadBody leaves room for what stands in a body beside its input or output.
+func (in *Intake) payloadBody() int64 { return in.cfg.MaxPayload + in.cfg.MaxBody }
+
+func (in *Intake) payloadNote() string {
+	return fmt.Sprintf("; an input or an output may have %d (--max-payload)", in.cfg.MaxPayload)
+}
+
+func readObject(w http.ResponseWriter, r *http.Request, limit int64, setBy string, mayBeEmpty bool) (object, []byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return nil, nil, fail(http.StatusRequestEntityTooLarge, "the body is larger than the limit of %d bytes", tooLarge.Limit)
+		return nil, nil, fail(http.StatusRequestEntityTooLarge, "the body is larger than the limit of %d bytes%s", tooLarge.Limit, setBy)
 	case err != nil:
 		return nil, nil, fail(http.StatusBadRequest, "the body could not be read: %v", err)
 	case len(bytes.TrimSpace(body)) == 0 && mayBeEmpty:

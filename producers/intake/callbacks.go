@@ -80,11 +80,11 @@ func (in *Intake) notYet(r *http.Request, id string) string {
 
 // deliverWork takes whatever another system tells when it is done.
 func (in *Intake) deliverWork(w http.ResponseWriter, r *http.Request) error {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, in.cfg.MaxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, in.payloadBody()))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return fail(http.StatusRequestEntityTooLarge, "the body is larger than the limit of %d bytes", tooLarge.Limit)
+		return fail(http.StatusRequestEntityTooLarge, "the body is larger than the limit of %d bytes%s", tooLarge.Limit, in.payloadNote())
 	case err != nil:
 		return fail(http.StatusBadRequest, "the body could not be read: %v", err)
 	case len(body) == 0:

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/internal/callbacks"
 	"github.com/waybill/waybill/internal/kafka"
@@ -29,6 +30,8 @@ const (
 // Publisher is what the intake publishes with: a *producers.Publisher.
 type Publisher interface {
 	Publish(ctx context.Context, c producers.Command) (kafka.Position, error)
+	PackInput(ctx context.Context, job string, input json.RawMessage) (json.RawMessage, error)
+	Pack(ctx context.Context, job, at string, value json.RawMessage) (json.RawMessage, error)
 	CompleteWork(ctx context.Context, w producers.Work, output json.RawMessage) (producers.Accepted, error)
 	FailWork(ctx context.Context, w producers.Work, fault orchestration.Fault) (producers.Accepted, error)
 	HeartbeatWork(ctx context.Context, w producers.Work, agent string) (producers.Accepted, error)
@@ -40,6 +43,7 @@ type Config struct {
 	Publisher      Publisher
 	Reads          Reads
 	MaxBody        int64             // bytes; zero means DefaultMaxBody
+	MaxPayload     int64             // bytes of a body with an input or an output; zero means blob.DefaultMax
 	PublishTimeout time.Duration     // zero means DefaultPublishTimeout
 	MaxWait        time.Duration     // zero means DefaultMaxWait
 	Proofs         *callbacks.Proofs // of the addresses that need no token; nil means there are none
@@ -56,6 +60,9 @@ func New(cfg Config) (*Intake, error) {
 	}
 	if cfg.MaxBody == 0 {
 		cfg.MaxBody = DefaultMaxBody
+	}
+	if cfg.MaxPayload == 0 {
+		cfg.MaxPayload = blob.DefaultMax
 	}
 	if cfg.PublishTimeout == 0 {
 		cfg.PublishTimeout = DefaultPublishTimeout

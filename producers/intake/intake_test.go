@@ -45,6 +45,14 @@ func (l *log) report(ctx context.Context, w producers.Work, typ, value string) (
 	return producers.Accepted{ID: w.ID, CommandID: "report", Position: pos}, err
 }
 
+func (l *log) PackInput(_ context.Context, _ string, input json.RawMessage) (json.RawMessage, error) {
+	return input, nil
+}
+
+func (l *log) Pack(_ context.Context, _, _ string, value json.RawMessage) (json.RawMessage, error) {
+	return value, nil
+}
+
 func (l *log) CompleteWork(ctx context.Context, w producers.Work, output json.RawMessage) (producers.Accepted, error) {
 	return l.report(ctx, w, schemas.WorkComplete, fmt.Sprintf("%s#%d %s", w.ID, w.Attempt, output))
 }
@@ -137,7 +145,7 @@ type fixture struct {
 func setUp(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{T: t, mux: http.NewServeMux()}
-	in, err := intake.New(intake.Config{Publisher: &f.log, Reads: &f.reads, MaxBody: 1000, Proofs: proofs})
+	in, err := intake.New(intake.Config{Publisher: &f.log, Reads: &f.reads, MaxBody: 1000, MaxPayload: 500, Proofs: proofs})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +233,7 @@ func TestWhatCanBeSeenAtTheEdgeIsRefusedAtOnce(t *testing.T) {
 	}{
 		{"not JSON", `{"type":`, "", 400, []string{"not JSON", "byte 8"}},
 		{"not UTF-8", "{\"type\":\"\xff\"}", "", 400, []string{"UTF-8"}},
-		{"too large", `{"type":"` + strings.Repeat("x", 1000) + `"}`, "", 413, []string{"1000 bytes"}},
+		{"too large", `{"type":"` + strings.Repeat("x", 1500) + `"}`, "", 413, []string{"1500 bytes", "may have 500 (--max-payload)"}},
 		{"another type", `{"type":"t"}`, "Content-Type: text/plain", 415, []string{"text/plain", "application/json"}},
 		{"not an object", `[1]`, "", 422, []string{"object"}},
 		{"a name twice", `{"type":"t","type":"u"}`, "", 422, []string{`"$.type"`, "twice"}},
@@ -431,8 +439,8 @@ func TestACallbackProvesThatItWasAskedFor(t *testing.T) {
 		f.wants(w, http.StatusConflict, "COMPLETED")
 		w, _ = f.do("POST", at("w"), "<done/>")
 		f.wants(w, http.StatusBadRequest, "not JSON")
-		w, _ = f.do("POST", at("w"), `"`+strings.Repeat("x", 1000)+`"`)
-		f.wants(w, http.StatusRequestEntityTooLarge, "1000 bytes")
+		w, _ = f.do("POST", at("w"), `"`+strings.Repeat("x", 1500)+`"`)
+		f.wants(w, http.StatusRequestEntityTooLarge, "1500 bytes")
 		// These come again a little later, when there is somebody to take them.
 		for _, work := range []string{"r", "x"} {
 			w, _ = f.do("POST", at(work), "{}")

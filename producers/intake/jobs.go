@@ -2,6 +2,7 @@ package intake
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/producers"
 	"github.com/waybill/waybill/schemas"
@@ -19,7 +21,7 @@ import (
 const maxKeyBytes = 1024
 
 func (in *Intake) startJob(w http.ResponseWriter, r *http.Request) error {
-	body, _, err := in.readObject(w, r, false)
+	body, _, err := in.readPayload(w, r, false)
 	if err != nil {
 		return err
 	}
@@ -40,6 +42,9 @@ func (in *Intake) startJob(w http.ResponseWriter, r *http.Request) error {
 	if err := producers.CheckID("id", id); err != nil {
 		return err
 	}
+	if err := in.packInput(r.Context(), id, body); err != nil {
+		return err
+	}
 	value, err := body.encode()
 	if err != nil {
 		return err
@@ -52,6 +57,30 @@ func (in *Intake) startJob(w http.ResponseWriter, r *http.Request) error {
 		Aggregate: schemas.AggregateOrchestration, ID: producers.StartID(id, value), Type: schemas.OrchestrationStart,
 		Key: id, Value: value, TraceParent: r.Header.Get("traceparent"),
 	}, http.StatusCreated)
+}
+
+// packInput moves what is large in a job's input out of the body. The rest of the body is checked
+// first: a large value must not be written for a job that cannot be.
+func (in *Intake) packInput(ctx context.Context, id string, body object) error {
+	input, ok := body["input"]
+	if !ok {
+		return nil
+	}
+	if len(input) > blob.Threshold {
+		body["input"] = json.RawMessage("{}")
+		rest, err := body.encode()
+		if err != nil {
+			return err
+		}
+		if _, err := schemas.DecodeOrchestrationCommand(schemas.OrchestrationStart, rest); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, in.cfg.PublishTimeout)
+	defer cancel()
+	packed, err := in.cfg.Publisher.PackInput(ctx, id, input)
+	body["input"] = packed
+	return err
 }
 
 // command publishes and answers 202, or, where the caller prefers to wait, decided once

@@ -1,6 +1,7 @@
 package intake
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 
@@ -30,8 +31,11 @@ func (in *Intake) operateNode(v producers.Verb) func(http.ResponseWriter, *http.
 		if producers.CheckID("id", id) != nil {
 			return fail(http.StatusNotFound, "there is no job %q", id)
 		}
-		body, _, err := in.readObject(w, r, true)
+		body, _, err := in.readPayload(w, r, true)
 		if err != nil {
+			return err
+		}
+		if err := in.packOutput(r.Context(), id, body); err != nil {
 			return err
 		}
 		value, err := aboutNode(body, node)
@@ -40,6 +44,19 @@ func (in *Intake) operateNode(v producers.Verb) func(http.ResponseWriter, *http.
 		}
 		return in.operate(w, r, v, id, node, value)
 	}
+}
+
+// packOutput moves what is large in the output that an operator gives out of the body.
+func (in *Intake) packOutput(ctx context.Context, id string, body object) error {
+	output, ok := body["output"]
+	if !ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, in.cfg.PublishTimeout)
+	defer cancel()
+	packed, err := in.cfg.Publisher.Pack(ctx, id, "output", output)
+	body["output"] = packed
+	return err
 }
 
 // aboutNode is a body with the node it is about, as the command has it.

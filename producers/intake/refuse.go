@@ -33,6 +33,7 @@ func asProblem(err error) problem.Problem {
 		filter      *FilterError
 		invalid     *producers.InvalidError
 		tooLarge    *producers.TooLargeError
+		payload     *schemas.PayloadError
 		unreachable *producers.UnreachableError
 	)
 	switch {
@@ -57,6 +58,8 @@ func asProblem(err error) problem.Problem {
 		}
 	case errors.As(err, &tooLarge):
 		return problem.Problem{Status: http.StatusRequestEntityTooLarge, Detail: tooLarge.Error()}
+	case errors.As(err, &payload):
+		return problem.Problem{Status: http.StatusRequestEntityTooLarge, Detail: payload.Error()}
 	case errors.As(err, &unreachable):
 		return problem.Problem{
 			Status: http.StatusServiceUnavailable,

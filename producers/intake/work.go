@@ -65,7 +65,7 @@ func (in *Intake) heartbeatWork(w http.ResponseWriter, r *http.Request) error {
 // reportable reads the body and finds the attempt that a report is about; that must be
 // one which still waits for its result. attempt, read with the body, may name it.
 func (in *Intake) reportable(w http.ResponseWriter, r *http.Request, body any, attempt *int) (producers.Work, error) {
-	_, raw, err := in.readObject(w, r, true)
+	_, raw, err := in.readPayload(w, r, true)
 	if err != nil {
 		return producers.Work{}, err
 	}

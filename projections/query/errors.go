@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/waybill/waybill/domain/orchestration"
+	"github.com/waybill/waybill/internal/blobs"
 	"github.com/waybill/waybill/internal/problem"
 	"github.com/waybill/waybill/projections"
 )
@@ -42,6 +43,13 @@ func (e *noResultError) Error() string {
 	return fmt.Sprintf("job %q is %s: it has no result yet", e.id, e.state)
 }
 
+// removedError says that the large values of a job are there no more.
+type removedError struct{ at time.Time }
+
+func (e *removedError) Error() string {
+	return fmt.Sprintf("the large values of the job were removed at %s, some time after its end (--keep-blobs)", e.at.UTC().Format(time.RFC3339))
+}
+
 // refuse answers with an error.
 func (q *queries) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil { // the client has gone and hears nothing, or the server stops
@@ -57,6 +65,8 @@ func (q *queries) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		none   *noResultError
 		late   *lateError
 		fault  *projections.Fault
+		gone   *blobs.GoneError
+		old    *removedError
 	)
 	switch {
 	case errors.As(err, &param):
@@ -71,6 +81,8 @@ func (q *queries) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		if p.Status = http.StatusConflict; none.state.Final() {
 			p.Status = http.StatusNotFound
 		}
+	case errors.As(err, &gone), errors.As(err, &old):
+		p.Status = http.StatusGone
 	case errors.As(err, &late):
 		p.Status = http.StatusGatewayTimeout
 	case errors.As(err, &fault):

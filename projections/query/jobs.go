@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/projections"
 )
 
@@ -100,14 +101,58 @@ func (q *queries) result(w http.ResponseWriter, r *http.Request) error {
 	if res.Output == nil {
 		return &noResultError{id, res.State}
 	}
+	output, err := q.whole(r.Context(), res.Output, res.BlobsRemovedAt)
+	if err != nil {
+		return err
+	}
 	var of struct {
 		Value *string `json:"value"`
 	}
-	if strings.HasPrefix(r.Header.Get("Accept"), "text/plain") && json.Unmarshal(res.Output, &of) == nil && of.Value != nil {
+	if strings.HasPrefix(r.Header.Get("Accept"), "text/plain") && json.Unmarshal(output, &of) == nil && of.Value != nil {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Write([]byte(*of.Value))
 		return nil
 	}
-	return answer(w, res.Output)
+	return answer(w, output)
+}
+
+// input answers with a job's input, whole; null where it has none.
+func (q *queries) input(w http.ResponseWriter, r *http.Request) error {
+	v, err := q.db.Input(r.Context(), r.PathValue("id"))
+	return q.answerWhole(w, r, v, err)
+}
+
+// nodeOutput answers with what an activity has made, whole; null where that is nothing.
+func (q *queries) nodeOutput(w http.ResponseWriter, r *http.Request) error {
+	v, err := q.db.NodeOutput(r.Context(), r.PathValue("id"), r.PathValue("nodeId"))
+	return q.answerWhole(w, r, v, err)
+}
+
+func (q *queries) answerWhole(w http.ResponseWriter, r *http.Request, v projections.Value, err error) error {
+	if err != nil {
+		return err
+	}
+	if v.JSON == nil {
+		v.JSON = json.RawMessage("null")
+	}
+	whole, err := q.whole(r.Context(), v.JSON, v.BlobsRemovedAt)
+	if err != nil {
+		return err
+	}
+	return answer(w, whole)
+}
+
+// whole puts what is too large for the view into its place.
+func (q *queries) whole(ctx context.Context, value json.RawMessage, removed time.Time) (json.RawMessage, error) {
+	if !blob.Refers(value) {
+		return value, nil
+	}
+	if !removed.IsZero() {
+		return nil, &removedError{removed}
+	}
+	if q.cfg.Blobs == nil {
+		return nil, errors.New("large values cannot be read here")
+	}
+	return q.cfg.Blobs.Unpack(ctx, value, 0)
 }

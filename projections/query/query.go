@@ -28,6 +28,8 @@ type Config struct {
 	// BuiltIn lists the definitions of a kind (orchestration, activity) that the program
 	// brings along; nil means none. One that was put under the same type goes before it.
 	BuiltIn func(kind string) []BuiltIn
+	// Blobs reads what is too large to stand in the view; nil means that it cannot be read here.
+	Blobs Blobs
 	// PositionWait bounds the wait for a position; 0 means DefaultPositionWait.
 	PositionWait time.Duration
 	// MaxWait bounds ?wait=; 0 means DefaultMaxWait.
@@ -36,6 +38,11 @@ type Config struct {
 	Heartbeat time.Duration
 	// Logger is told what went wrong inside, which clients are not; nil means nobody is.
 	Logger *slog.Logger
+}
+
+// Blobs puts what a value refers to into its place: schemas.Blobs.
+type Blobs interface {
+	Unpack(ctx context.Context, value json.RawMessage, most int64) (json.RawMessage, error)
 }
 
 // BuiltIn is a definition that nobody has put.
@@ -71,7 +78,9 @@ func Routes(mux *http.ServeMux, cfg Config) {
 	handle("/v1/jobs/{id}/nodes", q.nodes)
 	handle("/v1/jobs/{id}/edges", q.edges)
 	handle("/v1/jobs/{id}/events", q.events)
+	handle("/v1/jobs/{id}/input", q.input)
 	handle("/v1/jobs/{id}/result", q.result)
+	handle("/v1/jobs/{id}/nodes/{nodeId}/output", q.nodeOutput)
 	handle("/v1/jobs/{id}/stream", q.stream)
 	plain("/v1/commands/{id}", q.command)
 	handle("/v1/deadletters", q.deadLetters)

@@ -180,6 +180,7 @@ CREATE VIEW jobs AS SELECT
   json_extract(doc, '$.progress.cancelled') AS cancelled,
   json_extract(doc, '$.progress.skipped') AS skipped,
   j.seq AS sequence,
+  json_extract(doc, '$.blobsRemovedAt') AS blobs_removed_at,
   json_extract(doc, '$.position') AS position
 FROM job j;
 

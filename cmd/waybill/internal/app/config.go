@@ -10,10 +10,13 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/waybill/waybill/consumers/agent"
 	"github.com/waybill/waybill/consumers/agent/secret"
 	"github.com/waybill/waybill/consumers/agents"
+	"github.com/waybill/waybill/domain/blob"
+	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/internal/embedded"
 	"github.com/waybill/waybill/internal/kafka"
 )
@@ -53,8 +56,12 @@ type Config struct {
 	CallbackKey []byte // signs what callbacks are told; empty means that nothing is signed
 	PublicURL   string // where others reach the HTTP interface; empty means at its own address
 	AddressKey  []byte // makes the addresses that others are given unguessable; empty means one of this process
-	Version     string // shown by /metrics and the page
-	Logger      *slog.Logger
+	MaxPayload  int64  // bytes of an input or an output at most; 0 means blob.DefaultMax
+	// KeepBlobs is how long what an ended orchestration left among the large values can be read; 0
+	// means orchestration.DefaultKeepBlobs.
+	KeepBlobs time.Duration
+	Version   string // shown by /metrics and the page
+	Logger    *slog.Logger
 
 	// Outside says what the agents that speak with the outside may do; Allow adds to its list.
 	Outside agents.Settings
@@ -92,13 +99,19 @@ func (c Config) complete() (Config, error) {
 	if c.Shards == 0 {
 		c.Shards = kafka.DefaultShards
 	}
+	if c.MaxPayload == 0 {
+		c.MaxPayload = blob.DefaultMax
+	}
+	if c.KeepBlobs == 0 {
+		c.KeepBlobs = orchestration.DefaultKeepBlobs
+	}
 	if len(c.Roles) == 0 {
 		c.Roles = Roles()
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return c, errors.Join(c.checkRoles(), c.checkListen(), c.checkPublicURL(), c.checkTopics())
+	return c, errors.Join(c.checkRoles(), c.checkListen(), c.checkPublicURL(), c.checkTopics(), c.checkPayload())
 }
 
 func (c *Config) has(role string) bool { return slices.Contains(c.Roles, role) }
@@ -111,6 +124,19 @@ func (c *Config) checkRoles() error {
 	}
 	if c.has(RoleAPI) && !c.has(RoleProjections) {
 		return usage("--roles: %s answers from the projections of its own process: add %s", RoleAPI, RoleProjections)
+	}
+	return nil
+}
+
+// most is what a process can hold several of in memory; references allow no more.
+const mostPayload = 1 << 30
+
+func (c *Config) checkPayload() error {
+	if c.MaxPayload < blob.Threshold || c.MaxPayload > mostPayload {
+		return usage("--max-payload %d: want %d to %d bytes", c.MaxPayload, blob.Threshold, mostPayload)
+	}
+	if c.KeepBlobs < 0 {
+		return usage("--keep-blobs %s is negative", c.KeepBlobs)
 	}
 	return nil
 }

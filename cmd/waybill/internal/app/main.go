@@ -14,10 +14,12 @@ import (
 
 	"github.com/waybill/waybill/consumers/agent"
 	"github.com/waybill/waybill/consumers/catalog"
+	"github.com/waybill/waybill/internal/blobs"
 	"github.com/waybill/waybill/internal/callbacks"
 	"github.com/waybill/waybill/internal/embedded"
 	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/projections"
+	"github.com/waybill/waybill/schemas"
 )
 
 const (
@@ -38,6 +40,7 @@ type Main struct {
 	proofs *callbacks.Proofs
 	redact func(string) string // takes secrets out of texts
 
+	blobs       schemas.Blobs // where values are kept that are too large for a record
 	db          *projections.DB
 	pool        *agent.Pool
 	definitions *catalog.Catalog
@@ -226,6 +229,9 @@ func clusterID(ctx context.Context, cfg kafka.Config) (string, error) {
 }
 
 func (m *Main) prepareTopics(ctx context.Context) error {
+	store := blobs.New(m.kafka)
+	m.blobs = schemas.Blobs{Store: store, Max: m.cfg.MaxPayload}
+	m.closers = append(m.closers, func() error { store.Close(); return nil })
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
 	cl, err := m.kafka.NewClient()

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -253,12 +254,13 @@ func TestAnArgoWorkflowReportsWhenItIsDone(t *testing.T) {
 
 // Polling-style: the other system is asked until it says how it went.
 func TestAScalrRunIsAskedForUntilItHasEnded(t *testing.T) {
-	statuses := []string{"planning", "applying", "applied", "planning", "errored"}
-	asked := 0
+	statuses := []string{"planning", "applying", "applied", "planning", "errored", "applied", "planned_and_finished"}
+	asked, destroys := 0, 0
 	o := startOutside(t, agents.Settings{}, func(w http.ResponseWriter, r *http.Request, body string) {
 		w.Header().Set("Content-Type", "application/vnd.api+json")
 		if r.Method == http.MethodPost {
-			if r.Header.Get("Content-Type") != "application/vnd.api+json" || !strings.Contains(body, `"is-destroy":false`) || !strings.Contains(body, `"id":"ws-1"`) || r.Header.Get("Idempotency-Key") == "" {
+			destroys += strings.Count(body, `"is-destroy":true`)
+			if r.Header.Get("Content-Type") != "application/vnd.api+json" || !strings.Contains(body, `"is-destroy":`) || !strings.Contains(body, `"id":"ws-1"`) || r.Header.Get("Idempotency-Key") == "" {
 				w.WriteHeader(http.StatusUnprocessableEntity)
 				return
 			}
@@ -281,13 +283,56 @@ func TestAScalrRunIsAskedForUntilItHasEnded(t *testing.T) {
 	if calls := o.called(); !slices.Equal(calls, append(want, want[:3]...)) {
 		t.Errorf("called %q", calls)
 	}
+	deployed := o.run(strings.Replace(body, "{", `{"id": "deployed", `, 1))
+	if deployed.State != "COMPLETED" || destroys != 0 {
+		t.Fatalf("it is %s, after %d runs that destroy", deployed.State, destroys)
+	}
+	if j := o.dispose(deployed.ID); j.State != "COMPLETED" || destroys != 1 || asked != len(statuses) {
+		t.Errorf("disposing is %s, after %d runs that destroy: %+v", j.State, destroys, j.Error)
+	}
 	o.nothingSecret(secretToken)
+}
+
+// dispose disposes of a job and returns the job that did.
+func (o *outside) dispose(id string) job {
+	o.t.Helper()
+	var accepted struct{ Position string }
+	o.call(http.MethodPost, "/v1/jobs/"+id+"/dispose", `{"reason": "no longer needed"}`, http.StatusAccepted, &accepted)
+	var of struct{ Disposal struct{ ID string } }
+	o.call(http.MethodGet, "/v1/jobs/"+id+"?position="+accepted.Position, "", http.StatusOK, &of)
+	// The start of that job is a command that follows: it is there a moment later.
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for {
+		var list struct{ Items []job }
+		o.call(http.MethodGet, "/v1/jobs?limit=1", "", http.StatusOK, &list)
+		if len(list.Items) > 0 && list.Items[0].ID == of.Disposal.ID {
+			var j job
+			o.call(http.MethodGet, "/v1/jobs/"+of.Disposal.ID+"?wait=30s", "", http.StatusOK, &j)
+			return j
+		}
+		select {
+		case <-look.C:
+		case <-o.t.Context().Done():
+			o.t.Fatal("the job that disposes does not come")
+		}
+	}
 }
 
 // Programs and records, by way of the machine: what the configuration has, and nothing else.
 func TestProgramsAndRecordsAreActivities(t *testing.T) {
+	key := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(key, []byte(secretToken), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	o := startOutside(t, agents.Settings{
-		Exec:  &agents.ExecConfig{Programs: map[string]agents.Program{"echo": {Path: "/bin/cat"}}},
+		Exec: &agents.ExecConfig{Programs: map[string]agents.Program{
+			"echo": {Path: "/bin/cat"},
+			"tell": {
+				Path: "/bin/sh", Args: []string{"-c", `printf '{"key": "%s"}' "$KEY"; echo "it is $KEY" >&2; exit $0`, "${input.code}"},
+				Env: map[string]agents.EnvValue{"KEY": {Secret: secret.Ref{File: key}}},
+			},
+		}},
 		Kafka: &agents.KafkaConfig{Topics: []string{"orders"}, Replies: []string{"replies"}},
 	}, nil)
 	cfg := o.Kafka()
@@ -326,7 +371,64 @@ func TestProgramsAndRecordsAreActivities(t *testing.T) {
 	if out := o.output(`{"type": "order", "input": {"item": "book"}}`, "COMPLETED"); out != `{"price":12}` {
 		t.Errorf("the output is %s", out)
 	}
+	o.call(http.MethodPut, "/v1/definitions/orchestrations/tell", `{"type": "tell", "activities": [
+		{"id": "tell", "type": "exec", "retry": {"limit": 1, "baseDelay": "1ms"}, "with": {"program": "tell", "code": "{{input.code}}"}}], "output": ["tell.key"]}`, http.StatusCreated, nil)
+	if out := o.output(`{"type": "tell", "input": {"code": 0}}`, "COMPLETED"); out != `{"key":"[secret KEY]"}` {
+		t.Errorf("the output is %s", out)
+	}
+	for _, code := range []string{"1", "75"} {
+		if message := o.output(`{"type": "tell", "input": {"code": `+code+`}}`, "ERROR"); !strings.Contains(message, "it is [secret KEY]") {
+			t.Errorf("the error is %s", message)
+		}
+	}
+	defer o.nothingSecret(secretToken)
 	if message := o.output(`{"type": "order", "input": {"item": "pen"}}`, "ERROR"); !strings.Contains(message, `replies answers: {"item":"pen"}`) {
 		t.Errorf("the error is %s", message)
 	}
+}
+
+// The same resource and activity mean the same workspace, for deploying, deploying again and
+// disposing, whichever job asks.
+func TestTerraformIsKeyedByTheResource(t *testing.T) {
+	dir := t.TempDir()
+	record, binary := filepath.Join(dir, "record"), filepath.Join(dir, "terraform")
+	script := "#!/bin/sh\necho \"$1 $(basename \"$(dirname \"$PWD\")\") $(cat waybill.auto.tfvars.json)\" >> " + record + "\n" +
+		`[ "$1" = output ] && echo '{"id": {"value": "i-1"}, "key": {"value": "` + secretToken + `", "sensitive": true}}'` + "\nexit 0\n"
+	if err := os.WriteFile(binary, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "vm"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	path := map[string]agents.EnvValue{"PATH": {Text: os.Getenv("PATH")}}
+	o := startOutside(t, agents.Settings{Terraform: &agents.TerraformConfig{Binary: binary, Modules: dir, Env: path}}, nil)
+	o.call(http.MethodPut, "/v1/definitions/orchestrations/vm", `{"type": "vm", "schema": {"type": "object", "properties": {"size": {"type": "integer"}}}, "activities": [
+		{"id": "vm", "type": "terraform", "with": {"module": "vm", "variables": {"size": "{{input.size}}"}}}], "output": ["vm.id"]}`, http.StatusCreated, nil)
+	for _, size := range []string{"1", "2"} {
+		if out := o.output(`{"id": "vm-`+size+`", "name": "tenant-1", "type": "vm", "input": {"size": `+size+`}}`, "COMPLETED"); out != `{"id":"i-1"}` {
+			t.Errorf("the output is %s", out)
+		}
+	}
+	if j := o.dispose("vm-2"); j.State != "COMPLETED" {
+		t.Errorf("disposing is %s: %+v", j.State, j.Error)
+	}
+	b, err := os.ReadFile(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var calls []string
+	workspaces := map[string]bool{}
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		calls = append(calls, f[0]+" "+f[2])
+		workspaces[f[1]] = true
+	}
+	want := []string{
+		`init {"size":1}`, `apply {"size":1}`, `output {"size":1}`, `init {"size":2}`, `apply {"size":2}`, `output {"size":2}`,
+		`init {"size":2}`, `destroy {"size":2}`,
+	}
+	if !slices.Equal(calls, want) || len(workspaces) != 1 {
+		t.Errorf("called %q in %v", calls, workspaces)
+	}
+	o.nothingSecret(secretToken)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/waybill/waybill/consumers/catalog"
 	"github.com/waybill/waybill/consumers/machines"
 	"github.com/waybill/waybill/consumers/runner"
+	"github.com/waybill/waybill/consumers/sweeper"
 	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/producers"
 	"github.com/waybill/waybill/producers/intake"
@@ -100,6 +101,7 @@ func (m *Main) makeAgents(ctx context.Context) error {
 		return nil
 	}
 	m.pool = agent.NewPool(m.cfg.Logger)
+	m.pool.KeepLarge(m.blobs)
 	cfg := agents.Config{Results: m.data.resultsDir(), Allow: m.cfg.Allow, CallbackKey: m.cfg.CallbackKey}
 	if err := agents.Register(m.pool, cfg); err != nil {
 		return usage("--allow: %w", err)
@@ -162,13 +164,17 @@ func (m *Main) startDefinitions(ctx context.Context) error {
 	return nil
 }
 
+// leastUnclaimed is how long a large value that nobody refers to is left at least: the command that
+// refers to it may be on its way.
+const leastUnclaimed = 24 * time.Hour
+
 func (m *Main) startMachines(ctx context.Context) error {
 	if !m.cfg.has(RoleMachines) {
 		return nil
 	}
 	cfg := runner.Config{
 		Kafka: m.kafka, Shards: m.cfg.Shards, Member: m.member, Logger: m.cfg.Logger,
-		Machines: []runner.Binding{machines.Orchestration(m.definitions), machines.Definition(m.definitions)},
+		Machines: []runner.Binding{machines.Orchestration(m.definitions, m.cfg.KeepBlobs), machines.Definition(m.definitions)},
 	}
 	if m.pool != nil {
 		cfg.Local = machines.Local(m.pool)
@@ -182,6 +188,9 @@ func (m *Main) startMachines(ctx context.Context) error {
 	}})
 	m.metrics.gauge("waybill_shards_owned", "Shards that this process decides.", func() float64 { return float64(len(r.Owned())) })
 	m.begin(ctx, RoleMachines, r.Run)
+	m.begin(ctx, "blobs", func(ctx context.Context) error {
+		return sweeper.Run(ctx, sweeper.Config{Kafka: m.kafka, Age: max(m.cfg.KeepBlobs, leastUnclaimed), Logger: m.cfg.Logger})
+	})
 	return nil
 }
 
@@ -218,7 +227,7 @@ func (m *Main) serve(context.Context) error {
 }
 
 func (m *Main) apiRoutes(mux *http.ServeMux) error {
-	publisher, err := producers.New(m.kafka)
+	publisher, err := producers.New(m.kafka, producers.MaxPayload(m.cfg.MaxPayload))
 	if err != nil {
 		return err
 	}
@@ -228,7 +237,7 @@ func (m *Main) apiRoutes(mux *http.ServeMux) error {
 		defer cancel()
 		return publisher.Ping(ctx)
 	}})
-	in, err := intake.New(intake.Config{Publisher: publisher, Reads: newReads(m.db, m.definitions), Proofs: m.proofs, Logger: m.cfg.Logger})
+	in, err := intake.New(intake.Config{Publisher: publisher, Reads: newReads(m.db, m.definitions), Proofs: m.proofs, MaxPayload: m.cfg.MaxPayload, Logger: m.cfg.Logger})
 	if err != nil {
 		return fmt.Errorf("intake: %w", err)
 	}
@@ -237,7 +246,7 @@ func (m *Main) apiRoutes(mux *http.ServeMux) error {
 	if err != nil {
 		return err
 	}
-	query.Routes(mux, query.Config{DB: m.db, BuiltIn: func(kind string) []query.BuiltIn { return own[kind] }, Logger: m.cfg.Logger})
+	query.Routes(mux, query.Config{DB: m.db, Blobs: m.blobs, BuiltIn: func(kind string) []query.BuiltIn { return own[kind] }, Logger: m.cfg.Logger})
 	m.pageRoutes(mux)
 	document(mux, "/openapi.json", schemas.OpenAPI())
 	document(mux, "/asyncapi.json", schemas.AsyncAPI())

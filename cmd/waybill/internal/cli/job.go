@@ -31,6 +31,9 @@ type job struct {
 	Progress          progress          `json:"progress"`
 	Nodes             []node            `json:"nodes"`
 	NodesTruncated    bool              `json:"nodesTruncated"`
+	Compensation      *compensation     `json:"compensation"`
+	Disposal          *disposal         `json:"disposal"`
+	Disposes          *disposal         `json:"disposes"`
 	Fingerprint       string            `json:"fingerprint"`
 	Input             json.RawMessage   `json:"input"`
 	Position          string            `json:"position"`

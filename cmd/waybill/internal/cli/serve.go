@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/waybill/waybill/cmd/waybill/internal/app"
 	"github.com/waybill/waybill/cmd/waybill/internal/pace"
+	"github.com/waybill/waybill/domain/blob"
+	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/internal/embedded"
 	"github.com/waybill/waybill/internal/kafka"
 )
@@ -60,6 +63,7 @@ func serving(env *Env, c cobra.Command, run func(cmd *cobra.Command, cfg app.Con
 		addressKeyFile string
 
 		printConfig bool
+		keepBlobs   = duration(orchestration.DefaultKeepBlobs)
 	)
 	cmd := command(env, c, cobra.NoArgs, func(cmd *cobra.Command, _ []string) error {
 		file, err := readStructured(cmd.Flags(), env.Getenv)
@@ -89,6 +93,7 @@ func serving(env *Env, c cobra.Command, run func(cmd *cobra.Command, cfg app.Con
 				return err
 			}
 		}
+		cfg.KeepBlobs = time.Duration(keepBlobs)
 		cfg.Version = version()
 		defer pace.Keep()()
 		return run(cmd, cfg)
@@ -105,6 +110,8 @@ func serving(env *Env, c cobra.Command, run func(cmd *cobra.Command, cfg app.Con
 	f.StringArrayVar(&cfg.Allow, "allow", nil, "HOST[:PORT] that agents may call, * for any port; repeatable")
 	f.BoolVar(&cfg.Insecure, "insecure", false, "listen beyond this machine without token and TLS")
 	f.StringVar(&tokenFile, "token-file", "", "file with the token that requests must have (or WAYBILL_TOKEN)")
+	f.Int64Var(&cfg.MaxPayload, "max-payload", blob.DefaultMax, "bytes of an input or an output at most")
+	f.Var(&keepBlobs, "keep-blobs", "how long large values of ended jobs can be read, 168h or P7D")
 	f.StringVar(&keyFile, "callback-key-file", "", "file with the key that signs what callbacks are told (HMAC-SHA256)")
 	f.StringVar(&cfg.PublicURL, "public-url", "", "where others reach the API, for the addresses they are given (default the API's own address)")
 	f.StringVar(&addressKeyFile, "address-key-file", "", "file with the key of those addresses, the same for all processes (default one made in --data)")
@@ -130,6 +137,8 @@ func printSettings(out io.Writer, fs *pflag.FlagSet, file structured) error {
 		} else if b, err := fs.GetBool(name); err == nil {
 			v = b
 		} else if n, err := fs.GetInt32(name); err == nil {
+			v = n
+		} else if n, err := fs.GetInt64(name); err == nil {
 			v = n
 		}
 		settings[fileKey(name)] = v

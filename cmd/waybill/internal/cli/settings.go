@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,7 +28,7 @@ const (
 func fileSettings() []string {
 	return []string{
 		"data", "listen", "kafka-listen", "brokers", "roles", "fsync", "prefix", "shards", "allow", "insecure",
-		"token-file", "callback-key-file", "public-url", "address-key-file", "tls-cert", "tls-key", "log-format", "log-level", "server",
+		"max-payload", "keep-blobs", "token-file", "callback-key-file", "public-url", "address-key-file", "tls-cert", "tls-key", "log-format", "log-level", "server",
 	}
 }
 
@@ -208,11 +209,14 @@ func parseFile(b []byte) (map[string][]string, error) {
 		}
 		values := make([]string, len(l))
 		for i, item := range l {
-			switch item.(type) {
+			switch item := item.(type) {
 			case map[string]any, []any, nil:
 				return nil, fmt.Errorf("%s: want a value or a list of values", k)
+			case float64: // without an exponent, however large
+				values[i] = strconv.FormatFloat(item, 'f', -1, 64)
+			default:
+				values[i] = fmt.Sprint(item)
 			}
-			values[i] = fmt.Sprint(item)
 		}
 		settings[k] = values
 	}

@@ -87,7 +87,14 @@ func (s *submission) followCompletions(ctx context.Context, publish func() (prod
 			}()
 		},
 		Rejected: func(r schemas.Rejected) error { refused = &r; return completions.Done },
-	}, func(c completions.Completion) error { end = &c; return completions.Done })
+	}, func(c completions.Completion) error {
+		whole, err := c.Whole(ctx)
+		if err != nil {
+			return err
+		}
+		c.Output, end = whole, &c
+		return completions.Done
+	})
 	select {
 	case failed := <-published:
 		if failed != nil {

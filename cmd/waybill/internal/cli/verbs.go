@@ -31,6 +31,8 @@ type verb struct {
 	nodeType   string
 	all, yes   bool
 	dryRun     bool
+	wait       bool
+	timeout    duration
 }
 
 // newVerbs makes a command for each name in the lists of verbs.
@@ -102,6 +104,10 @@ func (v *verb) flags(cmd *cobra.Command) {
 	f.BoolVar(&v.all, "all", false, "of all jobs there are")
 	f.BoolVar(&v.dryRun, "dry-run", false, "only say of how many")
 	f.BoolVar(&v.yes, "yes", false, "say it of all that are chosen")
+	if v.waits() {
+		f.BoolVar(&v.wait, "wait", false, "wait until that has ended; exit 1 unless it has completed")
+		f.Var(&v.timeout, "timeout", "wait no longer than this; exit 3")
+	}
 	f.VisitAll(func(flag *pflag.Flag) {
 		switch flag.Name {
 		case "server", "token-file", "output", configFlag, "brokers", "prefix", "by":
@@ -118,6 +124,8 @@ func memberFlag(member string) (name, usage string) {
 		return "result", "output of the node: JSON, @FILE, or @- for the standard input"
 	case "error":
 		return "error", "what went wrong (default the reason)"
+	case "from":
+		return "from", "nodes to run again from: NODE,… (default those that failed or never ended)"
 	}
 	return member, member + " of the command"
 }
@@ -135,6 +143,8 @@ func (v *verb) run(cmd *cobra.Command, args []string) error {
 		return usagef("%s is said of a job, not of a node: want one id", v.job.Name)
 	case len(args) > 0 && (v.yes || v.dryRun):
 		return usagef("--yes and --dry-run are for many jobs at once")
+	case len(args) == 0 && v.wait:
+		return usagef("--wait is for one job")
 	}
 	o := producers.Operation{Reason: v.reason, By: v.by}
 	var err error
@@ -153,6 +163,9 @@ func (v *verb) run(cmd *cobra.Command, args []string) error {
 		o.NodeID, o.Verb = args[1], *v.node
 	}
 	if v.used(cmd) {
+		if v.wait {
+			return usagef("--wait asks a server; give --server instead of --brokers")
+		}
 		return v.toKafka(ctx, o)
 	}
 	return v.toServer(ctx, o)
@@ -173,6 +186,12 @@ func (v *verb) body() (map[string]json.RawMessage, error) {
 		case *text == "":
 		case member == "output":
 			raw, err := readJSON(v.env, "--result", *text)
+			if err != nil {
+				return nil, err
+			}
+			body[member] = raw
+		case member == "from":
+			raw, err := schemas.Encode(strings.Split(*text, ","))
 			if err != nil {
 				return nil, err
 			}
@@ -210,9 +229,18 @@ func (v *verb) toServer(ctx context.Context, o producers.Operation) error {
 	if o.NodeID != "" {
 		path += "/nodes/" + segment(o.NodeID)
 	}
+	ctx, cancel := withTimeout(ctx, v.timeout)
+	defer cancel()
 	a, err := write(ctx, c, http.MethodPost, path+"/"+o.Verb.Name, body)
 	if err != nil {
 		return err
+	}
+	if v.wait {
+		var done accepted
+		if err := decode(c, path, a.Body, &done); err != nil {
+			return err
+		}
+		return v.awaitEnd(ctx, c, done)
 	}
 	return v.print(a.Body, o, a.Status == http.StatusOK)
 }

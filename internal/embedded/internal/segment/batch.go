@@ -35,6 +35,8 @@ const (
 	headerBytes   = 61 // first offset up to the number of records
 	lengthEnd     = 12 // the length field counts what follows it
 	crcStart      = 21 // the checksum covers what follows it
+	magicByte     = 16
+	magic         = 2 // the format of batches
 	transactional = 0x10
 	control       = 0x20
 	// controlBytes bounds a control batch: a header and one record of some 20 bytes.
@@ -141,4 +143,28 @@ func isCommit(records []byte) bool {
 		return false
 	}
 	return key.Type == kmsg.ControlRecordKeyTypeCommit
+}
+
+// Behind says whether a whole batch begins anywhere behind that byte of the file. A write
+// that was cut short is the last thing in its file; what has whole batches behind it was
+// damaged by something else.
+func Behind(path string, at int64) (bool, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return false, err
+	}
+	for p := at + 1; p+headerBytes <= int64(len(raw)); p++ {
+		if raw[p+magicByte] != magic {
+			continue
+		}
+		b := raw[p:]
+		size := lengthEnd + int64(binary.BigEndian.Uint32(b[8:]))
+		if size < headerBytes || size > int64(len(b)) {
+			continue
+		}
+		if crc32.Checksum(b[crcStart:size], castagnoli) == binary.BigEndian.Uint32(b[crcStart-4:]) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
