@@ -236,7 +236,7 @@ func asked(e orchestration.Event) bool {
 	case orchestration.Failed:
 		return e.By != ""
 	case orchestration.Offered, orchestration.Claimed, orchestration.Extended, orchestration.Waited, orchestration.Scheduled,
-		orchestration.Retrying, orchestration.TransfersFinished:
+		orchestration.Retrying, orchestration.TransfersFinished, orchestration.BlobsRemoved:
 	}
 	return false
 }

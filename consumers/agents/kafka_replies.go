@@ -1,7 +1,9 @@
 package agents
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -147,6 +149,9 @@ func (k *Kafka) reportAll(ctx context.Context, replies []*kgo.Record) error {
 	return k.reports.ProduceSync(ctx, reports...).FirstErr()
 }
 
+// maxReply bounds the output that a reply makes: it goes into a record with nothing kept elsewhere.
+const maxReply = 240 << 10
+
 // report is the command that a reply makes; nil where it is a reply to somebody else.
 func (k *Kafka) report(r *kgo.Record) (*kgo.Record, error) {
 	c, fault, ours := correlation{}, "", false
@@ -162,6 +167,12 @@ func (k *Kafka) report(r *kgo.Record) (*kgo.Record, error) {
 		return nil, nil
 	}
 	result := agent.Complete(replyOutput(r))
+	if n := len(result.Output()); n > maxReply {
+		result = agent.Fatal(fmt.Errorf("the reply has %d bytes as an output, over the limit of %d bytes for one reply", n, maxReply)).AtStep("reply")
+	}
+	if bytes.Contains(result.Output(), []byte(`"$blob"`)) {
+		result = agent.Fatal(errors.New(`the reply has "$blob" in it, by which the log refers to values it keeps elsewhere`)).AtStep("reply")
+	}
 	if fault != "" {
 		result = agent.Fatal(fmt.Errorf("%s answers: %s", r.Topic, fault)).AtStep("reply")
 	}

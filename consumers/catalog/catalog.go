@@ -28,6 +28,8 @@ type Catalog struct {
 	mu       sync.RWMutex
 	inForce  *definition.Catalog
 	startsOf map[string]*starts // compiled on demand, dropped when a definition changes
+	broken   map[string]error   // by key: what stands on the topic and cannot be read
+	client   *kgo.Client        // of Run, nil before and after
 	next     int64              // first offset of the topic not applied
 	moved    chan struct{}      // closed when next moves
 	err      error              // why reading has ended
@@ -44,13 +46,14 @@ type starts struct {
 func New(cfg kafka.Config) *Catalog {
 	return &Catalog{
 		kafka: cfg, topic: cfg.Topics().Definitions(), inForce: definition.NewCatalog(),
-		startsOf: make(map[string]*starts), moved: make(chan struct{}),
+		startsOf: make(map[string]*starts), broken: make(map[string]error), moved: make(chan struct{}),
 	}
 }
 
 // Run reads the topic until ctx ends, which returns nil. A broker that is away is waited for. A
-// definition that this build cannot read ends it with an error: going on without would refuse
-// what is in force.
+// definition that this build cannot read is an error for whoever needs it, and for nobody else: to
+// go on as if it were not there would refuse what is in force. A record whose key is that of no
+// definition is nobody's.
 func (c *Catalog) Run(ctx context.Context) error {
 	cl, err := c.kafka.NewClient(
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{c.topic: {0: kgo.NewOffset().AtStart()}}),
@@ -60,6 +63,8 @@ func (c *Catalog) Run(ctx context.Context) error {
 		return fmt.Errorf("read %s: %w", c.topic, err)
 	}
 	defer cl.Close()
+	c.reads(cl)
+	defer c.reads(nil)
 	for {
 		fetches := cl.PollFetches(ctx)
 		if ctx.Err() != nil {
@@ -72,15 +77,7 @@ func (c *Catalog) Run(ctx context.Context) error {
 			}
 			return c.fail(fmt.Errorf("read %s: %w", c.topic, err))
 		}
-		var failed error
-		fetches.EachRecord(func(r *kgo.Record) {
-			if failed == nil {
-				failed = c.apply(r)
-			}
-		})
-		if failed != nil {
-			return c.fail(failed)
-		}
+		fetches.EachRecord(c.apply)
 		c.wake()
 	}
 }
@@ -119,18 +116,49 @@ func (c *Catalog) wake() {
 	c.moved = make(chan struct{})
 }
 
-func (c *Catalog) apply(r *kgo.Record) error {
+func (c *Catalog) apply(r *kgo.Record) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.next = r.Offset + 1
 	if r.Attrs.IsControl() {
-		return nil
+		return
 	}
-	if err := c.inForce.Apply(string(r.Key), r.Value); err != nil {
-		return fmt.Errorf("%s, offset %d: %w", c.topic, r.Offset, err)
+	key := string(r.Key)
+	delete(c.broken, key)
+	if err := c.inForce.Apply(key, r.Value); err != nil {
+		c.broken[key] = fmt.Errorf("%s, offset %d: %w", c.topic, r.Offset, err)
 	}
 	clear(c.startsOf)
-	return nil
+}
+
+// reads notes the client that the topic is read with.
+func (c *Catalog) reads(cl *kgo.Client) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.client = cl
+}
+
+// end is where the topic ends now.
+func (c *Catalog) end(ctx context.Context) (int64, error) {
+	c.mu.RLock()
+	cl := c.client
+	c.mu.RUnlock()
+	if cl == nil {
+		var err error
+		if cl, err = c.kafka.NewClient(); err != nil {
+			return 0, err
+		}
+		defer cl.Close()
+	}
+	ends, err := kadm.NewClient(cl).ListCommittedOffsets(ctx, c.topic)
+	if err != nil {
+		return 0, fmt.Errorf("find the end of %s: %w", c.topic, err)
+	}
+	end, ok := ends.Lookup(c.topic, 0)
+	if !ok || end.Err != nil {
+		return 0, fmt.Errorf("find the end of %s: %w", c.topic, end.Err)
+	}
+	return end.Offset, nil
 }
 
 // patience is how long a lookup waits for the catalog to catch up.
@@ -141,30 +169,21 @@ const patience = 2 * time.Second
 func (c *Catalog) CatchUp(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	cl, err := c.kafka.NewClient()
+	end, err := c.end(ctx)
 	if err != nil {
 		return err
-	}
-	defer cl.Close()
-	ends, err := kadm.NewClient(cl).ListCommittedOffsets(ctx, c.topic)
-	if err != nil {
-		return fmt.Errorf("find the end of %s: %w", c.topic, err)
-	}
-	end, ok := ends.Lookup(c.topic, 0)
-	if !ok || end.Err != nil {
-		return fmt.Errorf("find the end of %s: %w", c.topic, end.Err)
 	}
 	for {
 		c.mu.RLock()
 		next, moved, err := c.next, c.moved, c.err
 		c.mu.RUnlock()
-		if next >= end.Offset || err != nil {
+		if next >= end || err != nil {
 			return err
 		}
 		select {
 		case <-moved:
 		case <-ctx.Done():
-			return fmt.Errorf("%s has been read up to offset %d of %d: %w", c.topic, next, end.Offset, ctx.Err())
+			return fmt.Errorf("%s has been read up to offset %d of %d: %w", c.topic, next, end, ctx.Err())
 		}
 	}
 }
@@ -255,6 +274,9 @@ func (c *Catalog) starts(typ string) (*starts, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err := c.broken[definition.Key(definition.KindOrchestration, typ)]; err != nil {
+		return nil, err
+	}
 	o, ok := c.inForce.Orchestration(typ)
 	if !ok {
 		return nil, nil

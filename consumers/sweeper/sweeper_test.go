@@ -67,6 +67,7 @@ func (p *topic) write(id string) {
 
 // claim is what the machine does, and discard removes it as the machine does.
 func (p *topic) claim(id string) { p.record(id+schemas.BlobClaim, []byte{}) }
+
 func (p *topic) discard(id string) {
 	for n := range p.put[id].chunks {
 		p.record(schemas.BlobChunk(id, n), nil)

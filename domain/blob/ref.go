@@ -28,6 +28,9 @@ const (
 	joinName = "$join"
 )
 
+// Reserved says that only references have a member of that name.
+func Reserved(name string) bool { return name == refName || name == joinName }
+
 // Ref is where a value stands that is too large for a record.
 type Ref struct {
 	ID        string `json:"id"` // <job>/<unique>; the keys of its chunks begin with it

@@ -69,7 +69,7 @@ func (a away) concerns(err *jsonschema.ValidationError) bool {
 	_, typ := err.ErrorKind.(*kind.Type)
 	for _, p := range a {
 		if len(at) >= len(p.at) && slices.Equal(at[:len(p.at)], p.at) {
-			return (len(err.Causes) == 0 || choice(err)) && !(typ && p.typed)
+			return (len(err.Causes) == 0 || choice(err)) && (!typ || !p.typed)
 		}
 		if len(at) < len(p.at) && slices.Equal(p.at[:len(at)], at) && choice(err) {
 			return true

@@ -48,6 +48,9 @@ func (c *Catalog) Apply(key string, value []byte) error {
 	if err := json.Unmarshal(value, &changed); err != nil {
 		return fmt.Errorf("definition %s: %w", key, err)
 	}
+	if changed.Type != typ {
+		return fmt.Errorf("definition %s: the record is about %q", key, changed.Type)
+	}
 	if err := c.put(kind, changed); err != nil {
 		return fmt.Errorf("definition %s, version %d: %w", key, changed.Version, err)
 	}

@@ -75,7 +75,7 @@ type Activity struct {
 // input, and what each hands on would be carried along to the last.
 type Context []string
 
-// AllAncestors, as the only element of a Context, stands for all of them; in JSON it is true.
+// AllAncestors stands for all of them, as the only element of a Context; in JSON it is true.
 const AllAncestors = "*"
 
 // All says that the outputs of all ancestors are handed over.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/domain/machine"
 )
 
@@ -182,6 +183,25 @@ func (c *check) boolean(at string, v any) {
 func (c *check) anyObject(at string, v any) {
 	if _, ok := v.(map[string]any); !ok {
 		c.want(at, "an object", v)
+	}
+	c.unreserved(at, v)
+}
+
+// unreserved finds members that only references to what is kept elsewhere have: nobody but
+// who writes such a value may make one.
+func (c *check) unreserved(at string, v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		for _, k := range sortedKeys(v) {
+			if blob.Reserved(k) {
+				c.add(member(at, k), "is reserved for values that are kept elsewhere")
+			}
+			c.unreserved(member(at, k), v[k])
+		}
+	case []any:
+		for i := range v {
+			c.unreserved(element(at, i), v[i])
+		}
 	}
 }
 

@@ -105,6 +105,10 @@ func TestMistakes(t *testing.T) {
 			"activities[0].dependOn: is not known; did you mean \"dependsOn\"?; known are id, name, type, discriminator, dependsOn, inputs, with, context, onError, retry, attemptTimeout, deadline, heartbeatTimeout\n" +
 				"activities[0][\"my prop\"]: is not known; known are id, name, type, discriminator, dependsOn, inputs, with, context, onError, retry, attemptTimeout, deadline, heartbeatTimeout\n",
 		},
+		"reserved members": {
+			graph(`{"id": "a", "type": "noop", "with": {"x": [{"$blob": 1}], "$join": []}}`),
+			"activities[0].with.$join: is reserved for values that are kept elsewhere\nactivities[0].with.x[0].$blob: is reserved for values that are kept elsewhere\n",
+		},
 		"ids": {
 			graph(`{"type": "noop"}, {"id": "", "type": "noop"}, {"id": "a.b", "type": "noop"}, {"id": "a/b", "type": "noop"}, {"id": "a b", "type": "noop"}, {"id": "input", "type": "noop"}`),
 			"activities[0].id: is missing\nactivities[1].id: the id is empty\n" +

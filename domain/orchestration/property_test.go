@@ -277,7 +277,7 @@ func (r *run) place(e Event) Event {
 		e.Placement = placement.Draw(r.t, "placement")
 		return e
 	case Started, Claimed, Extended, Waited, Scheduled, Retrying, Completed, Failed, TransfersFinished, Ended,
-		Compensating, RerunStarted, Disposed,
+		Compensating, RerunStarted, Disposed, BlobsRemoved,
 		Paused, Resumed, ActivityPaused, ActivityResumed, Skipped:
 	}
 	return e
@@ -601,7 +601,7 @@ func (m *model) fold(at time.Time, e Event) error {
 		return m.compensate(e)
 	case RerunStarted:
 		return m.again(e)
-	case Disposed:
+	case Disposed, BlobsRemoved:
 		return errors.New("nobody asked for that")
 	case Paused:
 		m.beneath = m.phase
@@ -680,7 +680,7 @@ func (m *model) activity(n *modelNode, at time.Time, e Event) error {
 		}
 	case Completed:
 		return m.grow(n, e)
-	case Started, TransfersFinished, Ended, Compensating, RerunStarted, Disposed, Skipped, Paused, Resumed, ActivityPaused, ActivityResumed:
+	case Started, TransfersFinished, Ended, Compensating, RerunStarted, Disposed, BlobsRemoved, Skipped, Paused, Resumed, ActivityPaused, ActivityResumed:
 	}
 	return nil
 }

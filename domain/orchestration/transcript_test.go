@@ -346,6 +346,8 @@ func (p *transcript) event(e Event) string {
 		return fmt.Sprintf("run %d, of %s", e.Run, strings.Join(p.nameAll(e.Reset), ", "))
 	case Disposed:
 		return "disposed of by " + p.started(e.Start)
+	case BlobsRemoved:
+		return fmt.Sprintf("removed %d blobs", e.Blobs)
 	}
 	return fmt.Sprintf("%T", e)
 }
@@ -440,7 +442,7 @@ func (p *transcript) effect(f machine.Effect) string {
 		return "completion " + f.Type
 	case machine.Send:
 		return "send " + f.Type + " to " + f.Key
-	case machine.Announce:
+	case machine.Announce, machine.Claim, machine.Discard:
 	}
 	return fmt.Sprintf("%T", f)
 }

@@ -16,7 +16,9 @@ import (
 
 	"github.com/waybill/waybill/cmd/waybill/internal/app"
 	"github.com/waybill/waybill/consumers/agent"
+	"github.com/waybill/waybill/consumers/completions"
 	"github.com/waybill/waybill/domain/blob"
+	"github.com/waybill/waybill/producers"
 )
 
 // digest takes a text in, and answers with its hash and with the text twice as large, if that is
@@ -215,5 +217,41 @@ func TestACallbackIsToldTheWholeOutput(t *testing.T) {
 		}
 	case <-time.After(30 * time.Second):
 		t.Fatal("the callback was told nothing")
+	}
+}
+
+func TestASubscriberReadsTheWholeOutput(t *testing.T) {
+	p := start(t, app.Config{Agents: map[string]agent.Processor{"digest": agent.ProcessorFunc(digest)}})
+	p.call(http.MethodPut, "/v1/definitions/activities/digest", `{"type":"digest"}`, http.StatusCreated, nil)
+	p.call(http.MethodPut, "/v1/definitions/orchestrations/digesting", digesting, http.StatusCreated, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var shown, whole []byte
+	// It is published straight to Kafka, and its end read from there.
+	err := completions.Subscribe(ctx, completions.Config{Kafka: p.Kafka(), IDs: []string{"j-1"}, Ready: func() {
+		go func() {
+			publisher, err := producers.New(p.Kafka())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer publisher.Close()
+			input := json.RawMessage(`{"make":1000000,"text":"` + strings.Repeat("x", 1000000) + `"}`)
+			if _, err := publisher.StartOrchestration(ctx, producers.Start{ID: "j-1", Type: "digesting", Input: input}); err != nil {
+				t.Error(err)
+			}
+		}()
+	}}, func(c completions.Completion) error {
+		var err error
+		if shown = c.Output; c.Error != nil {
+			t.Error(c.Error.Message)
+		}
+		if whole, err = c.Whole(ctx); err != nil {
+			return err
+		}
+		return completions.Done
+	})
+	if err != nil || len(shown) > 1000 || !bytes.Contains(whole, bytes.Repeat([]byte("y"), 1000000)) {
+		t.Errorf("shown are %d bytes, the whole has %d, %v", len(shown), len(whole), err)
 	}
 }

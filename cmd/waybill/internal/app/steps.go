@@ -164,6 +164,10 @@ func (m *Main) startDefinitions(ctx context.Context) error {
 	return nil
 }
 
+// leastUnclaimed is how long a large value that nobody refers to is left at least: the command that
+// refers to it may be on its way.
+const leastUnclaimed = 24 * time.Hour
+
 func (m *Main) startMachines(ctx context.Context) error {
 	if !m.cfg.has(RoleMachines) {
 		return nil
@@ -185,7 +189,7 @@ func (m *Main) startMachines(ctx context.Context) error {
 	m.metrics.gauge("waybill_shards_owned", "Shards that this process decides.", func() float64 { return float64(len(r.Owned())) })
 	m.begin(ctx, RoleMachines, r.Run)
 	m.begin(ctx, "blobs", func(ctx context.Context) error {
-		return sweeper.Run(ctx, sweeper.Config{Kafka: m.kafka, Age: m.cfg.KeepBlobs, Logger: m.cfg.Logger})
+		return sweeper.Run(ctx, sweeper.Config{Kafka: m.kafka, Age: max(m.cfg.KeepBlobs, leastUnclaimed), Logger: m.cfg.Logger})
 	})
 	return nil
 }
