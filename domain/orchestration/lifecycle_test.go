@@ -2,6 +2,7 @@ package orchestration_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -193,7 +194,7 @@ func TestDispose(t *testing.T) {
 		}
 		return refusal
 	}})
-	if err != error(refusal) {
+	if !errors.Is(err, refusal) {
 		t.Errorf("%v", err)
 	}
 	none, _ := play(t, New("o-1").Remember(), epoch, start(plan(activity("a"))), Cancel{})
@@ -210,7 +211,8 @@ func TestDispose(t *testing.T) {
 	}
 	large, _ := play(t, New("o-1").Remember(), epoch, append([]Command{start(plan(l...))}, commands...)...)
 	_, err = large.Decide(epoch, Dispose{})
-	if r, ok := err.(*machine.Refusal); !ok || r.Code != machine.Limit { //nolint:errorlint // Decide wraps nothing
+	var limit *machine.Refusal
+	if !errors.As(err, &limit) || limit.Code != machine.Limit {
 		t.Errorf("%v", err)
 	}
 }
