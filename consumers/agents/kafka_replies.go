@@ -2,6 +2,7 @@ package agents
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -133,8 +134,10 @@ const replyPause = 5 * time.Second
 func (k *Kafka) reportAll(ctx context.Context, replies []*kgo.Record) error {
 	var reports []*kgo.Record
 	for _, r := range replies {
-		report, err := k.report(r)
+		report, err := k.report(ctx, r)
 		switch {
+		case errors.Is(err, errUnwritten):
+			return err
 		case err != nil: // trying again would meet the same, and hold back every reply behind it
 			k.cfg.Log.ErrorContext(ctx, "a reply cannot be reported", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "error", err)
 		case report != nil:
@@ -147,8 +150,11 @@ func (k *Kafka) reportAll(ctx context.Context, replies []*kgo.Record) error {
 	return k.reports.ProduceSync(ctx, reports...).FirstErr()
 }
 
+// errUnwritten says that what is too large for a report could not be written beside it just now.
+var errUnwritten = errors.New("the reply cannot be kept")
+
 // report is the command that a reply makes; nil where it is a reply to somebody else.
-func (k *Kafka) report(r *kgo.Record) (*kgo.Record, error) {
+func (k *Kafka) report(ctx context.Context, r *kgo.Record) (*kgo.Record, error) {
 	c, fault, ours := correlation{}, "", false
 	for _, h := range r.Headers {
 		switch h.Key {
@@ -164,6 +170,10 @@ func (k *Kafka) report(r *kgo.Record) (*kgo.Record, error) {
 	result := agent.Complete(replyOutput(r))
 	if fault != "" {
 		result = agent.Fatal(fmt.Errorf("%s answers: %s", r.Topic, fault)).AtStep("reply")
+	}
+	result, err := result.Packed(ctx, schemas.Blobs{Store: k.store}, c.job)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errUnwritten, err)
 	}
 	typ, value, err := schemas.EncodeOrchestrationCommand(result.Command(orchestration.Report{WorkID: c.work, Attempt: c.attempt}))
 	if err != nil {
