@@ -1,7 +1,7 @@
 # Short names for what is done often. What a check consists of stands in .ci/run, so that
 # `make ci` on a desk and the same script elsewhere cannot differ.
 .DEFAULT_GOAL := help
-.PHONY: help build test lint fmt race fuzz integration demo bench ci clean
+.PHONY: help build test lint fmt race fuzz integration demo bench image ci clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ demo: ## run the demo and look for its sentence
 
 bench: ## run the project's benchmark; ARGS are passed on
 	go run ./cmd/waybill bench $(ARGS)
+
+image: ## build the container images; BASE, REPOSITORY and TAG as in deploy/image
+	@deploy/image
 
 ci: ## run everything that must pass, some 20 minutes
 	@bash .ci/run

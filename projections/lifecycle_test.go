@@ -26,7 +26,7 @@ type life struct {
 
 func (s *script) life(id string, compensate bool, activities ...definition.Activity) *life {
 	s.t.Helper()
-	l := &life{s: s, id: id, state: orchestration.Keeping(id), work: map[string]orchestration.Report{}}
+	l := &life{s: s, id: id, state: orchestration.New(id).Remember(), work: map[string]orchestration.Report{}}
 	l.say(orchestration.Start{
 		Type: "stack", Input: json.RawMessage(`{"cell":"blue"}`), Fingerprint: "0123456789abcdef",
 		Plan: planOf(s.t, definition.Orchestration{

@@ -52,7 +52,7 @@ func (s *server) carry(ctx, claiming context.Context, sl *slots, r *run, msg *me
 		case toReport:
 			s.report(w, result)
 		case toGiveBack:
-			s.giveBack(s.reports, w)
+			s.giveBack(s.reports, w) //nolint:contextcheck // the processor's has ended
 		case toForget:
 		}
 	}()

@@ -52,6 +52,11 @@ type Config struct {
 	// those above are not set.
 	Kafka kafka.Config
 
+	// ConsumerGroup makes the agent a member of a consumer group even where the broker has share
+	// groups: all agents of a type must take their work in the same way, and clients of other
+	// languages may not know share groups yet.
+	ConsumerGroup bool
+
 	// Subscriber and Publisher replace the connection to Kafka by any Watermill Pub/Sub that
 	// keeps the metadata (ce_ headers) and, as the metadata entry "partition_key", the key.
 	// The subscriber must be a member of a group, so that each record goes to one agent.
@@ -208,7 +213,10 @@ func (c Config) onError() func(*pubsub.SubscriptionError) {
 // source is a member of a share group where the broker has them, else of a consumer group.
 func (c Config) source(ctx context.Context, typ string, wanted func(context.Context) error, onError func(*pubsub.SubscriptionError)) (source, error) {
 	group := c.Kafka.Topics().Group("share", typ)
-	err := pubsub.ConfigureShareGroup(ctx, c.Kafka, group)
+	var err error = &pubsub.NoShareGroupsError{Reason: "so it is configured"}
+	if !c.ConsumerGroup {
+		err = pubsub.ConfigureShareGroup(ctx, c.Kafka, group)
+	}
 	if err == nil {
 		s, err := pubsub.NewShareSubscriber(pubsub.ShareSubscriberConfig{
 			Kafka: c.Kafka, Group: group, Wanted: wanted, OnError: onError,

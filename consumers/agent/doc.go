@@ -29,7 +29,17 @@
 // Work comes from a work topic through a Watermill subscriber (Run, Pool.Serve), or from
 // a machine in the same process, which hands it to the Pool without a record
 // (Pool.TryRun, Pool.Inline). Both share the slots of a type, so its concurrency is one
-// number. From a topic, an agent takes a record, claims it with a first heartbeat,
-// acknowledges the record, and from then on relies on the lease alone: slow work holds
-// back nothing behind it, and work of an agent that died is found by its lease.
+// number. Where the broker has share groups (Kafka 4.2, the embedded broker), agents are
+// members of one: they take a record when a slot is free and no sooner, and there may be more
+// of them than partitions. Elsewhere they are a consumer group. A record that was taken is
+// claimed with a first heartbeat and acknowledged, and from then on the lease alone counts:
+// slow work holds back nothing behind it, and work of an agent that died is found by its
+// lease. A record is left where it is past its offeredUntil, for it has been offered again.
+//
+// # How it stops
+//
+// When the context of Run ends, nothing new is taken and processors have Config.Grace to
+// finish. Then their contexts end with the cause ErrStopped, and what comes to no result is
+// given back (work.release.v1): another agent has it at once, and it has cost no attempt. A
+// processor that wants to keep what it has reached returns Schedule(0).WithState(…) instead.
 package agent

@@ -1,12 +1,17 @@
 package agent_test
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/waybill/waybill/consumers/agent"
 	"github.com/waybill/waybill/domain/machine"
@@ -67,6 +72,39 @@ func TestAnAgentOnKafka(t *testing.T) {
 	stop()
 	if err := <-ended; err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestAnAgentWorksWhereThereAreNoShareGroups(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cfg := embeddedtest.New(t, kfake.MaxVersions(kversion.V3_9_0()))
+	topics := cfg.Topics()
+	cl, err := cfg.NewClient(kgo.ConsumeTopics(topics.Commands("orchestration")), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	if err := kafka.EnsureTopics(ctx, cl, topics.Specs(2, []string{"orchestration"}, []string{"greet"})); err != nil {
+		t.Fatal(err)
+	}
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	release := make(chan struct{})
+	close(release)
+	var log bytes.Buffer
+	ended := make(chan error, 1)
+	go func() {
+		ended <- agent.Run(running, agent.Config{Name: "greeter", Type: "greet", Kafka: cfg, Log: slog.New(slog.NewTextHandler(&log, nil))}, wait(release))
+	}()
+	produce(ctx, t, cl, topics.Work("greet"), "w", schemas.WorkRequested, work("w"))
+	next(ctx, t, cl, schemas.WorkComplete)
+	stop()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(log.String(), "consumer group") {
+		t.Errorf("nobody is told: %s", &log)
 	}
 }
 

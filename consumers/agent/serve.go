@@ -101,7 +101,7 @@ func (s *server) run(ctx context.Context) error {
 	}
 	<-taking.Done()
 	loops.Wait()
-	err := s.drain()
+	err := s.drain() //nolint:contextcheck // ctx has ended: reports have one that outlives it
 	if ctx.Err() == nil {
 		err = errors.Join(context.Cause(taking), err)
 	}

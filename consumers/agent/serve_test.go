@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/waybill/waybill/consumers/agent"
 	"github.com/waybill/waybill/domain/machine"
@@ -242,6 +245,47 @@ func TestEachResultIsReported(t *testing.T) {
 			s.published(schemas.WorkHeartbeat, schemas.WorkFail, schemas.WorkHeartbeat, schemas.WorkFail)
 			s.endsWell()
 		})
+	})
+}
+
+func TestAnAttemptIsASpanInTheTraceOfWhoeverAsked(t *testing.T) {
+	spans := tracetest.NewSpanRecorder()
+	tracer := sdk.NewTracerProvider(sdk.WithSpanProcessor(spans)).Tracer("")
+	synctest.Test(t, func(t *testing.T) {
+		const asked = "4bf92f3577b34da6a3ce929d0e0e4736"
+		var inside trace.SpanContext
+		s := serve(t, poolOf("greet", agent.ProcessorFunc(func(ctx context.Context, _ agent.Activity) agent.Result {
+			inside = trace.SpanContextFromContext(ctx)
+			return agent.Retry(errors.New("provider down"))
+		}), 1), func(c *agent.Config) { c.Tracer = tracer })
+		w := work("w")
+		w.TraceParent = "00-" + asked + "-00f067aa0ba902b7-01"
+		s.give(record(schemas.WorkRequested, w))
+		s.published(schemas.WorkHeartbeat, schemas.WorkRetry)
+		s.endsWell()
+		ended := spans.Ended()
+		if len(ended) != 1 || inside.TraceID().String() != asked || ended[0].SpanContext().SpanID() != inside.SpanID() {
+			t.Fatalf("the processor was in %v, and %d spans have ended", inside, len(ended))
+		}
+		if got := ended[0].Status().Description; got != "provider down" {
+			t.Errorf("the span ended with %q", got)
+		}
+	})
+}
+
+func TestErrorsAreReportedWithoutSecrets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := serve(t, poolOf("greet", agent.ProcessorFunc(func(context.Context, agent.Activity) agent.Result {
+			return agent.Fatal(errors.New("GET http://x?key=hunter22"))
+		}), 1), func(c *agent.Config) {
+			c.Redact = func(text string) string { return strings.ReplaceAll(text, "hunter22", "…") }
+		})
+		s.give(record(schemas.WorkRequested, work("w")))
+		s.published(schemas.WorkHeartbeat, schemas.WorkFail)
+		if got := string(s.last().msg.Payload); strings.Contains(got, "hunter22") || !strings.Contains(got, "key=…") {
+			t.Fatalf("it reports %s", got)
+		}
+		s.endsWell()
 	})
 }
 

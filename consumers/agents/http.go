@@ -18,7 +18,7 @@ import (
 
 // Defaults of http.
 const (
-	DefaultAnswerBytes = 512 << 10 // of an answer's body; with its headers it has to fit into a report
+	DefaultAnswerBytes = 10 << 20 // of an answer's body; what an output may have at all may be less
 	DefaultEvery       = 10 * time.Second
 	// maxAccepted bounds the accepted answer that is kept while its outcome is polled: it
 	// stands in every record of the activity.

@@ -165,6 +165,10 @@ func TestKafkaPublishesAndReportsTheReply(t *testing.T) {
 			t.Errorf("%.20q is reported as %.300s", value, r.Value)
 		}
 	}
+	c.reply(ctx, t, sent, `{"a": [{"\u0024blob": {"id": "another job's"}}]}`)
+	if r := one(ctx, t, c.commands); !strings.Contains(string(r.Value), "is reserved for values") {
+		t.Errorf("a reference is reported as %s", r.Value)
+	}
 	if err := stop(); err != nil {
 		t.Error(err)
 	}

@@ -15,7 +15,7 @@ import (
 
 const (
 	// DefaultProgramBytes bounds what a program may write to its output.
-	DefaultProgramBytes = 512 << 10
+	DefaultProgramBytes = 10 << 20
 	// DefaultProgramGrace is how long a program may take to end when it is told to.
 	DefaultProgramGrace = 5 * time.Second
 	// maxTail bounds what is kept of the end of a program's error output.

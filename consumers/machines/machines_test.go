@@ -241,3 +241,36 @@ func TestACommandOnAnotherPartitionIsForwarded(t *testing.T) {
 		p.answers(schemas.CommandRejected, "nothing at all") // and no second answer to the first
 	})
 }
+
+func TestAStartMayBringItsDefinition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProcess(t)
+		p.send("orchestration", "bad", schemas.OrchestrationStart, `{"type":"greeting","definition":{"type":"other","activities":[{"id":"a","type":"greet.example.com"}]}}`)
+		p.answers(schemas.CommandRejected, `"code":"schema"`, `"path":"$.definition.type"`)
+		p.send("orchestration", "bad", schemas.OrchestrationStart, `{"type":"greeting","definition":{"type":"greeting","activities":[{"id":"a","type":"noop","dependsOn":"b"}]}}`)
+		p.answers(schemas.CommandRejected, `"code":"schema"`, `"path":"$.definition.activities[0].dependsOn`)
+		p.send("orchestration", "bad", schemas.OrchestrationStart, strings.Replace(`{"type":"greeting","definition":DEF,"input":{"who":7}}`, "DEF", greeting, 1))
+		p.answers(schemas.CommandRejected, `"code":"schema"`, `"path":"$.input.who"`)
+		p.send("orchestration", "job", schemas.OrchestrationStart, strings.Replace(`{"type":"greeting","definition":DEF,"input":{"who":"world"}}`, "DEF", greeting, 1))
+		p.answers(schemas.OrchestrationCompleted, `"greeting":"hello world"`)
+	})
+}
+
+func TestADisposeThatCannotBeStartedIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProcess(t)
+		p.send("definition", "activity/greet.example.com", schemas.DefinitionPut, `{"type":"greet.example.com"}`)
+		p.decided()
+		p.send("definition", "orchestration/greeting", schemas.DefinitionPut, strings.Replace(greeting, `"input"`, `"disposedBy":"farewell","input"`, 1))
+		p.decided()
+		p.send("orchestration", "job", schemas.OrchestrationStart, `{"type":"greeting","input":{"who":"world"}}`)
+		p.answers(schemas.OrchestrationCompleted, `"greeting":"hello world"`)
+		p.send("orchestration", "job", schemas.OrchestrationDispose, `{}`)
+		p.answers(schemas.CommandRejected, `"code":"unknown-type"`, "farewell")
+		p.send("definition", "orchestration/farewell", schemas.DefinitionPut, `{"type":"farewell","output":["bye.greeting"],
+			"activities":[{"id":"bye","type":"greet.example.com","inputs":[{"source":"greeting","target":"name"}]}]}`)
+		p.decided()
+		p.send("orchestration", "job", schemas.OrchestrationDispose, `{}`)
+		p.answers(schemas.OrchestrationCompleted, `"greeting":"hello hello world"`, `"disposes":{"id":"job","run":1}`)
+	})
+}

@@ -59,11 +59,11 @@ func Orchestration(starts Starts, keepBlobs time.Duration) runner.Binding {
 			return orchestration.TakeOver{Placement: placement, Agent: agent, Since: since}
 		},
 		History: &runner.History[orchestration.State, orchestration.Command, orchestration.Event]{
-			Keeping: orchestration.KeepBlobs(orchestration.Keeping, keepBlobs),
-			Needs:   orchestration.State.NeedsHistory,
-			Revives: orchestration.Revives,
-			Lost:    orchestration.State.Lost,
-			Forget:  orchestration.State.Forget,
+			Remember: orchestration.State.Remember,
+			Needs:    orchestration.State.NeedsHistory,
+			Revives:  orchestration.Revives,
+			Lost:     orchestration.State.Lost,
+			Forget:   orchestration.State.Forget,
 		},
 		Place:     place,
 		Placement: placement,

@@ -17,15 +17,15 @@ import (
 // then the aggregate is read back from its events. An end is what most aggregates come to, and
 // few are asked for anything afterwards.
 type History[S, C, E any] struct {
-	// Keeping is an aggregate before anything has happened that forgets nothing.
-	Keeping func(id string) S
+	// Remember lets an aggregate, before anything has happened, forget nothing.
+	Remember func(s S) S
 	// Needs says that a command is decided on what the state has forgotten.
 	Needs func(s S, c C) bool
 	// Revives says that an event goes on from what was forgotten.
 	Revives func(e E) bool
 	// Lost says that a state goes on without what was forgotten.
 	Lost func(s S) bool
-	// Forget lets a state that Keeping made forget.
+	// Forget lets it forget again.
 	Forget func(s S) S
 }
 
@@ -89,7 +89,7 @@ func (c *store[S, C, E]) readBack(ctx context.Context, b *batch, en *entry[S]) (
 			own = append(own, r)
 		}
 	}
-	t := &retelling[S]{state: c.m.History.Keeping(en.id), until: en.seq - int64(len(own))}
+	t := &retelling[S]{state: c.m.History.Remember(c.m.New(en.id)), until: en.seq - int64(len(own))}
 	if t.until > 0 {
 		soon, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
@@ -165,7 +165,7 @@ func (c *store[S, C, E]) revive(ctx context.Context) ([]*entry[S], error) {
 		if told[en.id] != nil {
 			return
 		}
-		told[en.id] = &retelling[S]{state: h.Keeping(en.id), until: en.seq}
+		told[en.id] = &retelling[S]{state: h.Remember(c.m.New(en.id)), until: en.seq}
 		revived = append(revived, en)
 		if en.seq > 0 && (from < 0 || en.first < from) {
 			from = en.first

@@ -140,7 +140,7 @@ func (f *fleet) told(id string) map[string]int {
 			f.t.Fatal(err)
 		}
 		what := strings.TrimSuffix(ce.Type, ".v1")
-		switch e := e.(type) { //nolint:exhaustive,gochecksumtype // only these name an activity here
+		switch e := e.(type) { //nolint:gochecksumtype // only these name an activity here
 		case orchestration.Requested:
 			what += " " + e.ActivityID
 		case orchestration.Completed:

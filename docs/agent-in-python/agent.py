@@ -10,6 +10,7 @@ this one does. README.md, beside this file, explains both.
 import argparse
 import concurrent.futures
 import datetime
+import hashlib
 import json
 import os
 import signal
@@ -23,6 +24,7 @@ from collections import OrderedDict
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 REMEMBERED = 16384  # attempts that are recognised when they are offered again
+READ_WITHIN = 30  # seconds that reading a large value may take
 GRACE = 10  # seconds that a stopping agent gives what it has begun
 
 
@@ -95,6 +97,7 @@ class Agent:
         self.seen = OrderedDict()  # attempts that were claimed here
         self.told = {}  # when an error was last printed
         common = {"bootstrap.servers": brokers, "client.id": name, "error_cb": self.trouble, "log_level": 4, **(kafka or {})}
+        self.common = common
         self.producer = Producer({
             **common,
             "enable.idempotence": True,
@@ -112,7 +115,7 @@ class Agent:
         })
 
     def run(self):
-        """Takes work until stop is called."""
+        """Takes work until stop is called; returns how much of it is left to its lease."""
         self.consumer.subscribe([self.topic])
         threading.Thread(target=self.beat, daemon=True).start()
         paused = False
@@ -137,6 +140,7 @@ class Agent:
         while self.held and time.monotonic() < end:
             time.sleep(0.05)
         self.producer.flush(5)
+        return len(self.held)
 
     def stop(self, *_):
         self.stopping.set()
@@ -188,7 +192,10 @@ class Agent:
 
     def carry_out(self, activity):
         try:
+            activity.input = self.whole(activity.input)
             result = self.process(activity)
+        except TimeoutError as e:
+            result = retry(e)
         except Exception as e:  # what a second attempt would meet again
             result = fatal(f"{type(e).__name__}: {e}")
         finally:
@@ -199,6 +206,46 @@ class Agent:
             report = uuid.uuid5(uuid.NAMESPACE_URL, f"{activity.work_id}/{activity.attempt}/{kind}")
             self.send(activity, str(report), kind, body)
         del self.held[activity.key]
+
+    def whole(self, value):
+        """Puts what is too large for a record, and is kept elsewhere, in its place."""
+        if isinstance(value, list):
+            return [self.whole(v) for v in value]
+        if not isinstance(value, dict):
+            return value
+        if set(value) == {"$blob"}:
+            return self.fetch(value["$blob"])
+        if set(value) == {"$join"}:  # a text with such values in it
+            parts = [self.whole(v) for v in value["$join"]]
+            return "".join(p if isinstance(p, str) else json.dumps(p, separators=(",", ":")) for p in parts)
+        return {k: self.whole(v) for k, v in value.items()}
+
+    def fetch(self, blob):
+        """Reads a large value, which stands in chunks on a topic of its own."""
+        chunks, end = {}, time.monotonic() + READ_WITHIN
+        reader = Consumer({**self.common, "group.id": self.name, "enable.auto.commit": False, "auto.offset.reset": "earliest"})
+        try:
+            reader.assign([TopicPartition(f"{self.prefix}.blobs", blob["partition"], blob["offset"])])
+            while len(chunks) < blob["chunks"]:
+                if time.monotonic() > end:
+                    raise TimeoutError(f"the value {blob['id']} could not be read within {READ_WITHIN} s")
+                message = reader.poll(0.1)
+                if message is None or message.error():
+                    continue
+                if message.offset() > blob["last"]:
+                    raise LookupError(f"the value {blob['id']} is no longer there")
+                name, _, number = message.key().decode().rpartition("/")
+                if name == blob["id"] and number.isdigit():  # others stand between
+                    chunks[int(number)] = message.value()
+        finally:
+            reader.close()
+        raw = b"".join(chunks[n] for n in sorted(chunks))
+        if hashlib.sha256(raw).hexdigest() != blob["sha256"]:
+            raise ValueError(f"the value {blob['id']} is not what it was")
+        value = json.loads(raw)
+        for step in filter(None, blob.get("path", "").split(".")):  # only a part of it is meant
+            value = value[int(step)] if isinstance(value, list) else value.get(step)
+        return value
 
     def beat(self):
         """Extends all claims, three times within each lease."""
@@ -280,7 +327,9 @@ def main():
     agent = Agent(args.type, wordcount, args.brokers, args.name, args.concurrency, args.prefix, args.partitioner, settings)
     signal.signal(signal.SIGTERM, agent.stop)
     signal.signal(signal.SIGINT, agent.stop)
-    agent.run()
+    if left := agent.run():
+        print(f"{args.name}: {left} activities go on elsewhere when their leases are over", file=sys.stderr, flush=True)
+        os._exit(1)  # for their threads would be waited for
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/machine"
 )
@@ -151,7 +152,7 @@ func (g *graph) addUndo(a *definition.Activity) {
 	}
 	def := *g.nodes[of].def
 	def.ID, def.Name, def.Discriminator, def.DependsOn = a.ID, a.Name, a.Discriminator, a.DependsOn
-	def.With, def.Inputs, def.OnError = nil, nil, definition.OnErrorContinue
+	def.With, def.Inputs, def.Context, def.OnError = nil, nil, nil, definition.OnErrorContinue
 	g.name(a.ID, int32(len(g.nodes))) // bounded by twice the node limit
 	g.open++
 	g.nodes = append(g.nodes, node{def: &def, parent: -1, late: true})
@@ -170,7 +171,7 @@ func (s State) compensated(at time.Time, v view) Event {
 			phase = v.phase
 		}
 		c.Total++
-		switch phase { //nolint:exhaustive // all others have not been undone
+		switch phase {
 		case ActivityCompleted:
 			c.Completed++
 		case ActivitySkipped:
@@ -203,11 +204,20 @@ func (v view) inputOf(i int32) json.RawMessage {
 	return v.input(v.g.nodes[i].def)
 }
 
+func isRef(value json.RawMessage) bool {
+	_, ok := blob.Of(value)
+	return ok
+}
+
 // undoInput is what undoing an activity works on: its input, and over it the properties of its
-// output.
+// output. An output that is kept elsewhere as a whole is the property output.
 func (v view) undoInput(i int32) json.RawMessage {
 	m := map[string]json.RawMessage{}
 	spread(m, v.input(v.g.nodes[i].def))
-	spread(m, v.outputOf(i))
+	if out := v.outputOf(i); isRef(out) {
+		m["output"] = out
+	} else {
+		spread(m, out)
+	}
 	return object(m)
 }

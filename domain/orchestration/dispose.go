@@ -63,6 +63,9 @@ func (s State) decideDispose(c Dispose) ([]Event, error) {
 	if err != nil {
 		return nil, machine.Refuse(machine.BadState, err.Error()) // every part of it was read as JSON
 	}
+	if s.removed && len(s.own(b)) > 0 {
+		return nil, s.gone()
+	}
 	if len(b) > maxDisposeBytes {
 		return nil, tooMuchToUndo()
 	}

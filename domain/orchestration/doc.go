@@ -6,7 +6,10 @@
 // spawn more. Depending on an activity means depending on all that it spawned, so a
 // join waits for a tree whose size nobody knew when it began. An orchestration always
 // ends: COMPLETED, ERROR or CANCELLED. One that has failed waits a moment for the reports of
-// what is under way (end.go). Operators look after it (operate.go).
+// what is under way (end.go), and may undo what had completed (compensate.go). Operators look
+// after it (operate.go). From an end another run may begin (rerun.go), and another
+// orchestration may dispose of it (dispose.go); both take the graph, which an ended one has
+// forgotten: see Remember.
 //
 // State is where it stands, Decide answers commands, Evolve folds events, Follow says
 // what follows outside, Deadline when Wake has something to do. A caller folds like this:

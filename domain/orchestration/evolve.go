@@ -24,7 +24,7 @@ func (s State) Evolve(at time.Time, e Event) State {
 	case Ended:
 		return s.end(at, e)
 	case BlobsRemoved:
-		s.left = nil
+		s.left, s.removed = nil, true
 		return s
 	case RerunStarted:
 		return s.rerun(at, e)
@@ -109,7 +109,7 @@ func (s State) end(at time.Time, e Ended) State {
 		s.last = ending{orElse(n.workID, s.workIDOf(s.run, n.id())), n.attempt, n.said}
 	}
 	s.phase, s.endedAt = e.State, at
-	if !s.keeps {
+	if !s.remembers {
 		s.g = nil
 	}
 	return s

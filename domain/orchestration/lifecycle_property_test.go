@@ -16,7 +16,7 @@ import (
 
 // history folds what is on the log into a state that keeps its graph.
 func (r *run) history() State {
-	s := Keeping("o-1")
+	s := New("o-1").Remember()
 	for _, x := range r.log {
 		s = s.Evolve(x.at, x.e)
 	}

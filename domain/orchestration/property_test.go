@@ -363,7 +363,7 @@ func (r *run) check() {
 func (r *run) replay() {
 	s := New("o-1")
 	if slices.ContainsFunc(r.log, func(x entry) bool { return Revives(x.e) }) {
-		s = Keeping("o-1")
+		s = New("o-1").Remember()
 	}
 	for k, x := range r.log {
 		b, err := json.Marshal(x.e)

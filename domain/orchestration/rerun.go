@@ -32,24 +32,23 @@ type RerunStarted struct {
 
 func (RerunStarted) event() {}
 
-// Keeping is the orchestration of that id before anything has happened. Other than one that New
-// makes, it keeps its graph when a run ends: that is what a Rerun and a Dispose are decided on.
-func Keeping(id string) State {
-	s := New(id)
-	s.keeps = true
+// Remember lets an orchestration keep its graph when a run ends: that is what a Rerun and a
+// Dispose are decided on.
+func (s State) Remember() State {
+	s.remembers = true
 	return s
 }
 
-// Forget drops what only Keeping keeps.
+// Forget drops what only Remember keeps.
 func (s State) Forget() State {
-	if s.keeps = false; s.Ended() {
+	if s.remembers = false; s.Ended() {
 		s.g = nil
 	}
 	return s
 }
 
 // NeedsHistory says that a command is decided on more than an ended orchestration has: its events
-// have to be folded into one that Keeping made.
+// have to be folded into one that remembers.
 func (s State) NeedsHistory(c Command) bool {
 	if s.g != nil || !s.Ended() || s.disposal != "" {
 		return false
@@ -92,6 +91,9 @@ func (s State) decideRerun(at time.Time, c Rerun) ([]Event, error) {
 	if len(e.Reset) == 0 {
 		return nil, machine.Refuse(machine.BadState, fmt.Sprintf("every activity of orchestration %s has completed; name the one to run again from", s.id))
 	}
+	if s.removed && s.reads(x) {
+		return nil, s.gone()
+	}
 	e.Deadline = fromMillis(millis(at) + s.g.within)
 	g := s.g.again(at, e)
 	events := []Event{e}
@@ -104,6 +106,19 @@ func (s State) decideRerun(at time.Time, c Rerun) ([]Event, error) {
 		}
 	}
 	return events, nil
+}
+
+// reads says whether another run would read what was removed: the input, or a result that is kept.
+func (s State) reads(x *selection) bool {
+	found := len(s.own(s.g.input)) > 0
+	for i := range x.again {
+		found = found || !x.again[i] && !x.gone[i] && len(s.own(s.g.nodes[i].output)) > 0
+	}
+	return found
+}
+
+func (s State) gone() error {
+	return machine.Refuse(machine.BadState, fmt.Sprintf("large values of orchestration %s, which this needs, were removed a while after its end; start another one", s.id))
 }
 
 // selection is what another run does not keep of a graph that has ended.
@@ -295,7 +310,8 @@ func (r *renewal) register() {
 
 // connect makes the edges that no registration makes.
 func (r *renewal) connect() {
-	r.g.cyclic = r.old.cyclic
+	r.g.cyclic, r.g.contracts = r.old.cyclic, r.old.contracts
+	r.g.checked = r.g.checked || r.old.checked
 	for i := range int32(len(r.now)) { // bounded by the node limit
 		n := &r.old.nodes[i]
 		if l := n.links; l != nil && r.kept(i) {

@@ -17,11 +17,13 @@ type State struct {
 	endedAt     time.Time
 	last        ending
 	// left is what its runs have left among the blobs; nil where that is nothing.
-	left     *left
-	keep     time.Duration
+	left *left
+	keep time.Duration
+	// removed says that what some run had left is there no more.
+	removed  bool
 	disposal string // the orchestration that disposes of this one
-	// keeps says that the graph is kept when a run ends: see Keeping.
-	keeps bool
+	// remembers says that the graph is kept when a run ends.
+	remembers bool
 	// g is what an orchestration needs while it runs; an ended one has none.
 	g *graph
 }

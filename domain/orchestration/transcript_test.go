@@ -257,7 +257,7 @@ func (p *transcript) duration(text string) time.Duration {
 
 // remembered is the state with all that happened before an end.
 func (p *transcript) remembered() State {
-	s := Keeping("job-1")
+	s := New("job-1").Remember()
 	for _, x := range p.log {
 		s = s.Evolve(x.at, x.e)
 	}

@@ -30,5 +30,5 @@ python_packages() {
 
 # node_packages DIR installs what DIR/package-lock.json lists into DIR/node_modules.
 node_packages() {
-  retried npm ci --prefix "$1" --no-audit --no-fund --no-progress --ignore-scripts --loglevel=error
+  retried npm ci --prefix "$1" --no-audit --no-fund --no-progress --ignore-scripts --loglevel=error >/dev/null
 }

@@ -6,7 +6,8 @@
 // (CRC32 of the key), the other places them as we do (murmur2). Then it checks:
 //
 //   - a hundred jobs are done, with the right outputs: with a retry, with activities that
-//     an activity has spawned, and with one that cannot work; both agents took part;
+//     an activity has spawned, with an input too large for a record, and with one that cannot
+//     work; both agents took part;
 //   - each history is whole, and each job was decided on the shard of its key, wherever
 //     the reports had been put; of the second agent none had been put elsewhere;
 //   - activities that last longer than their lease are kept by heartbeats; when one agent

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/waybill/waybill/integration/internal/api"
@@ -22,6 +23,9 @@ type job struct {
 	attempts  int    // of the activity; 0 means 1
 }
 
+// largeWords are so many that they do not fit into a record.
+const largeWords = 200_000
+
 // kinds are the jobs of a round: nine that go well and one that cannot.
 func kinds(n int) *job {
 	j := &job{id: fmt.Sprintf("job-%03d", n), state: "COMPLETED"}
@@ -32,6 +36,8 @@ func kinds(n int) *job {
 		j.input, j.output, j.nodes = `{"texts": ["a", "a b", "a b c"]}`, `{"texts":3}`, 4
 	case 2:
 		j.input, j.state = `{"text": "  "}`, "ERROR"
+	case 3: // too large for a record
+		j.input, j.output = fmt.Sprintf(`{"text": %q}`, strings.Repeat(fmt.Sprintf("word-%d ", n), largeWords)), fmt.Sprintf(`{"words":%d}`, largeWords)
 	default:
 		j.input, j.output = `{"text": "the quick brown fox"}`, `{"words":4}`
 	}
@@ -120,7 +126,7 @@ func (s *scenario) hundred(ctx context.Context) error {
 			by[c.Agent]++
 		}
 	}
-	fmt.Printf("  %d jobs in %.1f s: ten with a retry, ten with three activities that were spawned, ten that fail;", n, took.Seconds())
+	fmt.Printf("  %d jobs in %.1f s: ten with a retry, ten with three activities that were spawned, ten with an input of some 1.7 MB, ten that fail;", n, took.Seconds())
 	for _, w := range s.workers {
 		fmt.Printf(" agent %s had %d attempts", w.name, by[w.name])
 		if by[w.name] == 0 {

@@ -89,7 +89,7 @@ func startLocked(ctx context.Context, cfg Config, lock *os.File) (*Broker, error
 		b.cluster, err = newCluster(cfg, ln, b.log)
 	}
 	if err == nil && cfg.ListenFn == nil {
-		if b.groups, err = keepGroups(cfg.Dir, b.cluster, b.log); err != nil {
+		if b.groups, err = keepGroups(cfg.Dir, b.cluster, b.log); err != nil { //nolint:contextcheck // the broker outlives the context of its start
 			b.cluster.Close()
 		}
 	}

@@ -189,7 +189,7 @@ func (s *ShareSubscriber) Subscribe(ctx context.Context, topic string) (<-chan *
 		return nil, fmt.Errorf("subscribe to topic %q: %w", topic, ErrClosed)
 	}
 	s.open[sub] = struct{}{}
-	go func() {
+	go func() { //nolint:contextcheck // the subscription has its own, which descends from ctx
 		sub.run()
 		s.forget(sub)
 	}()

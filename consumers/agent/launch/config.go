@@ -26,19 +26,21 @@ import (
 
 // config is what a configuration file holds; flags and environment set single members.
 type config struct {
-	Name         string              `json:"name"`
-	Brokers      []string            `json:"brokers"`
-	Prefix       string              `json:"prefix"`
-	Concurrency  map[string]int      `json:"concurrency"`
-	Grace        definition.Duration `json:"grace"`
-	Listen       string              `json:"listen"`
-	Insecure     bool                `json:"insecure"`
-	LogLevel     string              `json:"logLevel"`
-	LogFormat    string              `json:"logFormat"`
-	HTTPTimeout  definition.Duration `json:"httpTimeout"`
-	HTTPTries    int                 `json:"httpTries"`
-	OTLPEndpoint string              `json:"otlpEndpoint,omitempty"`
-	Vault        secret.VaultConfig  `json:"vault,omitzero"`
+	Name        string              `json:"name"`
+	Brokers     []string            `json:"brokers"`
+	Prefix      string              `json:"prefix"`
+	Concurrency map[string]int      `json:"concurrency"`
+	Grace       definition.Duration `json:"grace"`
+	Listen      string              `json:"listen"`
+	Insecure    bool                `json:"insecure"`
+	// ConsumerGroup is for a type that agents of other languages carry out, too.
+	ConsumerGroup bool                `json:"consumerGroup"`
+	LogLevel      string              `json:"logLevel"`
+	LogFormat     string              `json:"logFormat"`
+	HTTPTimeout   definition.Duration `json:"httpTimeout"`
+	HTTPTries     int                 `json:"httpTries"`
+	OTLPEndpoint  string              `json:"otlpEndpoint,omitempty"`
+	Vault         secret.VaultConfig  `json:"vault,omitzero"`
 	// Settings are decoded where the agent's own structure is known.
 	Settings map[string]json.RawMessage `json:"settings,omitempty"`
 }
@@ -82,6 +84,10 @@ func (a Agent) options() []option {
 		{"concurrency", "N|TYPE=N,...", "how many activities run at once, of each type or of one", a.setConcurrency},
 		{"grace", "DURATION", "how long what runs may go on after the first signal (default " + agent.DefaultGrace.String() + ")", duration(func(c *config) *definition.Duration { return &c.Grace })},
 		{"listen", "HOST:PORT", "where /healthz, /readyz and /metrics are (default 127.0.0.1 and a free port)", text(func(c *config) *string { return &c.Listen })},
+		{"consumer-group", "true", "take work in a consumer group even where there are share groups, as agents of other languages do (default false)", func(c *config, v string) (err error) {
+			c.ConsumerGroup, err = strconv.ParseBool(v)
+			return err
+		}},
 		{"log-level", "LEVEL", "debug, info, warn or error (default info)", text(func(c *config) *string { return &c.LogLevel })},
 		{"log-format", "FORMAT", "text or json (default text)", text(func(c *config) *string { return &c.LogFormat })},
 		{"http-timeout", "DURATION", "bound of an HTTP call, retries included (default 1m0s)", duration(func(c *config) *definition.Duration { return &c.HTTPTimeout })},

@@ -24,6 +24,7 @@ func Example() {
 	// - kafka:9092
 	// concurrency:
 	//   greet.example.com: 32
+	// consumerGroup: false
 	// grace: PT10S
 	// httpTimeout: PT60S
 	// httpTries: 3

@@ -70,7 +70,7 @@ func (p *program) run(ctx context.Context) error {
 	go func() { ended <- server.Serve(ln) }()
 	defer func() {
 		server.Close() //nolint:errcheck // there is nothing left to lose
-		<-ended
+		<-ended        //nolint:errcheck // it says that the server was closed
 	}()
 	if err := p.reach(ctx); err != nil || ctx.Err() != nil {
 		return err
@@ -87,7 +87,7 @@ func (p *program) run(ctx context.Context) error {
 	p.log.Info("the agent is up", "name", p.cfg.Name, "types", strings.Join(pool.Types(), ","), "kafka", strings.Join(p.cfg.Brokers, ","), "listen", ln.Addr().String())
 	p.serving.Store(true)
 	err = pool.Serve(ctx, agent.Config{
-		Name: p.cfg.Name, Kafka: p.kafka, Grace: p.grace(), Log: s.Log, Tracer: s.Tracer, Redact: s.Secrets.Redact,
+		Name: p.cfg.Name, Kafka: p.kafka, ConsumerGroup: p.cfg.ConsumerGroup, Grace: p.grace(), Log: s.Log, Tracer: s.Tracer, Redact: s.Secrets.Redact,
 	})
 	p.serving.Store(false)
 	unfinished, ok := errors.AsType[*agent.UnfinishedError](err)
@@ -144,7 +144,7 @@ func (p *program) pool(ctx context.Context, s *services.Services) (*agent.Pool, 
 	for _, t := range p.agent.Types {
 		processor, err := t.New(ctx, s)
 		if err == nil && processor == nil {
-			err = errors.New("New returned none")
+			err = errors.New("its New returned none")
 		}
 		if err != nil {
 			return nil, fmt.Errorf("make the processor of %s: %w", t.Type, err)

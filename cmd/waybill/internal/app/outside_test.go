@@ -386,3 +386,49 @@ func TestProgramsAndRecordsAreActivities(t *testing.T) {
 		t.Errorf("the error is %s", message)
 	}
 }
+
+// The same resource and activity mean the same workspace, for deploying, deploying again and
+// disposing, whichever job asks.
+func TestTerraformIsKeyedByTheResource(t *testing.T) {
+	dir := t.TempDir()
+	record, binary := filepath.Join(dir, "record"), filepath.Join(dir, "terraform")
+	script := "#!/bin/sh\necho \"$1 $(basename \"$(dirname \"$PWD\")\") $(cat waybill.auto.tfvars.json)\" >> " + record + "\n" +
+		`[ "$1" = output ] && echo '{"id": {"value": "i-1"}, "key": {"value": "` + secretToken + `", "sensitive": true}}'` + "\nexit 0\n"
+	if err := os.WriteFile(binary, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "vm"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	path := map[string]agents.EnvValue{"PATH": {Text: os.Getenv("PATH")}}
+	o := startOutside(t, agents.Settings{Terraform: &agents.TerraformConfig{Binary: binary, Modules: dir, Env: path}}, nil)
+	o.call(http.MethodPut, "/v1/definitions/orchestrations/vm", `{"type": "vm", "schema": {"type": "object", "properties": {"size": {"type": "integer"}}}, "activities": [
+		{"id": "vm", "type": "terraform", "with": {"module": "vm", "variables": {"size": "{{input.size}}"}}}], "output": ["vm.id"]}`, http.StatusCreated, nil)
+	for _, size := range []string{"1", "2"} {
+		if out := o.output(`{"id": "vm-`+size+`", "name": "tenant-1", "type": "vm", "input": {"size": `+size+`}}`, "COMPLETED"); out != `{"id":"i-1"}` {
+			t.Errorf("the output is %s", out)
+		}
+	}
+	if j := o.dispose("vm-2"); j.State != "COMPLETED" {
+		t.Errorf("disposing is %s: %+v", j.State, j.Error)
+	}
+	b, err := os.ReadFile(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var calls []string
+	workspaces := map[string]bool{}
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		calls = append(calls, f[0]+" "+f[2])
+		workspaces[f[1]] = true
+	}
+	want := []string{
+		`init {"size":1}`, `apply {"size":1}`, `output {"size":1}`, `init {"size":2}`, `apply {"size":2}`, `output {"size":2}`,
+		`init {"size":2}`, `destroy {"size":2}`,
+	}
+	if !slices.Equal(calls, want) || len(workspaces) != 1 {
+		t.Errorf("called %q in %v", calls, workspaces)
+	}
+	o.nothingSecret(secretToken)
+}

@@ -363,3 +363,19 @@ func serve(t *testing.T) string {
 	})
 	return m.URL()
 }
+
+func TestALargeInputIsDeployedOnce(t *testing.T) {
+	url := serve(t)
+	file := filepath.Join(t.TempDir(), "large.yaml")
+	text := "kind: OrchestrationDefinition\ntype: large\nactivities: [{id: a, type: noop}]\n---\nkind: Orchestration\nname: large\ntype: large\ninput: {small: <1>, large: \"" + strings.Repeat("<&>", 200_000) + "\"}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"job/large deployed (new)", "job/large unchanged"} {
+		var out, errs bytes.Buffer
+		code := cli.Run(t.Context(), cli.Env{Out: &out, Err: &errs}, "apply", "-f", file, "--wait", "--server", url)
+		if code != 0 || !strings.Contains(out.String(), want) {
+			t.Fatalf("exit %d, want %s: %s%s", code, want, &out, &errs)
+		}
+	}
+}

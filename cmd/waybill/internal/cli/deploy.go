@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -10,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/schemas"
@@ -113,6 +116,10 @@ func (a *application) consider(ctx context.Context, d *document, last, disposal 
 	if err != nil {
 		return nil, err
 	}
+	now, err := fingerprint(body)
+	if err != nil {
+		return nil, err
+	}
 	r.Result, r.Reason = "unchanged", ""
 	if last == nil {
 		r.Reason = "new"
@@ -124,7 +131,7 @@ func (a *application) consider(ctx context.Context, d *document, last, disposal 
 	switch {
 	case disposal != nil:
 		r.Reason = "disposed"
-	case last.Fingerprint != schemas.Fingerprint(body):
+	case last.Fingerprint != now:
 		r.Reason = "changed"
 	case !last.ended():
 		r.accepted = accepted{ID: last.ID}
@@ -140,6 +147,25 @@ func (a *application) consider(ctx context.Context, d *document, last, disposal 
 	}
 	r.ID, r.State = last.ID, last.State
 	return nil, nil
+}
+
+// fingerprint is what the server will take the body's for: it keeps large inputs elsewhere, and
+// counts them by their bytes.
+func fingerprint(body json.RawMessage) (string, error) {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(body, &members); err != nil {
+		return "", err
+	}
+	input, err := blob.Pack(members["input"], blob.Threshold, func(part json.RawMessage) (blob.Ref, error) {
+		sum := sha256.Sum256(part)
+		return blob.Ref{ID: "0/0", SHA256: hex.EncodeToString(sum[:]), Chunks: 1}, nil
+	})
+	if err != nil || input == nil {
+		return schemas.Fingerprint(body), err
+	}
+	members["input"] = input
+	packed, err := json.Marshal(members)
+	return schemas.Fingerprint(packed), err
 }
 
 // outdated looks whether the definition has a newer version than the deployment.
@@ -201,11 +227,6 @@ func (a *application) awaitAll(ctx context.Context, all []*applied) error {
 	for _, r := range all {
 		if r.accepted.ID == "" || r.Result == "refused" {
 			continue
-		}
-		if r.Result == "disposed" {
-			if err := a.appears(ctx, r.accepted.ID); err != nil {
-				return fmt.Errorf("%s: %w", r.key(), err)
-			}
 		}
 		j, _, err := untilEnded(ctx, a.c, r.accepted)
 		if err != nil {

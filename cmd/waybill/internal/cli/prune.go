@@ -122,7 +122,7 @@ func (a *application) dispose(ctx context.Context, j deployment, r *applied) err
 	}
 	r.ID = disposalOf(j.job)
 	r.accepted = accepted{ID: r.ID}
-	return nil
+	return a.appears(ctx, r.ID) // so that nobody who comes next takes it for deployed
 }
 
 // need notes the definitions without which a deployment could not be disposed of.

@@ -104,7 +104,7 @@ func newList(env *Env) *cobra.Command {
 		if r.asJSON() {
 			return r.printItems(items)
 		}
-		t := newTable(env.Out, "ID", "TYPE", "STATE", "NODES", "FAILED", "CREATED", "ENDED")
+		t := newTable(env.Out, "ID", "NAME", "TYPE", "STATE", "NODES", "FAILED", "CREATED", "ENDED")
 		for _, raw := range items {
 			var j job
 			if err := decode(c, "/v1/jobs", raw, &j); err != nil {
@@ -114,7 +114,7 @@ func newList(env *Env) *cobra.Command {
 			if j.Progress.Failed > 0 {
 				failed = strconv.Itoa(j.Progress.Failed)
 			}
-			t.row(j.ID, j.Type, j.State, fmt.Sprintf("%d/%d", j.Progress.Completed, j.Progress.Total), failed, when(j.CreatedAt), when(j.EndedAt))
+			t.row(j.ID, j.Name, j.Type, j.State, fmt.Sprintf("%d/%d", j.Progress.Completed, j.Progress.Total), failed, when(j.CreatedAt), when(j.EndedAt))
 		}
 		if err := t.end(); err != nil {
 			return err

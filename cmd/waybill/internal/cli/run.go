@@ -18,7 +18,7 @@ func newRun(env *Env) *cobra.Command {
 		Use: "run -f FILE|DIR... --type TYPE [--input JSON|@FILE]", Short: "Serve, apply files, and run one job",
 		Long: `Run a server as serve does, apply files to it, start one job, and wait for its end, all in one process: for a container
 or a cron job. The exit code is that of the job. With --keep the server stays up after that, until it is interrupted.`,
-		Example: `  waybill run -f deploy/pipeline --type repository-pipeline --input @input.json --allow 'localhost:*'`,
+		Example: `  waybill run -f deploy/pipeline --type repository-pipeline --input '{"request": {}}' --allow 'localhost:*'`,
 	}, o.run)
 	f := cmd.Flags()
 	f.StringArrayVarP(&o.files, "filename", "f", nil, "file or directory to apply; repeatable")
