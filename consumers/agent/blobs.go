@@ -70,6 +70,9 @@ func unread(err error) Result {
 
 // reported is the Result as it fits into a report, where nothing can be kept elsewhere.
 func (r Result) reported() Result {
+	if r.kind != Completed {
+		return r
+	}
 	if err := blob.Refuse(r.output); err != nil {
 		return fatal(stepOutput, fmt.Sprintf("the output cannot be taken: %v", err))
 	}
@@ -81,14 +84,25 @@ func (r Result) reported() Result {
 
 // packed makes an output fit into a report.
 func (p *Pool) packed(ctx context.Context, work machine.Work, r Result) Result {
-	if r.kind != Completed || len(r.output) <= blob.Threshold && !blob.Marked(r.output) {
-		return r
-	}
 	b := p.blobs.Load()
 	if b == nil {
 		return r.reported()
 	}
-	output, err := b.Pack(ctx, work.AggregateID, r.output)
+	packed, err := r.Packed(ctx, *b, work.AggregateID)
+	if err != nil {
+		return Retry(fmt.Errorf("the output cannot be written: %w", err)).AtStep(stepOutput)
+	}
+	return packed
+}
+
+// Packed makes a Result fit into a report: a large output is written among the blobs of the
+// aggregate that asked, one that cannot be taken makes it a fatal one. Whoever reports
+// beside a Pool uses it; the error says that the output could not be written just now.
+func (r Result) Packed(ctx context.Context, b schemas.Blobs, aggregateID string) (Result, error) {
+	if r.kind != Completed || len(r.output) <= blob.Threshold && !blob.Marked(r.output) {
+		return r, nil
+	}
+	output, err := b.Pack(ctx, aggregateID, r.output)
 	var (
 		misuse   *blob.MisuseError
 		payload  *schemas.PayloadError
@@ -96,10 +110,10 @@ func (p *Pool) packed(ctx context.Context, work machine.Work, r Result) Result {
 	)
 	switch {
 	case errors.As(err, &misuse), errors.As(err, &payload), errors.As(err, &unlikely):
-		return fatal(stepOutput, fmt.Sprintf("the output cannot be taken: %v", err))
+		return fatal(stepOutput, fmt.Sprintf("the output cannot be taken: %v", err)), nil
 	case err != nil:
-		return Retry(fmt.Errorf("the output cannot be written: %w", err)).AtStep(stepOutput)
+		return r, err
 	}
 	r.output = output
-	return r.checked()
+	return r.checked(), nil
 }

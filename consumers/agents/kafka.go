@@ -24,6 +24,7 @@ import (
 	"github.com/waybill/waybill/consumers/agent"
 	"github.com/waybill/waybill/consumers/agent/secret"
 	"github.com/waybill/waybill/domain/definition"
+	"github.com/waybill/waybill/internal/blobs"
 	"github.com/waybill/waybill/internal/callbacks"
 	"github.com/waybill/waybill/internal/kafka"
 )
@@ -81,6 +82,7 @@ type Kafka struct {
 	cfg      KafkaConfig
 	producer *kgo.Client // of the other cluster
 	reports  *kgo.Client // of ours
+	store    *blobs.Store
 }
 
 // NewKafka makes a Kafka. The caller runs it, for the replies, and closes it.
@@ -98,7 +100,7 @@ func NewKafka(ctx context.Context, cfg KafkaConfig) (*Kafka, error) {
 			return nil, fmt.Errorf("replies: %s is a topic of our own", topic)
 		}
 	}
-	k := &Kafka{cfg: cfg}
+	k := &Kafka{cfg: cfg, store: blobs.New(cfg.Own)}
 	other, err := k.other(ctx)
 	if err != nil {
 		return nil, err
@@ -117,6 +119,7 @@ func NewKafka(ctx context.Context, cfg KafkaConfig) (*Kafka, error) {
 func (k *Kafka) Close() {
 	k.producer.Close()
 	k.reports.Close()
+	k.store.Close()
 }
 
 // other says how the cluster that records go to is reached.

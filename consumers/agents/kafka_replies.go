@@ -1,7 +1,6 @@
 package agents
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -135,8 +134,10 @@ const replyPause = 5 * time.Second
 func (k *Kafka) reportAll(ctx context.Context, replies []*kgo.Record) error {
 	var reports []*kgo.Record
 	for _, r := range replies {
-		report, err := k.report(r)
+		report, err := k.report(ctx, r)
 		switch {
+		case errors.Is(err, errUnwritten):
+			return err
 		case err != nil: // trying again would meet the same, and hold back every reply behind it
 			k.cfg.Log.ErrorContext(ctx, "a reply cannot be reported", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "error", err)
 		case report != nil:
@@ -149,11 +150,11 @@ func (k *Kafka) reportAll(ctx context.Context, replies []*kgo.Record) error {
 	return k.reports.ProduceSync(ctx, reports...).FirstErr()
 }
 
-// maxReply bounds the output that a reply makes: it goes into a record with nothing kept elsewhere.
-const maxReply = 240 << 10
+// errUnwritten says that what is too large for a report could not be written beside it just now.
+var errUnwritten = errors.New("the reply cannot be kept")
 
 // report is the command that a reply makes; nil where it is a reply to somebody else.
-func (k *Kafka) report(r *kgo.Record) (*kgo.Record, error) {
+func (k *Kafka) report(ctx context.Context, r *kgo.Record) (*kgo.Record, error) {
 	c, fault, ours := correlation{}, "", false
 	for _, h := range r.Headers {
 		switch h.Key {
@@ -167,14 +168,12 @@ func (k *Kafka) report(r *kgo.Record) (*kgo.Record, error) {
 		return nil, nil
 	}
 	result := agent.Complete(replyOutput(r))
-	if n := len(result.Output()); n > maxReply {
-		result = agent.Fatal(fmt.Errorf("the reply has %d bytes as an output, over the limit of %d bytes for one reply", n, maxReply)).AtStep("reply")
-	}
-	if bytes.Contains(result.Output(), []byte(`"$blob"`)) {
-		result = agent.Fatal(errors.New(`the reply has "$blob" in it, by which the log refers to values it keeps elsewhere`)).AtStep("reply")
-	}
 	if fault != "" {
 		result = agent.Fatal(fmt.Errorf("%s answers: %s", r.Topic, fault)).AtStep("reply")
+	}
+	result, err := result.Packed(ctx, schemas.Blobs{Store: k.store}, c.job)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errUnwritten, err)
 	}
 	typ, value, err := schemas.EncodeOrchestrationCommand(result.Command(orchestration.Report{WorkID: c.work, Attempt: c.attempt}))
 	if err != nil {

@@ -42,7 +42,7 @@ func newClusters(ctx context.Context, t *testing.T) clusters {
 		}
 		return cl
 	}
-	c.commands = topics(c.own, commands)
+	c.commands = topics(c.own, commands, "waybill.blobs")
 	c.orders = topics(c.other, "orders.new", "replies")
 	return c
 }
@@ -159,14 +159,14 @@ func TestKafkaPublishesAndReportsTheReply(t *testing.T) {
 	if e, err := kafka.ParseCloudEvent(refused); err != nil || e.Type != schemas.WorkFail || !strings.Contains(string(refused.Value), "replies answers: sold out") {
 		t.Errorf("reported %s %s, %v", e.Type, refused.Value, err)
 	}
-	for value, want := range map[string]string{"caf\xe9": `"base64":"Y2Fm6Q=="`, "<html>": `"value":"\u003chtml\u003e"`, strings.Repeat("x", 240<<10): "over the limit of 245760 bytes for one reply"} {
+	for value, want := range map[string]string{"caf\xe9": `"base64":"Y2Fm6Q=="`, "<html>": `"value":"\u003chtml\u003e"`, strings.Repeat("x", 1<<20): `"value":{"$blob":{"id":"job 1/`} {
 		c.reply(ctx, t, sent, value)
 		if r := one(ctx, t, c.commands); !strings.Contains(string(r.Value), want) && !strings.Contains(string(r.Value), strings.NewReplacer(`\u003c`, "<", `\u003e`, ">").Replace(want)) {
 			t.Errorf("%.20q is reported as %.300s", value, r.Value)
 		}
 	}
 	c.reply(ctx, t, sent, `{"a": [{"\u0024blob": {"id": "another job's"}}]}`)
-	if r := one(ctx, t, c.commands); !strings.Contains(string(r.Value), "keeps elsewhere") {
+	if r := one(ctx, t, c.commands); !strings.Contains(string(r.Value), "is reserved for values") {
 		t.Errorf("a reference is reported as %s", r.Value)
 	}
 	if err := stop(); err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/waybill/waybill/consumers/agent"
+	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/domain/definition"
 )
 
@@ -33,6 +34,10 @@ type noopInput struct {
 	Size   int                   `json:"size"`
 	Spawn  []definition.Activity `json:"spawn"`
 }
+
+// maxMadeUp is over what is taken as an output unless configured otherwise, so that being refused
+// can be tried out as well.
+const maxMadeUp = 4 * blob.DefaultMax
 
 // noopState counts how often the result was given.
 type noopState struct {
@@ -87,8 +92,8 @@ func (in *noopInput) check() error {
 	default:
 		return fmt.Errorf("result %q is none of complete, wait, schedule, retry, fatal", in.Result)
 	}
-	if in.Size < 0 || in.Size > agent.MaxReportBytes {
-		return fmt.Errorf("size %d is not within the limit of %d bytes for one report", in.Size, agent.MaxReportBytes)
+	if in.Size < 0 || in.Size > maxMadeUp {
+		return fmt.Errorf("size %d is not within the limit of %d bytes that are made up", in.Size, maxMadeUp)
 	}
 	if in.Times != nil && *in.Times < 0 {
 		return fmt.Errorf("times %d is negative", *in.Times)
