@@ -127,7 +127,7 @@ func (v view) lookup(source string) json.RawMessage {
 	}
 	head, rest, dotted := strings.Cut(source, ".")
 	if !dotted {
-		if value := blob.Follow(v.g.input, head); value != nil {
+		if value := v.g.inInput(head); value != nil {
 			return value
 		}
 		if i, ok := v.g.find(head); ok {
@@ -139,11 +139,28 @@ func (v view) lookup(source string) json.RawMessage {
 		return blob.Follow(v.outputOf(i), rest)
 	}
 	if head == "input" {
-		if value := blob.Follow(v.g.input, rest); value != nil {
+		if value := v.g.inInput(rest); value != nil {
 			return value
 		}
 	}
-	return blob.Follow(v.g.input, source)
+	return v.g.inInput(source)
+}
+
+// largeInput is from how many bytes on an input is taken apart once and not for each name
+// that is looked up in it: thousands of activities may each take something out of it.
+const largeInput = 16 << 10
+
+// inInput finds a path in the input.
+func (g *graph) inInput(path string) json.RawMessage {
+	if _, elsewhere := blob.Of(g.input); len(g.input) < largeInput || elsewhere {
+		return blob.Follow(g.input, path)
+	}
+	if g.members == nil {
+		g.members = make(map[string]json.RawMessage)
+		_ = json.Unmarshal(g.input, &g.members) // the input of a start is an object
+	}
+	head, rest, _ := strings.Cut(path, ".")
+	return blob.Follow(g.members[head], rest)
 }
 
 // subtree lists an activity and all it spawned, depth first in the order they were asked for,

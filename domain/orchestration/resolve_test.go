@@ -2,6 +2,7 @@ package orchestration_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,8 +16,11 @@ const jobInput = `{"cell":"blue","count":3,"deep":{"list":[{"n":1},{"n":2}]},"no
 
 const firstOutput = `{"resource":"r-1","size":12.50,"tags":["x","y"],"url":"http://a/?b=1&c=<d>"}`
 
+// largeInput is jobInput with so much beside it that it is taken apart only once.
+var largeInput = strings.TrimSuffix(jobInput, "}") + `,"padding":"` + strings.Repeat("x", 20<<10) + `"}` //nolint:gochecknoglobals // as if a constant
+
 // inputOf is what an activity works on that comes after one with firstOutput.
-func inputOf(t *testing.T, inputs, literals string) string {
+func inputOf(t *testing.T, job, inputs, literals string) string {
 	t.Helper()
 	a := definition.Activity{ID: "second", Type: "noop", DependsOn: definition.Names{"first"}}
 	if inputs != "" {
@@ -28,7 +32,7 @@ func inputOf(t *testing.T, inputs, literals string) string {
 		a.With = json.RawMessage(literals)
 	}
 	c := start(plan(activity("first"), a))
-	c.Input = json.RawMessage(jobInput)
+	c.Input = json.RawMessage(job)
 	s := given().When(c).State(t)
 	events, err := s.Decide(epoch, Complete{Report: report("first", 1), Output: json.RawMessage(firstOutput)})
 	if err != nil || len(events) != 2 {
@@ -64,8 +68,10 @@ func TestInputs(t *testing.T) {
 		{"numbers beside templates keep all digits", "", `{"a":"{{cell}}","n":12345678901234567890.10}`, `{"a":"blue","n":12345678901234567890.10}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := inputOf(t, c.inputs, c.with); got != c.want {
-				t.Errorf("the input is\n%s, want\n%s", got, c.want)
+			for _, job := range []string{jobInput, largeInput} {
+				if got := inputOf(t, job, c.inputs, c.with); got != c.want {
+					t.Errorf("the input is\n%s, want\n%s", got, c.want)
+				}
 			}
 		})
 	}

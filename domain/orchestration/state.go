@@ -72,6 +72,7 @@ type graph struct {
 	plan      *Plan
 	typ       string
 	input     json.RawMessage
+	members   map[string]json.RawMessage // of a large input, once it has been looked into
 	labels    map[string]string
 	callback  string // URL told of the end
 	disposes  *Disposes
