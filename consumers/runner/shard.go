@@ -105,7 +105,7 @@ func (sh *shard) own(ctx context.Context) (err error) {
 	// Work that this ownership began is no longer wanted once it ends; what it reports all
 	// the same goes nowhere.
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
-	defer sh.cl.CloseAllowingRebalance()
+	defer sh.close()
 	defer stopWork()
 	if err := guarded(func() error { return sh.take(ctx) }); err != nil {
 		return fmt.Errorf("take shard %d: %w", sh.id, err)
@@ -116,6 +116,19 @@ func (sh *shard) own(ctx context.Context) (err error) {
 		return fmt.Errorf("shard %d: %w", sh.id, err)
 	}
 	return nil
+}
+
+// close ends the client. What it reads is taken from it first: a client that finds new
+// partitions while it is being closed goes on fetching them (franz-go 1.22.2, consumer.go:
+// doOnMetadataUpdate), and touches what the closing touches.
+func (sh *shard) close() {
+	read := make(map[string][]int32)
+	for name := range sh.byName {
+		read[sh.topics.Commands(name)] = []int32{sh.id}
+		read[sh.topics.Events(name)] = []int32{sh.id}
+	}
+	sh.cl.RemoveConsumePartitions(read)
+	sh.cl.CloseAllowingRebalance()
 }
 
 // guarded makes a panic of a decision, or of a state that folds an event in, an error like
