@@ -35,7 +35,11 @@ const patience = 30 * time.Second
 // past reads the committed events of a topic's partition of this shard from an offset on, until
 // visit has seen enough.
 func (sh *shard) past(ctx context.Context, topic string, from int64, visit func(*kgo.Record) (enough bool, err error)) error {
-	cl, err := sh.cfg.Kafka.NewClient(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {sh.id: kgo.NewOffset().At(from)}}))
+	cl, err := sh.cfg.Kafka.NewClient(
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {sh.id: kgo.NewOffset().At(from)}}),
+		// Most of what is wanted is little: the rest of a large piece would be thrown away.
+		kgo.FetchMaxBytes(2<<20), kgo.FetchMaxPartitionBytes(1<<20), kgo.MaxDecompressBatchBytes(maxUnpacked),
+	)
 	if err != nil {
 		return err
 	}
