@@ -2,19 +2,17 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/waybill/waybill/integration/internal/api"
 	"github.com/waybill/waybill/integration/internal/load"
 	"github.com/waybill/waybill/integration/internal/process"
+	"github.com/waybill/waybill/integration/internal/stage"
 )
 
 const (
@@ -28,19 +26,7 @@ const (
 func main() {
 	jobs := flag.Int("jobs", 200, "how many jobs run while the views are read")
 	seed := flag.Uint64("seed", rand.Uint64()>>1, "what to draw the jobs from") //nolint:gosec // no secret
-	keep := flag.Bool("keep", false, "leave the data behind")
-	limit := flag.Duration("limit", 5*time.Minute, "give up after this")
-	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	ctx, cancel := context.WithTimeoutCause(ctx, *limit, fmt.Errorf("given up after %s", *limit))
-	defer cancel()
-	if err := run(ctx, *jobs, *seed, *keep); err != nil {
-		fmt.Fprintln(os.Stderr, "commands:", err)
-		cancel()
-		stop()
-		os.Exit(1)
-	}
+	stage.Main("commands", 5*time.Minute, func(ctx context.Context, on stage.Stage) error { return run(ctx, on, *jobs, *seed) })
 }
 
 type scenario struct {
@@ -56,18 +42,8 @@ type scenario struct {
 	wrong                   []string
 }
 
-func run(ctx context.Context, jobs int, seed uint64, keep bool) (err error) {
-	s := &scenario{rnd: rand.New(rand.NewPCG(seed, 3))} //nolint:gosec // the same from the same seed
-	if s.dir, err = os.MkdirTemp("", "waybill-commands-"); err != nil {
-		return err
-	}
-	defer func() {
-		if keep || err != nil {
-			fmt.Println("the data and the program's output are in", s.dir)
-			return
-		}
-		err = os.RemoveAll(s.dir)
-	}()
+func run(ctx context.Context, on stage.Stage, jobs int, seed uint64) (err error) {
+	s := &scenario{dir: on.Dir, log: on.Log, rnd: rand.New(rand.NewPCG(seed, 3))} //nolint:gosec // the same from the same seed
 	if s.jobs, s.providers, err = load.New(ctx, seed, "m", jobs); err != nil {
 		return err
 	}
@@ -75,9 +51,6 @@ func run(ctx context.Context, jobs int, seed uint64, keep bool) (err error) {
 	if err := s.prepare(ctx); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.log.Close()) }()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // ends the process
 	fmt.Printf("commands: seed %d, %s, %s\n", seed, s.client.name(), s.sql.name())
 	for _, step := range []func(context.Context) error{s.start, s.misplaced, s.bad, s.views, s.rebuild, s.stop} {
 		if err := step(ctx); err != nil {
@@ -109,8 +82,7 @@ func (s *scenario) prepare(ctx context.Context) (err error) {
 	s.api = api.New("http://" + s.listen)
 	s.client = newClient(s.kafka, filepath.Join(s.dir, "value"))
 	s.sql = newReader(s.database())
-	s.log, err = os.Create(filepath.Join(s.dir, "output"))
-	return err
+	return nil
 }
 
 func (s *scenario) data() string     { return filepath.Join(s.dir, "data") }

@@ -2,15 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/waybill/waybill/integration/internal/audit"
+	"github.com/waybill/waybill/integration/internal/stage"
 )
 
 type scenario struct {
@@ -27,29 +25,15 @@ func main() {
 	flag.StringVar(&s.waybill, "waybill", "", "the static binary")
 	flag.StringVar(&s.image, "image", "", "the image waybill")
 	flag.StringVar(&s.pipeline, "pipeline", "", "the image waybill-pipeline")
-	limit := flag.Duration("limit", 4*time.Minute, "give up after this")
-	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	ctx, cancel := context.WithTimeoutCause(ctx, *limit, fmt.Errorf("given up after %s", *limit))
-	defer cancel()
-	if err := s.run(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "deploy:", err)
-		cancel()
-		stop()
-		os.Exit(1)
-	}
+	stage.Main("deploy", 4*time.Minute, s.run)
 }
 
 func (s *scenario) amiss(format string, args ...any) {
 	s.wrong = append(s.wrong, fmt.Sprintf(format, args...))
 }
 
-func (s *scenario) run(ctx context.Context) (err error) {
-	if s.dir, err = os.MkdirTemp("", "waybill-deploy-"); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(s.dir)) }()
+func (s *scenario) run(ctx context.Context, on stage.Stage) error {
+	s.dir = on.Dir
 	defer s.clean(ctx)
 	fmt.Println("deployment:")
 	steps := []func(context.Context) error{s.manifests}

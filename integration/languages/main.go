@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -18,6 +16,7 @@ import (
 	"github.com/waybill/waybill/integration/internal/api"
 	"github.com/waybill/waybill/integration/internal/audit"
 	"github.com/waybill/waybill/integration/internal/process"
+	"github.com/waybill/waybill/integration/internal/stage"
 	"github.com/waybill/waybill/internal/kafka"
 )
 
@@ -50,38 +49,14 @@ type scenario struct {
 
 func main() {
 	agent := flag.String("agent", "docs/agent-in-python/agent.py", "the agent; PYTHONPATH leads to what it needs")
-	keep := flag.Bool("keep", false, "leave the data behind")
-	limit := flag.Duration("limit", 4*time.Minute, "give up after this")
-	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	ctx, cancel := context.WithTimeoutCause(ctx, *limit, fmt.Errorf("given up after %s", *limit))
-	defer cancel()
-	if err := run(ctx, *agent, *keep); err != nil {
-		fmt.Fprintln(os.Stderr, "languages:", err)
-		cancel()
-		stop()
-		os.Exit(1)
-	}
+	stage.Main("languages", 4*time.Minute, func(ctx context.Context, on stage.Stage) error { return run(ctx, on, *agent) })
 }
 
-func run(ctx context.Context, agent string, keep bool) (err error) {
-	s := &scenario{agent: agent, workers: []*worker{
+func run(ctx context.Context, on stage.Stage, agent string) error {
+	s := &scenario{dir: on.Dir, log: on.Log, agent: agent, workers: []*worker{
 		{name: "crc32", args: []string{"--partitioner", "consistent_random"}},
 		{name: "murmur2"},
 	}}
-	if s.dir, err = os.MkdirTemp("", "waybill-languages-"); err != nil {
-		return err
-	}
-	defer func() {
-		if keep || err != nil {
-			fmt.Println("the data and the programs' output are in", s.dir)
-			return
-		}
-		err = os.RemoveAll(s.dir)
-	}()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // ends all processes
 	fmt.Println("agents in Python, with a plain Kafka client:")
 	for _, step := range []func(context.Context) error{
 		s.start, s.define, s.begin, s.rollBack, s.hundred, s.kill, s.stop, s.placed, s.histories,
@@ -97,7 +72,7 @@ func run(ctx context.Context, agent string, keep bool) (err error) {
 	if len(s.wrong) > 0 {
 		return fmt.Errorf("%d things are wrong", len(s.wrong))
 	}
-	return s.log.Close()
+	return nil
 }
 
 func (s *scenario) amiss(format string, args ...any) {
@@ -106,9 +81,6 @@ func (s *scenario) amiss(format string, args ...any) {
 
 // start starts the server.
 func (s *scenario) start(ctx context.Context) (err error) {
-	if s.log, err = os.Create(filepath.Join(s.dir, "output")); err != nil {
-		return err
-	}
 	bin, err := process.Build(ctx, s.dir)
 	if err != nil {
 		return err

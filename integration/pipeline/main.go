@@ -9,14 +9,13 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/waybill/waybill/integration/internal/api"
 	"github.com/waybill/waybill/integration/internal/audit"
 	"github.com/waybill/waybill/integration/internal/process"
+	"github.com/waybill/waybill/integration/internal/stage"
 )
 
 const (
@@ -55,38 +54,11 @@ func main() {
 	var p paths
 	flag.StringVar(&p.services, "services", "", "the program of integration/pipeline/services")
 	flag.StringVar(&p.azurite, "azurite", "", "the package of npm")
-	keep := flag.Bool("keep", false, "leave the data behind")
-	limit := flag.Duration("limit", 4*time.Minute, "give up after this")
-	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	ctx, cancel := context.WithTimeoutCause(ctx, *limit, fmt.Errorf("given up after %s", *limit))
-	defer cancel()
-	if err := run(ctx, p, *keep); err != nil {
-		fmt.Fprintln(os.Stderr, "pipeline:", err)
-		cancel()
-		stop()
-		os.Exit(1)
-	}
+	stage.Main("pipeline", 4*time.Minute, func(ctx context.Context, on stage.Stage) error { return run(ctx, on, p) })
 }
 
-func run(ctx context.Context, p paths, keep bool) (err error) {
-	s := &scenario{paths: p}
-	if s.dir, err = os.MkdirTemp("", "waybill-pipeline-"); err != nil {
-		return err
-	}
-	defer func() {
-		if keep || err != nil {
-			fmt.Println("the data and the programs' output are in", s.dir)
-			return
-		}
-		err = os.RemoveAll(s.dir)
-	}()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // ends all processes
-	if s.log, err = os.Create(filepath.Join(s.dir, "output")); err != nil {
-		return err
-	}
+func run(ctx context.Context, on stage.Stage, p paths) error {
+	s := &scenario{paths: p, dir: on.Dir, log: on.Log}
 	defer s.gates.close()
 	fmt.Println("the repository pipeline:")
 	for _, step := range []func(context.Context) error{s.makeRepository, s.startStorage, s.startServices, s.startWaybill, s.good, s.recovers, s.fails, s.stop} {
@@ -99,7 +71,7 @@ func run(ctx context.Context, p paths, keep bool) (err error) {
 	if len(wrong) > 0 {
 		return fmt.Errorf("%d things are wrong", len(wrong))
 	}
-	return s.log.Close()
+	return nil
 }
 
 // startStorage starts Azurite with an account of its own.

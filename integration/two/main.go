@@ -9,15 +9,14 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/waybill/waybill/integration/internal/api"
 	"github.com/waybill/waybill/integration/internal/load"
 	"github.com/waybill/waybill/integration/internal/process"
+	"github.com/waybill/waybill/integration/internal/stage"
 )
 
 const (
@@ -51,44 +50,19 @@ type scenario struct {
 func main() {
 	jobs := flag.Int("jobs", 400, "how many jobs to ask for, 40 ms apart")
 	seed := flag.Uint64("seed", rand.Uint64()>>1, "what to draw the jobs from") //nolint:gosec // no secret
-	keep := flag.Bool("keep", false, "leave the data behind")
-	limit := flag.Duration("limit", 4*time.Minute, "give up after this")
-	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	ctx, cancel := context.WithTimeoutCause(ctx, *limit, fmt.Errorf("given up after %s", *limit))
-	defer cancel()
-	if err := run(ctx, *jobs, *seed, *keep); err != nil {
-		fmt.Fprintln(os.Stderr, "two:", err)
-		cancel()
-		stop()
-		os.Exit(1)
-	}
+	stage.Main("two", 4*time.Minute, func(ctx context.Context, on stage.Stage) error { return run(ctx, on, *jobs, *seed) })
 }
 
-func run(ctx context.Context, jobs int, seed uint64, keep bool) (err error) {
-	s := &scenario{}
-	if s.dir, err = os.MkdirTemp("", "waybill-two-"); err != nil {
-		return err
-	}
-	defer func() {
-		if keep || err != nil {
-			fmt.Println("the data and the programs' output are in", s.dir)
-			return
-		}
-		err = os.RemoveAll(s.dir)
-	}()
+func run(ctx context.Context, on stage.Stage, jobs int, seed uint64) (err error) {
+	s := &scenario{dir: on.Dir, log: on.Log}
 	fmt.Printf("two servers on one broker: seed %d, %d jobs\n", seed, jobs)
 	if s.jobs, s.providers, err = load.New(ctx, seed, "t", jobs); err != nil {
 		return err
 	}
 	defer s.providers.Close()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // ends all processes
 	if err := s.start(ctx); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.log.Close()) }()
 	if err := s.work(ctx); err != nil {
 		return err
 	}
@@ -104,9 +78,6 @@ func run(ctx context.Context, jobs int, seed uint64, keep bool) (err error) {
 
 // start starts the broker and both servers and waits until both have shards.
 func (s *scenario) start(ctx context.Context) (err error) {
-	if s.log, err = os.Create(filepath.Join(s.dir, "output")); err != nil {
-		return err
-	}
 	if s.bin, err = process.Build(ctx, s.dir); err != nil {
 		return err
 	}

@@ -7,17 +7,15 @@ import (
 	"flag"
 	"fmt"
 	"net/http"
-	"os"
-	"os/signal"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/waybill/waybill/integration/internal/api"
 	"github.com/waybill/waybill/integration/internal/process"
+	"github.com/waybill/waybill/integration/internal/stage"
 )
 
 const (
@@ -33,18 +31,7 @@ const definition = `{"output": ["ask.answer"], "activities": [
 
 func main() {
 	jobs := flag.Int("jobs", 10_000, "how many orchestrations wait at once")
-	limit := flag.Duration("limit", 5*time.Minute, "give up after this")
-	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	ctx, cancel := context.WithTimeoutCause(ctx, *limit, fmt.Errorf("given up after %s", *limit))
-	defer cancel()
-	if err := run(ctx, *jobs); err != nil {
-		fmt.Fprintln(os.Stderr, "waiting:", err)
-		cancel()
-		stop()
-		os.Exit(1)
-	}
+	stage.Main("waiting", 5*time.Minute, func(ctx context.Context, on stage.Stage) error { return run(ctx, on, *jobs) })
 }
 
 // scenario is one server and the jobs that wait in it.
@@ -54,27 +41,9 @@ type scenario struct {
 	jobs   int
 }
 
-func run(ctx context.Context, jobs int) (err error) {
-	dir, err := os.MkdirTemp("", "waybill-waiting-")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			fmt.Println("the data and the program's output are in", dir)
-			return
-		}
-		err = os.RemoveAll(dir)
-	}()
-	log, err := os.Create(filepath.Join(dir, "output"))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, log.Close()) }()
+func run(ctx context.Context, on stage.Stage, jobs int) error {
 	s := &scenario{jobs: jobs}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // ends the process
-	if err := s.start(ctx, dir, log); err != nil {
+	if err := s.start(ctx, on); err != nil {
 		return err
 	}
 	if err := s.wait(ctx); err != nil {
@@ -83,12 +52,12 @@ func run(ctx context.Context, jobs int) (err error) {
 	if err := s.complete(ctx); err != nil {
 		return err
 	}
-	_, err = s.server.Stop(stopWithin)
+	_, err := s.server.Stop(stopWithin)
 	return err
 }
 
-func (s *scenario) start(ctx context.Context, dir string, log *os.File) error {
-	bin, err := process.Build(ctx, dir)
+func (s *scenario) start(ctx context.Context, on stage.Stage) error {
+	bin, err := process.Build(ctx, on.Dir)
 	if err != nil {
 		return err
 	}
@@ -101,7 +70,7 @@ func (s *scenario) start(ctx context.Context, dir string, log *os.File) error {
 		return err
 	}
 	s.server, err = process.Start(ctx, process.Command{
-		Path: bin, Args: []string{"serve", "--data", filepath.Join(dir, "data"), "--listen", listen, "--kafka-listen", kafka}, Log: log,
+		Path: bin, Args: []string{"serve", "--data", filepath.Join(on.Dir, "data"), "--listen", listen, "--kafka-listen", kafka}, Log: on.Log,
 	})
 	if err != nil {
 		return err

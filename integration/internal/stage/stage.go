@@ -1,0 +1,63 @@
+// Package stage is what the programs of the scenarios have in common: flags, a limit in
+// time, a directory of their own, and an end that leaves no process behind.
+package stage
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// Stage is where a scenario plays.
+type Stage struct {
+	Dir string   // removed afterwards, unless something went wrong or -keep was given
+	Log *os.File // takes the output of what the scenario starts; it lies in Dir
+}
+
+// Main parses the flags, which the caller has added its own to, plays the scenario, and ends the
+// program: with 1 where the scenario returned an error, was told to stop, or took longer than the
+// limit, which -limit changes. The context ends when play has returned, and with it every
+// process that was started with it.
+func Main(name string, limit time.Duration, play func(context.Context, Stage) error) {
+	keep := flag.Bool("keep", false, "leave the data behind")
+	flag.DurationVar(&limit, "limit", limit, "give up after this")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("given up after %s", limit))
+	defer cancel()
+	if err := set(ctx, name, *keep, play); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+		cancel()
+		stop()
+		os.Exit(1)
+	}
+}
+
+// set makes the directory, and clears it away.
+func set(ctx context.Context, name string, keep bool, play func(context.Context, Stage) error) (err error) {
+	s := Stage{}
+	if s.Dir, err = os.MkdirTemp("", "waybill-"+name+"-"); err != nil {
+		return err
+	}
+	defer func() {
+		if keep || err != nil {
+			fmt.Println("the data and the programs' output are in", s.Dir)
+			return
+		}
+		err = os.RemoveAll(s.Dir)
+	}()
+	if s.Log, err = os.Create(filepath.Join(s.Dir, "output")); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Log.Close()) }()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	return play(ctx, s)
+}
