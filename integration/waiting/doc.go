@@ -3,7 +3,8 @@
 // It starts `waybill serve`, starts many orchestrations of one activity each that waits, and
 // completes all of them over HTTP. Then it checks:
 //
-//   - while all of them wait, the process holds less than 200 MB of memory;
+//   - while all of them wait, the process holds less than 200 MB of memory more than before the
+//     first, all that starting them in a few seconds has left unused in it included;
 //   - every one of them ends COMPLETED, with the output that it was completed with.
 //
 // It prints the figures, and exits with 0 only if all of this was so.
