@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/schemas"
 )
 
@@ -234,11 +235,14 @@ func (f *follower) checkpoint() error {
 // was, and the end of Run otherwise.
 func (f *follower) broken(p *partition, fp kgo.FetchTopicPartition) error {
 	var lost *kgo.ErrDataLoss
+	var packed *kgo.ErrDecompressTooLarge
 	switch {
 	case p == nil:
 		return fmt.Errorf("read the log: %w", fp.Err)
 	case errors.Is(fp.Err, kerr.OffsetOutOfRange), errors.As(fp.Err, &lost):
 		return p.stop(p.next, "", errTrimmed)
+	case errors.As(fp.Err, &packed):
+		return p.stop(packed.Offset, "", fmt.Errorf("its records take more than %d bytes once they are unpacked, which nothing of ours does", kafka.MaxUnpackedBytes))
 	case errors.Is(fp.Err, kerr.UnknownTopicID), errors.Is(fp.Err, kerr.UnknownTopicOrPartition):
 		return p.stop(p.next, "", errRecreated)
 	default:

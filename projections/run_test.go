@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -200,6 +201,34 @@ func TestAValueThatIsNoJSONStopsItsPartition(t *testing.T) {
 	var fault *Fault
 	if err := db.WaitFor(limited(t), kafka.Position{Aggregate: schemas.AggregateOrchestration}); !errors.As(err, &fault) {
 		t.Fatal(err)
+	}
+}
+
+func TestABatchThatNobodyCanUnpackStopsItsPartitionOnly(t *testing.T) {
+	c := newCluster(t)
+	cl, err := c.NewClient(kgo.ProducerBatchCompression(kgo.GzipCompression()), kgo.ProducerBatchMaxBytes(96<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	large := &kgo.Record{Topic: c.Topics().DeadLetters(), Key: []byte("k"), Value: make([]byte, kafka.MaxUnpackedBytes+1)}
+	if err := cl.ProduceSync(limited(t), large).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	s := newScript(t, 0)
+	s.runChain("job", chain(t))
+	s.position(schemas.Position{})
+	c.write(s.take(0)...)
+	db, _ := c.run(Config{})
+	s.reach(db)
+	var fault *Fault
+	for ctx := limited(t); !errors.As(db.Err(), &fault); runtime.Gosched() {
+		if ctx.Err() != nil {
+			t.Fatal(db.Err())
+		}
+	}
+	if fault.Topic != large.Topic || fault.Offset != 0 {
+		t.Errorf("%+v", fault)
 	}
 }
 

@@ -70,15 +70,21 @@ func (c *Catalog) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err := fetches.Err(); err != nil {
-			if passing(err) {
-				rest(ctx)
-				continue
-			}
+		fetches.EachRecord(c.apply)
+		err := fetches.Err()
+		packed, tooLarge := errors.AsType[*kgo.ErrDecompressTooLarge](err)
+		if tooLarge {
+			kafka.Pass(cl, packed)
+			c.readUpTo(packed.NextOffset)
+		}
+		c.wake()
+		if tooLarge || err == nil {
+			continue
+		}
+		if !passing(err) {
 			return c.fail(fmt.Errorf("read %s: %w", c.topic, err))
 		}
-		fetches.EachRecord(c.apply)
-		c.wake()
+		rest(ctx)
 	}
 }
 
@@ -129,6 +135,13 @@ func (c *Catalog) apply(r *kgo.Record) {
 		c.broken[key] = fmt.Errorf("%s, offset %d: %w", c.topic, r.Offset, err)
 	}
 	clear(c.startsOf)
+}
+
+// readUpTo notes that there is nothing for the catalog before an offset.
+func (c *Catalog) readUpTo(next int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.next = next
 }
 
 // reads notes the client that the topic is read with.

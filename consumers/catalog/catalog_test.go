@@ -17,10 +17,10 @@ import (
 )
 
 // reading is a catalog that reads its topic, on a broker of its own.
-func reading(t *testing.T) (cat *catalog.Catalog, put func(key, value string)) {
+func reading(t *testing.T, options ...kgo.Opt) (cat *catalog.Catalog, put func(key, value string)) {
 	t.Helper()
 	cfg, _ := embeddedtest.Virtual(t)
-	cl, err := cfg.NewClient()
+	cl, err := cfg.NewClient(options...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,6 +74,23 @@ func TestARecordThatIsNoDefinitionIsOnlyInTheWayOfWhoNeedsIt(t *testing.T) {
 		var refusal *machine.Refusal
 		if _, _, err := cat.Plan(t.Context(), "broken", nil); !errors.As(err, &refusal) || refusal.Code != machine.UnknownType {
 			t.Errorf("deleted: %v; want a refusal", err)
+		}
+	})
+}
+
+func TestABatchThatNobodyCanUnpackHoldsNoDefinitionBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cat, put := reading(t, kgo.ProducerBatchCompression(kgo.GzipCompression()), kgo.ProducerBatchMaxBytes(96<<20))
+		put("orchestration/order", order)
+		put("orchestration/large", strings.Repeat(" ", kafka.MaxUnpackedBytes+1))
+		if err := cat.CatchUp(t.Context()); err != nil {
+			t.Errorf("where the batch is the last: %v", err)
+		}
+		put("orchestration/second", strings.ReplaceAll(order, `"order"`, `"second"`))
+		for _, typ := range []string{"order", "second"} {
+			if _, _, err := cat.Plan(t.Context(), typ, nil); err != nil {
+				t.Errorf("%s: %v", typ, err)
+			}
 		}
 	})
 }

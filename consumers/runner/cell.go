@@ -295,7 +295,7 @@ func (c *store[S, C, E]) command(ctx context.Context, b *batch, r *kgo.Record) e
 // pass keeps where a batch lies that is too large once it is unpacked, and goes on behind it.
 func (c *store[S, C, E]) pass(b *batch, packed *kgo.ErrDecompressTooLarge) {
 	c.next, c.moved = packed.NextOffset, true
-	why := fmt.Errorf("the records up to offset %d came compressed in one batch of more than %d bytes, and are not kept here", packed.NextOffset-1, maxUnpacked)
+	why := fmt.Errorf("the records up to offset %d came compressed in one batch of more than %d bytes, and are not kept here", packed.NextOffset-1, kafka.MaxUnpackedBytes)
 	b.addBefore(c.sh.deadLetter(&kgo.Record{Topic: packed.Topic, Partition: packed.Partition, Offset: packed.Offset}, why, b.at))
 }
 

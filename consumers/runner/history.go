@@ -38,7 +38,7 @@ func (sh *shard) past(ctx context.Context, topic string, from int64, visit func(
 	cl, err := sh.cfg.Kafka.NewClient(
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {sh.id: kgo.NewOffset().At(from)}}),
 		// Most of what is wanted is little: the rest of a large piece would be thrown away.
-		kgo.FetchMaxBytes(2<<20), kgo.FetchMaxPartitionBytes(1<<20), kgo.MaxDecompressBatchBytes(maxUnpacked),
+		kgo.FetchMaxBytes(2<<20), kgo.FetchMaxPartitionBytes(1<<20),
 	)
 	if err != nil {
 		return err

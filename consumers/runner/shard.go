@@ -68,10 +68,6 @@ const transactionTimeout = 10 * time.Second
 // maxPoll bounds how many commands one transaction takes.
 const maxPoll = 5000
 
-// maxUnpacked is how large a batch of records may become that came compressed. The broker
-// looks only at what it takes: 4 MiB can be many gigabytes.
-const maxUnpacked = 64 << 20
-
 // placement names this ownership where an event says who carries work out: the process,
 // and which taking of the shard. What another ownership began is begun again.
 func (sh *shard) placement() string { return sh.cfg.Member + "/" + sh.token[:8] }
@@ -97,7 +93,6 @@ func (sh *shard) own(ctx context.Context) (err error) {
 		// size in both ends of the connection, the embedded broker's among them.
 		kgo.FetchMaxBytes(2<<20),
 		kgo.FetchMaxPartitionBytes(1<<20),
-		kgo.MaxDecompressBatchBytes(maxUnpacked),
 	)
 	if err != nil {
 		return err
@@ -256,9 +251,7 @@ func (sh *shard) readError(ctx, work context.Context, f kgo.Fetches) error {
 		if err := sh.commit(ctx, work, b); err != nil {
 			return err
 		}
-		sh.cl.SetOffsets(map[string]map[int32]kgo.EpochOffset{
-			packed.Topic: {packed.Partition: {Epoch: packed.Epoch, Offset: packed.NextOffset}},
-		})
+		kafka.Pass(sh.cl, packed)
 	}
 	return nil
 }

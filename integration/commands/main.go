@@ -26,7 +26,9 @@ const (
 func main() {
 	jobs := flag.Int("jobs", 200, "how many jobs run while the views are read")
 	seed := flag.Uint64("seed", rand.Uint64()>>1, "what to draw the jobs from") //nolint:gosec // no secret
-	stage.Main("commands", 5*time.Minute, func(ctx context.Context, on stage.Stage) error { return run(ctx, on, *jobs, *seed) })
+	flags := stage.NewFlags(5 * time.Minute)
+	flag.Parse()
+	os.Exit(flags.Play("commands", func(ctx context.Context, on stage.Stage) error { return run(ctx, on, *jobs, *seed) }))
 }
 
 type scenario struct {

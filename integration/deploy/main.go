@@ -25,7 +25,9 @@ func main() {
 	flag.StringVar(&s.waybill, "waybill", "", "the static binary")
 	flag.StringVar(&s.image, "image", "", "the image waybill")
 	flag.StringVar(&s.pipeline, "pipeline", "", "the image waybill-pipeline")
-	stage.Main("deploy", 4*time.Minute, s.run)
+	flags := stage.NewFlags(4 * time.Minute)
+	flag.Parse()
+	os.Exit(flags.Play("deploy", s.run))
 }
 
 func (s *scenario) amiss(format string, args ...any) {

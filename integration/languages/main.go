@@ -49,7 +49,9 @@ type scenario struct {
 
 func main() {
 	agent := flag.String("agent", "docs/agent-in-python/agent.py", "the agent; PYTHONPATH leads to what it needs")
-	stage.Main("languages", 4*time.Minute, func(ctx context.Context, on stage.Stage) error { return run(ctx, on, *agent) })
+	flags := stage.NewFlags(4 * time.Minute)
+	flag.Parse()
+	os.Exit(flags.Play("languages", func(ctx context.Context, on stage.Stage) error { return run(ctx, on, *agent) }))
 }
 
 func run(ctx context.Context, on stage.Stage, agent string) error {

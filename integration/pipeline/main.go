@@ -54,7 +54,9 @@ func main() {
 	var p paths
 	flag.StringVar(&p.services, "services", "", "the program of integration/pipeline/services")
 	flag.StringVar(&p.azurite, "azurite", "", "the package of npm")
-	stage.Main("pipeline", 4*time.Minute, func(ctx context.Context, on stage.Stage) error { return run(ctx, on, p) })
+	flags := stage.NewFlags(4 * time.Minute)
+	flag.Parse()
+	os.Exit(flags.Play("pipeline", func(ctx context.Context, on stage.Stage) error { return run(ctx, on, p) }))
 }
 
 func run(ctx context.Context, on stage.Stage, p paths) error {

@@ -50,7 +50,9 @@ type scenario struct {
 func main() {
 	jobs := flag.Int("jobs", 400, "how many jobs to ask for, 40 ms apart")
 	seed := flag.Uint64("seed", rand.Uint64()>>1, "what to draw the jobs from") //nolint:gosec // no secret
-	stage.Main("two", 4*time.Minute, func(ctx context.Context, on stage.Stage) error { return run(ctx, on, *jobs, *seed) })
+	flags := stage.NewFlags(4 * time.Minute)
+	flag.Parse()
+	os.Exit(flags.Play("two", func(ctx context.Context, on stage.Stage) error { return run(ctx, on, *jobs, *seed) }))
 }
 
 func run(ctx context.Context, on stage.Stage, jobs int, seed uint64) (err error) {

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -31,7 +32,9 @@ const definition = `{"output": ["ask.answer"], "activities": [
 
 func main() {
 	jobs := flag.Int("jobs", 10_000, "how many orchestrations wait at once")
-	stage.Main("waiting", 5*time.Minute, func(ctx context.Context, on stage.Stage) error { return run(ctx, on, *jobs) })
+	flags := stage.NewFlags(5 * time.Minute)
+	flag.Parse()
+	os.Exit(flags.Play("waiting", func(ctx context.Context, on stage.Stage) error { return run(ctx, on, *jobs) }))
 }
 
 // scenario is one server and the jobs that wait in it.

@@ -43,6 +43,7 @@ func (c Config) Options(more ...kgo.Opt) []kgo.Opt {
 		// embedded broker's among them, and the next one is fetched meanwhile.
 		kgo.FetchMaxBytes(4 << 20),
 		kgo.FetchMaxPartitionBytes(1 << 20),
+		kgo.MaxDecompressBatchBytes(MaxUnpackedBytes),
 		kgo.ProducerBatchMaxBytes(MaxMessageBytes),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
 	}
@@ -54,6 +55,14 @@ func (c Config) Options(more ...kgo.Opt) []kgo.Opt {
 	}
 	opts = append(opts, more...)
 	return append(opts, c.Extra...)
+}
+
+// Pass lets a client go on behind a batch that nobody can unpack (MaxUnpackedBytes), before which
+// it would stand for ever. Nothing of ours can lie in it: what we write is never that large.
+func Pass(cl *kgo.Client, batch *kgo.ErrDecompressTooLarge) {
+	cl.SetOffsets(map[string]map[int32]kgo.EpochOffset{
+		batch.Topic: {batch.Partition: {Epoch: batch.Epoch, Offset: batch.NextOffset}},
+	})
 }
 
 // NewClient makes a client with the shared options and more. The caller closes it.

@@ -20,6 +20,9 @@ const (
 	// MaxMessageBytes is the largest record batch, in bytes, that the topics take.
 	// It leaves room for a hard limit on one record well below it.
 	MaxMessageBytes = 4 << 20
+	// MaxUnpackedBytes is how large a batch may become, in bytes, that came compressed. The
+	// broker looks only at what it takes: 4 MiB can be many gigabytes.
+	MaxUnpackedBytes = 64 << 20
 )
 
 // Topics names the topics below a prefix. The zero Topics uses DefaultPrefix.

@@ -20,24 +20,33 @@ type Stage struct {
 	Log *os.File // takes the output of what the scenario starts; it lies in Dir
 }
 
-// Main parses the flags, which the caller has added its own to, plays the scenario, and ends the
-// program: with 1 where the scenario returned an error, was told to stop, or took longer than the
-// limit, which -limit changes. The context ends when play has returned, and with it every
-// process that was started with it.
-func Main(name string, limit time.Duration, play func(context.Context, Stage) error) {
-	keep := flag.Bool("keep", false, "leave the data behind")
-	flag.DurationVar(&limit, "limit", limit, "give up after this")
-	flag.Parse()
+// Flags are what every scenario takes.
+type Flags struct {
+	keep  *bool
+	limit *time.Duration
+}
+
+// NewFlags registers them; limit is what -limit is unless somebody says otherwise.
+func NewFlags(limit time.Duration) Flags {
+	return Flags{
+		keep:  flag.Bool("keep", false, "leave the data behind"),
+		limit: flag.Duration("limit", limit, "give up after this"),
+	}
+}
+
+// Play plays the scenario and answers with the exit code of the program: 1 where the scenario
+// returned an error, was told to stop, or took too long. The context ends when play has returned,
+// and with it every process that was started with it.
+func (f Flags) Play(name string, play func(context.Context, Stage) error) (code int) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("given up after %s", limit))
+	ctx, cancel := context.WithTimeoutCause(ctx, *f.limit, fmt.Errorf("given up after %s", *f.limit))
 	defer cancel()
-	if err := set(ctx, name, *keep, play); err != nil {
+	if err := set(ctx, name, *f.keep, play); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
-		cancel()
-		stop()
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }
 
 // set makes the directory, and clears it away.
