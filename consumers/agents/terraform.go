@@ -402,8 +402,8 @@ func (w *workspace) run(ctx context.Context, step string, output *[]byte, args .
 	case r.code < 0:
 		how = "it was killed by a signal"
 	}
-	if r.tail != "" {
-		how += ": " + r.tail
+	if said := r.tail.text(w.hidden); said != "" {
+		how += ": " + said
 	}
 	err := fmt.Errorf("%s %s: %s", filepath.Base(w.cfg.Binary), args[0], w.hidden.text(how))
 	result := agent.Fatal(err).AtStep(step)
@@ -422,7 +422,7 @@ func passing(r ran) bool {
 		return false
 	}
 	// Terraform has one exit code for everything that goes wrong; only the words tell them apart.
-	tail := strings.ToLower(strings.Join(strings.Fields(strings.ReplaceAll(r.tail, "│", " ")), " "))
+	tail := strings.ToLower(strings.Join(strings.Fields(strings.ReplaceAll(string(r.tail.b), "│", " ")), " "))
 	return r.err != nil || r.code < 0 || slices.ContainsFunc([]string{
 		"acquiring the state lock", "state lock", "connection refused", "connection reset", "i/o timeout", "tls handshake timeout",
 		"client.timeout exceeded", "temporary failure in name resolution", "too many requests", "rate exceeded", "throttling", "service unavailable",
