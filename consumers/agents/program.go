@@ -39,9 +39,9 @@ type program struct {
 // ran is what became of it.
 type ran struct {
 	output []byte
-	tail   tail // of its error output
-	code   int    // -1: it was killed by a signal
-	err    error  // why the code says nothing: it did not start, its context ended, it wrote too much
+	tail   tail  // of its error output
+	code   int   // -1: it was killed by a signal
+	err    error // why the code says nothing: it did not start, its context ended, it wrote too much
 }
 
 // run runs the program to its end, or until ctx has ended and it is gone. Nothing that it
