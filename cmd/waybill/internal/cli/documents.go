@@ -124,7 +124,7 @@ func readFileOr(in io.Reader, name string) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer f.Close()
+		defer func() { _ = f.Close() }() // nothing was written
 		in = f
 	}
 	text, err := io.ReadAll(io.LimitReader(in, maxFile+1))
