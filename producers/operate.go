@@ -3,6 +3,7 @@ package producers
 import (
 	"context"
 	"encoding/json"
+	"maps"
 
 	"github.com/waybill/waybill/schemas"
 )
@@ -18,9 +19,26 @@ type Operation struct {
 	TraceParent string
 }
 
-// Operate publishes what an operator says. Its error is a *machine.Refusal where the verb does
-// not take what it is given. Saying it again is harmless.
+// Operate publishes what an operator says; an output that is large is written to the blobs topic.
+// Its error is a *machine.Refusal where the verb does not take what it is given. Saying it again
+// is harmless.
 func (p *Publisher) Operate(ctx context.Context, o Operation) (Accepted, error) {
+	if err := CheckID("id", o.JobID); err != nil {
+		return Accepted{}, err
+	}
+	if output, ok := o.Members["output"]; ok {
+		// The rest is checked first: a large value must not be written for what cannot be said.
+		o.Members = maps.Clone(o.Members)
+		o.Members["output"] = json.RawMessage("{}")
+		if _, err := o.value(); err != nil {
+			return Accepted{}, err
+		}
+		packed, err := p.Pack(ctx, o.JobID, "output", output)
+		if err != nil {
+			return Accepted{}, err
+		}
+		o.Members["output"] = packed
+	}
 	value, err := o.value()
 	if err != nil {
 		return Accepted{}, err

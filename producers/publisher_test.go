@@ -23,9 +23,9 @@ import (
 
 const shards = 4
 
-func newPublisher(t *testing.T, cfg kafka.Config) *producers.Publisher {
+func newPublisher(t *testing.T, cfg kafka.Config, opts ...producers.Option) *producers.Publisher {
 	t.Helper()
-	p, err := producers.New(cfg)
+	p, err := producers.New(cfg, opts...)
 	if err != nil {
 		t.Fatal(err)
 	}

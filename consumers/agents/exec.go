@@ -280,8 +280,8 @@ func (e *Exec) tell(env []string, hidden hidden, a agent.Activity) ([]string, hi
 // result is what a run says.
 func (p *Program) result(name string, r ran, hidden hidden) agent.Result {
 	fault := func(text string) error {
-		if r.tail != "" {
-			text += ": " + r.tail
+		if said := r.tail.text(hidden); said != "" {
+			text += ": " + said
 		}
 		return fmt.Errorf("program %s: %s", name, hidden.text(text))
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -200,6 +201,21 @@ func TestExecKeepsSecrets(t *testing.T) {
 		}
 		if strings.Contains(told, "s3cr3t") || !strings.Contains(told, "[secret KEY]") {
 			t.Errorf("exit code %s tells %s", code, told)
+		}
+	}
+}
+
+// Only the end of a long error output is shown, and where it begins is not up to us.
+func TestExecKeepsTheRestOfASecretThatWasCut(t *testing.T) {
+	const shown = 4 << 10
+	for cut := 1; cut < len(token); cut++ {
+		p := script(`printf '%s' "$KEY" >&2; printf '%*s' $WIDTH end >&2; exit 1`)
+		p.Env["KEY"] = agents.EnvValue{Secret: secret.Ref{Env: "K"}}
+		p.Env["WIDTH"] = agents.EnvValue{Text: strconv.Itoa(shown - len(token) + cut)}
+		r := execute(t, p, `{"program": "p"}`)
+		failed(t, r, agent.Failed, "end")
+		if said := r.Err().Error(); strings.Contains(said, token[len(token)-1:]+" ") {
+			t.Errorf("cut after %d bytes it says %.80s", cut, said)
 		}
 	}
 }

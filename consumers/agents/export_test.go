@@ -5,3 +5,6 @@ var Forbidden = forbidden
 
 // RetryAfter is shown to tests.
 var RetryAfter = retryAfter
+
+// Locked is shown to tests.
+var Locked = locked

@@ -291,7 +291,7 @@ func TestHTTPCallsOnlyWhatIsAllowed(t *testing.T) {
 	every := newOther(t, handler, func(cfg *agents.HTTPConfig) { cfg.Outbound, _ = agents.NewOutbound([]string{"*"}) })
 	failed(t, every.call(t, to("http://169.254.169.254/latest/meta-data")), agent.Failed, "never called")
 	completed(t, every.call(t, strings.TrimSuffix(to(elsewhere.URL), "}")+`, "headers": {"X-Api-Key": {"secret": "token"}, "X-Other": "1"}}`))
-	if seen.Get("X-Other") != "1" || seen.Get("X-Api-Key") != "" {
+	if seen.Get("X-Other") != "1" || seen.Get("X-Api-Key") != "" || seen.Get("Referer") != "" {
 		t.Errorf("who was redirected to sees %v", seen)
 	}
 }

@@ -271,6 +271,10 @@ func (k *Kafka) record(a agent.Activity) (kafkaInput, *kgo.Record, error) {
 		if v == nil {
 			continue
 		}
+		// Of two of one name, who answers might well repeat the other.
+		if name == workHeader || in.Reply != nil && (name == k.cfg.Correlation || name == replyTopicHeader) {
+			return in, nil, fmt.Errorf("headers.%s cannot be set: this agent does", name)
+		}
 		text, err := scalar(v)
 		if err != nil {
 			return in, nil, fmt.Errorf("headers.%s: %w", name, err)

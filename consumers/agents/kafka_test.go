@@ -200,14 +200,16 @@ func TestKafkaPublishesWithoutAReply(t *testing.T) {
 	for input, want := range map[string]string{
 		`{}`:                 "not among those",
 		`{"topic": "other"}`: "not among those",
-		`{"topic": "waybill.orchestration.commands", "value": {}}`: "not among those",
-		`{"topic": "__consumer_offsets"}`:                          "not among those",
-		`{"topic": "orders.new", "reply": {"topic": "orders.x"}}`:  "reads replies from",
-		`{"topic": "orders.new", "value": 1, "text": "1"}`:         "want one of them",
-		`{"topic": "orders.new", "key": {}}`:                       "key:",
-		`{"topic": "orders.new", "headers": {"a": []}}`:            "headers.a:",
-		`{"topic": "orders.new", "tpoic": 1}`:                      "unknown field",
-		`{"topic": "gone", "value": 1}`:                            "publish to gone",
+		`{"topic": "waybill.orchestration.commands", "value": {}}`:                                                        "not among those",
+		`{"topic": "__consumer_offsets"}`:                                                                                 "not among those",
+		`{"topic": "orders.new", "reply": {"topic": "orders.x"}}`:                                                         "reads replies from",
+		`{"topic": "orders.new", "value": 1, "text": "1"}`:                                                                "want one of them",
+		`{"topic": "orders.new", "key": {}}`:                                                                              "key:",
+		`{"topic": "orders.new", "headers": {"a": []}}`:                                                                   "headers.a:",
+		`{"topic": "orders.new", "headers": {"waybill-work-id": "w"}}`:                                                    "cannot be set",
+		`{"topic": "orders.new", "headers": {"correlation-id": "waybill work-2 1 job-2"}, "reply": {"topic": "replies"}}`: "cannot be set",
+		`{"topic": "orders.new", "tpoic": 1}`:                                                                             "unknown field",
+		`{"topic": "gone", "value": 1}`:                                                                                   "publish to gone",
 	} {
 		failed(t, k.Process(ctx, activity(input)), agent.Failed, want)
 	}

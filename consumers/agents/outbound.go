@@ -159,6 +159,8 @@ func (o *Outbound) Client(callers int) *http.Client {
 			MaxResponseHeaderBytes: 256 << 10,
 		},
 		CheckRedirect: func(req *http.Request, via []*http.Request) error {
+			// It says where the request came from: what stands in that address's query is not for others.
+			req.Header.Del("Referer")
 			if len(via) >= maxRedirects {
 				return errTooManyRedirects
 			}
@@ -200,6 +202,8 @@ func forbidden(addr netip.Addr) bool {
 	switch addr.String() {
 	case "255.255.255.255",
 		"fd00:ec2::254",   // Amazon, IPv6
+		"fd00:ec2::23",    // Amazon, the identity of a pod
+		"fd20:ce::254",    // Google, IPv6
 		"100.100.100.200", // Alibaba
 		"192.0.0.192",     // Oracle
 		"168.63.129.16":   // Azure
@@ -208,14 +212,17 @@ func forbidden(addr netip.Addr) bool {
 	return strings.HasPrefix(addr.String(), "0.")
 }
 
-// embedded is the IPv4 address within a NAT64, 6to4 or IPv4-compatible one, else the address itself.
+// embedded is the IPv4 address within a NAT64, translated, 6to4 or IPv4-compatible one, else the
+// address itself.
 func embedded(addr netip.Addr) netip.Addr {
 	if !addr.Is6() {
 		return addr
 	}
 	b := addr.As16()
 	switch {
-	case [12]byte(b[:12]) == [12]byte{0, 0x64, 0xff, 0x9b}:
+	case [12]byte(b[:12]) == [12]byte{0, 0x64, 0xff, 0x9b},
+		[6]byte(b[:6]) == [6]byte{0, 0x64, 0xff, 0x9b, 0, 1}, // NAT64 of a network's own
+		[12]byte(b[:12]) == [12]byte{8: 0xff, 9: 0xff}:       // translated
 		return netip.AddrFrom4([4]byte(b[12:]))
 	case b[0] == 0x20 && b[1] == 0x02:
 		return netip.AddrFrom4([4]byte(b[2:6]))

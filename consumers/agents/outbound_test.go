@@ -50,6 +50,7 @@ func TestTheAllowList(t *testing.T) {
 func TestAddressesThatAreNeverCalled(t *testing.T) {
 	for address, want := range map[string]bool{
 		"169.254.169.254": true, "169.254.1.1": true, "::ffff:169.254.169.254": true, "fe80::1%eth0": true, "fd00:ec2::254": true,
+		"fd00:ec2::23": true, "fd20:ce::254": true, "64:ff9b:1::a9fe:a9fe": true, "::ffff:0:a9fe:a9fe": true,
 		"64:ff9b::a9fe:a9fe": true, "2002:a9fe:a9fe::1": true, "::a9fe:a9fe": true, "100.100.100.200": true, "0.0.0.0": true, "0.1.2.3": true, "::": true,
 		"224.0.0.1": true, "ff02::1": true, "255.255.255.255": true, "192.0.0.192": true, "168.63.129.16": true,
 		"127.0.0.1": false, "::1": false, "10.0.0.1": false, "192.168.1.1": false, "8.8.8.8": false, "2001:db8::1": false, "fd00::1": false,

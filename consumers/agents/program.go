@@ -39,9 +39,9 @@ type program struct {
 // ran is what became of it.
 type ran struct {
 	output []byte
-	tail   string // of its error output
-	code   int    // -1: it was killed by a signal
-	err    error  // why the code says nothing: it did not start, its context ended, it wrote too much
+	tail   tail  // of its error output
+	code   int   // -1: it was killed by a signal
+	err    error // why the code says nothing: it did not start, its context ended, it wrote too much
 }
 
 // run runs the program to its end, or until ctx has ended and it is gone. Nothing that it
@@ -50,9 +50,9 @@ func (p program) run(ctx context.Context) ran {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	out := &bounded{limit: p.maxBytes, over: func() { stop(&tooMuchError{p.maxBytes}) }}
-	tail := &tail{}
+	last := &tail{}
 	cmd := exec.CommandContext(ctx, p.path, p.args...) //nolint:gosec // which program, and with what arguments, stands in the configuration
-	cmd.Dir, cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = p.dir, p.env, bytes.NewReader(p.stdin), out, tail
+	cmd.Dir, cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = p.dir, p.env, bytes.NewReader(p.stdin), out, last
 	if p.maxBytes == 0 {
 		cmd.Stdout = nil
 	}
@@ -72,7 +72,7 @@ func (p program) run(ctx context.Context) ran {
 	err := cmd.Wait()
 	// What it leaves behind would work on something that others take for finished.
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-	r := ran{output: out.buf.Bytes(), tail: tail.String(), code: cmd.ProcessState.ExitCode()}
+	r := ran{output: out.buf.Bytes(), tail: *last, code: cmd.ProcessState.ExitCode()}
 	_, exited := errors.AsType[*exec.ExitError](err)
 	switch {
 	case ctx.Err() != nil:
@@ -138,9 +138,13 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// String is fit for an error's text.
-func (t *tail) String() string {
-	s := strings.TrimSpace(strings.ToValidUTF8(string(t.b), "\uFFFD"))
+// text is fit for an error's, without what nobody may see.
+func (t *tail) text(hidden hidden) string {
+	s := string(t.b)
+	if t.cut {
+		s = hidden.end(s)
+	}
+	s = strings.TrimSpace(strings.ToValidUTF8(hidden.text(s), "\uFFFD"))
 	if t.cut {
 		s = "…" + s
 	}

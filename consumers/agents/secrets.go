@@ -91,6 +91,19 @@ func (h hidden) text(s string) string {
 	return s
 }
 
+// end takes what is left of a value off the beginning of a text that was cut there.
+func (h hidden) end(s string) string {
+	rest := 0
+	for _, c := range h {
+		for n := len(c.value) - 1; n > rest; n-- {
+			if strings.HasPrefix(s, c.value[len(c.value)-n:]) {
+				rest = n
+			}
+		}
+	}
+	return s[rest:]
+}
+
 // json goes through the strings and names of a JSON value.
 func (h hidden) json(v any) any {
 	switch x := v.(type) {

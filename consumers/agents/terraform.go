@@ -182,7 +182,7 @@ func (t *Terraform) enter(ctx context.Context, a agent.Activity, in terraformInp
 	if w.lock, err = os.OpenFile(filepath.Join(w.dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 		return fail(agent.Retry(err))
 	}
-	if err := syscall.Flock(int(w.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if !locked(w.lock) {
 		return fail(agent.Retry(errors.Join(fmt.Errorf("another run works in the workspace %s", w.name), w.lock.Close())))
 	}
 	w.clear()
@@ -200,6 +200,17 @@ func (t *Terraform) enter(ctx context.Context, a agent.Activity, in terraformInp
 		return fail(agent.Fatal(err))
 	}
 	return w, nil
+}
+
+// locked locks a file that was opened by its name. One that is no longer there under that name, for
+// a run that destroyed has removed the workspace, would keep nobody out.
+func locked(f *os.File) bool {
+	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+		return false
+	}
+	held, err := f.Stat()
+	there, gone := os.Stat(f.Name())
+	return err == nil && gone == nil && os.SameFile(held, there)
 }
 
 // clear removes what runs have left that were killed, and their variables with it. None of
@@ -402,8 +413,8 @@ func (w *workspace) run(ctx context.Context, step string, output *[]byte, args .
 	case r.code < 0:
 		how = "it was killed by a signal"
 	}
-	if r.tail != "" {
-		how += ": " + r.tail
+	if said := r.tail.text(w.hidden); said != "" {
+		how += ": " + said
 	}
 	err := fmt.Errorf("%s %s: %s", filepath.Base(w.cfg.Binary), args[0], w.hidden.text(how))
 	result := agent.Fatal(err).AtStep(step)
@@ -422,7 +433,7 @@ func passing(r ran) bool {
 		return false
 	}
 	// Terraform has one exit code for everything that goes wrong; only the words tell them apart.
-	tail := strings.ToLower(strings.Join(strings.Fields(strings.ReplaceAll(r.tail, "│", " ")), " "))
+	tail := strings.ToLower(strings.Join(strings.Fields(strings.ReplaceAll(string(r.tail.b), "│", " ")), " "))
 	return r.err != nil || r.code < 0 || slices.ContainsFunc([]string{
 		"acquiring the state lock", "state lock", "connection refused", "connection reset", "i/o timeout", "tls handshake timeout",
 		"client.timeout exceeded", "temporary failure in name resolution", "too many requests", "rate exceeded", "throttling", "service unavailable",

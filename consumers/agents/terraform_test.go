@@ -199,6 +199,34 @@ func TestTerraformHasOneWorkspacePerResourceAndActivity(t *testing.T) {
 	}
 }
 
+// Who opened the lock of a workspace before it was destroyed, and made again by somebody else, has
+// locked nothing.
+func TestALockThatIsGoneLocksNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	open := func() *os.File {
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := f.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		return f
+	}
+	late := open()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if agents.Locked(late) {
+		t.Error("it is gone, and was locked")
+	}
+	if !agents.Locked(open()) || agents.Locked(late) || agents.Locked(open()) {
+		t.Error("it is there, and was not locked, or twice")
+	}
+}
+
 func TestTerraformClassifiesFailures(t *testing.T) {
 	const locked = "Error: Error acquiring the state lock\n\nError message: resource temporarily unavailable"
 	for _, c := range []struct {

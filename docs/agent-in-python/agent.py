@@ -25,6 +25,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 REMEMBERED = 16384  # attempts that are recognised when they are offered again
 READ_WITHIN = 30  # seconds that reading a large value may take
+MAX_REPORT = 1_000_000  # bytes; a record has at most 1 MiB
 GRACE = 10  # seconds that a stopping agent gives what it has begun
 
 
@@ -47,6 +48,15 @@ def retry(error, after=None, state=None):
 
 def fatal(error):
     return "work.fail.v1", {"error": {"message": str(error)}}
+
+
+def reportable(result):
+    """The result, unless it cannot be a record: then the reason is raised here, and reported."""
+    kind, body = result
+    size = len(json.dumps(body, allow_nan=False))
+    if size > MAX_REPORT:
+        raise ValueError(f"the result has {size} bytes, over the limit of {MAX_REPORT} bytes for one report")
+    return kind, body
 
 
 def seconds(after):
@@ -193,19 +203,21 @@ class Agent:
     def carry_out(self, activity):
         try:
             activity.input = self.whole(activity.input)
-            result = self.process(activity)
+            result = reportable(self.process(activity))
         except TimeoutError as e:
             result = retry(e)
         except Exception as e:  # what a second attempt would meet again
             result = fatal(f"{type(e).__name__}: {e}")
         finally:
             self.slots.release()
-        if not activity.cancelled.is_set():
-            kind, body = result
-            # Derived, so that a report that is repeated is recognised.
-            report = uuid.uuid5(uuid.NAMESPACE_URL, f"{activity.work_id}/{activity.attempt}/{kind}")
-            self.send(activity, str(report), kind, body)
-        del self.held[activity.key]
+        try:
+            if not activity.cancelled.is_set():
+                kind, body = result
+                # Derived, so that a report that is repeated is recognised.
+                report = uuid.uuid5(uuid.NAMESPACE_URL, f"{activity.work_id}/{activity.attempt}/{kind}")
+                self.send(activity, str(report), kind, body)
+        finally:
+            del self.held[activity.key]  # else its lease would be extended for ever
 
     def whole(self, value):
         """Puts what is too large for a record, and is kept elsewhere, in its place."""

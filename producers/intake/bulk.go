@@ -1,6 +1,8 @@
 package intake
 
 import (
+	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -8,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/producers"
 	"github.com/waybill/waybill/schemas"
@@ -141,6 +144,9 @@ func (in *Intake) bulk(w http.ResponseWriter, r *http.Request) error {
 
 // check refuses a body that no command would take.
 func (b *bulk) check(body object) error {
+	if misuse, ok := errors.AsType[*blob.MisuseError](blob.Refuse(body["output"])); ok {
+		return misfit(strings.TrimSuffix("output."+misuse.Path, "."), misuse.Message)
+	}
 	value, err := b.value(body, "node")
 	if err != nil {
 		return err
@@ -180,6 +186,10 @@ func (in *Intake) order(r *http.Request, b *bulk, body object) ([]bulkCommand, e
 		g.SetLimit(bulkInFlight)
 		for i, t := range targets {
 			g.Go(func() error {
+				body := maps.Clone(body) // what is large in it is written for each job
+				if err := in.packOutput(ctx, t.JobID, body); err != nil {
+					return err
+				}
 				value, err := b.value(body, t.NodeID)
 				if err != nil {
 					return err

@@ -1,10 +1,12 @@
 package intake_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -140,12 +142,13 @@ type fixture struct {
 	log   log
 	reads reads
 	mux   *http.ServeMux
+	told  bytes.Buffer // in the log of the process
 }
 
 func setUp(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{T: t, mux: http.NewServeMux()}
-	in, err := intake.New(intake.Config{Publisher: &f.log, Reads: &f.reads, MaxBody: 1000, MaxPayload: 500, Proofs: proofs})
+	in, err := intake.New(intake.Config{Publisher: &f.log, Reads: &f.reads, MaxBody: 1000, MaxPayload: 500, Proofs: proofs, Logger: slog.New(slog.NewTextHandler(&f.told, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -402,6 +405,18 @@ func TestAReportGoesToTheAttemptThatWaitsForIt(t *testing.T) {
 	f.wants(w, http.StatusUnprocessableEntity, `"path":"$.outputs"`, "not known")
 	w, _ = f.do("POST", "/v1/work/w/fail", `{"attempt":"two"}`)
 	f.wants(w, http.StatusUnprocessableEntity, `"path":"$.attempt"`, "got string")
+}
+
+// Such an address is good for as long as nothing was reported, so it is in no log.
+func TestTheProofOfACallbackIsNotLogged(t *testing.T) {
+	f := setUp(t)
+	f.log.down = true
+	f.reads.work = map[string]intake.Work{"w": {Aggregate: "orchestration", AggregateID: "j-1", Attempt: 1, State: orchestration.ActivityWaiting}}
+	w, _ := f.do("POST", "/callbacks/work/w/"+proofs.Of("w")+"/complete", `{"output":{"a":1}}`)
+	f.wants(w, http.StatusServiceUnavailable)
+	if told := f.told.String(); !strings.Contains(told, "path=/callbacks/work/w/[callback]/complete") || strings.Contains(told, proofs.Of("w")) {
+		t.Errorf("the log says %s", told)
+	}
 }
 
 func TestACallbackProvesThatItWasAskedFor(t *testing.T) {

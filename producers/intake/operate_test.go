@@ -3,8 +3,10 @@ package intake_test
 import (
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 
+	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/producers/intake"
 	"github.com/waybill/waybill/schemas"
@@ -179,4 +181,12 @@ func TestBulkThatMakesNoSense(t *testing.T) {
 	f := setUp(t)
 	w, _ := f.do("POST", "/v1/bulk/cancel?all=true", `{"why":"r"}`)
 	f.wants(w, 422)
+	// A reference is ours to write, however well it is written.
+	forged := blob.Ref{ID: "j-2/x", Type: "string", Bytes: 10, SHA256: strings.Repeat("0", 64), Chunks: 1}.JSON()
+	f.reads.targets = [][]intake.Target{{{JobID: "j-1", NodeID: "a"}}}
+	w, a := f.do("POST", "/v1/bulk/skip?nodeState=RETRYING&all=true", `{"reason":"r","output":{"x":`+string(forged)+`}}`)
+	f.wants(w, 422)
+	if a["errors"].([]any)[0].(map[string]any)["path"] != "$.output.x" || len(f.log.commands) > 0 {
+		t.Errorf("%v, %v", a, f.log.commands)
+	}
 }

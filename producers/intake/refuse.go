@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/internal/problem"
@@ -17,11 +18,20 @@ func (in *Intake) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	switch p.Status {
 	case http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "1")
-		in.cfg.Logger.Warn("kafka does not answer", "method", r.Method, "path", r.URL.Path, "error", err)
+		in.cfg.Logger.Warn("kafka does not answer", "method", r.Method, "path", loggable(r), "error", err)
 	case http.StatusInternalServerError:
-		in.cfg.Logger.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+		in.cfg.Logger.Error("request failed", "method", r.Method, "path", loggable(r), "error", err)
 	}
 	problem.Write(w, p)
+}
+
+// loggable is the path of a request without the proof that it may have in it: whoever reads
+// the log must not report in the place of whom the address was given to.
+func loggable(r *http.Request) string {
+	if proof := r.PathValue("proof"); proof != "" {
+		return strings.Replace(r.URL.Path, proof, "[callback]", 1)
+	}
+	return r.URL.Path
 }
 
 func asProblem(err error) problem.Problem {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -236,6 +237,11 @@ func (w *workload) checkContainer(t *testing.T, c corev1.Container, volumes map[
 	}
 	if w.selector == nil {
 		return // a job ends by itself
+	}
+	roles := slices.Index(c.Args, "--roles") + 1
+	runsAgents := roles == 0 || strings.Contains(c.Args[roles], "agents")
+	if runsAgents && !slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == "/tmp" }) {
+		t.Errorf("%s: nothing can be written to its /tmp, where programs of exec run", w.name)
 	}
 	for name, probe := range map[string]*corev1.Probe{"startup": c.StartupProbe, "liveness": c.LivenessProbe, "readiness": c.ReadinessProbe} {
 		paths := map[string]bool{"/healthz": name != "readiness", "/readyz": name == "readiness"}

@@ -325,6 +325,57 @@ func TestHiddenFilesAreNotApplied(t *testing.T) {
 	}
 }
 
+func TestNoDocumentOfAFileIsLost(t *testing.T) {
+	url, file := serve(t), filepath.Join(t.TempDir(), "all.yaml")
+	text := `%YAML 1.1
+# the first
+%TAG ! !
+---
+{"kind": "OrchestrationDefinition", "type": "exact", "activities": [{"id": "a", "type": "noop"}]}
+...
+{"kind": "Orchestration", "name": "one", "type": "exact", "input": {"n": 12345678901234567890123}}
+...
+--- # another
+kind: Orchestration
+name: two
+type: exact
+input:
+  text: |
+    %this is text
+    ... and so is this
+    --- and this
+`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	code := cli.Run(t.Context(), cli.Env{Out: &out, Err: &errs}, "apply", "-f", file, "--wait", "--server", url)
+	for _, want := range []string{"orchestration/exact created", "job/one deployed", "job/two deployed"} {
+		if code != 0 || !strings.Contains(out.String(), want) {
+			t.Errorf("exit %d, want %s: %s%s", code, want, &out, &errs)
+		}
+	}
+	_, id, _ := strings.Cut(out.String(), "job/one deployed (new): job ")
+	id, _, _ = strings.Cut(id, "\n")
+	out.Reset()
+	code = cli.Run(t.Context(), cli.Env{Out: &out, Err: &errs}, "get", id, "-o", "json", "--server", url)
+	if code != 0 || !strings.Contains(out.String(), "12345678901234567890123") {
+		t.Errorf("exit %d: its input is %s%s", code, &out, &errs)
+	}
+}
+
+func TestFilesThatNeverEndAreNotApplied(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Symlink(os.DevNull, filepath.Join(dir, "device.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	code := cli.Run(t.Context(), cli.Env{Out: &out, Err: &errs}, "apply", "-f", dir, "--server", fakeServer(t))
+	if code != 2 || !strings.Contains(errs.String(), "device.yaml is not a regular file") {
+		t.Errorf("exit %d: %s%s", code, &out, &errs)
+	}
+}
+
 // While a deployment is under way, a changed document waits for its end where it was told to.
 func TestAChangedDocumentWaitsForTheDeploymentBefore(t *testing.T) {
 	url := serve(t)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -114,11 +115,23 @@ func readDocuments(env *Env, names []string) ([]document, error) {
 	return docs, unique(docs)
 }
 
+// maxFile bounds a file: something that never ends must not take all memory there is.
+const maxFile = 256 << 20
+
 func readFileOr(in io.Reader, name string) ([]byte, error) {
-	if name == "-" {
-		return io.ReadAll(in)
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = f.Close() }() // nothing was written
+		in = f
 	}
-	return os.ReadFile(name)
+	text, err := io.ReadAll(io.LimitReader(in, maxFile+1))
+	if err == nil && len(text) > maxFile {
+		err = fmt.Errorf("it has more than %d bytes", maxFile)
+	}
+	return text, err
 }
 
 // filesOf lists a directory's files in order of name; a file is itself. What is hidden is left
@@ -147,8 +160,14 @@ func filesOf(name string) ([]string, error) {
 		}
 		switch strings.ToLower(filepath.Ext(path)) {
 		case ".yaml", ".yml", ".json":
-			files = append(files, path)
+		default:
+			return nil
 		}
+		// What a link leads to counts. A pipe or a device would never end.
+		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+			return cmp.Or(err, fmt.Errorf("%s is not a regular file", path))
+		}
+		files = append(files, path)
 		return nil
 	})
 	if err != nil {
@@ -183,6 +202,9 @@ func parseDocuments(file string, text []byte) ([]document, error) {
 		if err != nil {
 			return nil, usagef("%s: %w", where, err)
 		}
+		if json.Valid(part) {
+			body = part // as it is: YAML has no room for every number
+		}
 		if string(bytes.TrimSpace(body)) == "null" {
 			continue
 		}
@@ -195,20 +217,38 @@ func parseDocuments(file string, text []byte) ([]document, error) {
 	return docs, nil
 }
 
-// splitYAML cuts at the lines that separate documents; --- at the beginning of a line is
-// nothing else, wherever it stands.
+// splitYAML cuts at the lines that separate documents; --- and ... at the beginning of a line
+// are nothing else, wherever they stand. Directives before a document say nothing that matters here.
 func splitYAML(text []byte) [][]byte {
 	var parts [][]byte
 	var part []byte
+	bare := true // nothing but comments so far
 	for line := range bytes.Lines(text) {
-		if rest, ok := bytes.CutPrefix(line, []byte("---")); ok && (len(bytes.TrimSpace(rest)) == 0 || rest[0] == ' ' || rest[0] == '\t') {
+		rest, cut := separator(line)
+		switch {
+		case cut:
 			parts, part = append(parts, part), bytes.Clone(rest)
+		case bare && line[0] == '%':
 			continue
+		default:
+			part = append(part, line...)
 		}
-		part = append(part, line...)
+		if rest = bytes.TrimSpace(rest); cut || bare {
+			bare = len(rest) == 0 || rest[0] == '#'
+		}
 	}
 	parts = append(parts, part)
 	return slices.DeleteFunc(parts, func(p []byte) bool { return len(bytes.TrimSpace(p)) == 0 })
+}
+
+// separator is what follows on a line that separates documents; on any other it is the line.
+func separator(line []byte) (rest []byte, ok bool) {
+	for _, mark := range []string{"---", "..."} {
+		if rest, ok = bytes.CutPrefix(line, []byte(mark)); ok && (len(bytes.TrimSpace(rest)) == 0 || rest[0] == ' ' || rest[0] == '\t') {
+			return rest, true
+		}
+	}
+	return line, false
 }
 
 func parseDocument(where string, body []byte) (document, error) {
