@@ -223,7 +223,7 @@ func (n *node) offer(at time.Time, placement string) {
 	n.phase = placed(placement)
 	n.place, n.agent, n.began, n.lease, n.next = placement, "", millis(at), 0, 0
 	if n.phase == ActivityReady {
-		n.next = millis(at.Add(offerWait(int(n.offers))))
+		n.next = millis(at.Add(offerWait(int(n.offers)) + lastClaims))
 	}
 }
 

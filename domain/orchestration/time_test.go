@@ -82,6 +82,10 @@ func TestUnclaimedWork(t *testing.T) {
 	s := running(activity("a"))
 	var at time.Duration
 	for k, wait := range []time.Duration{30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 10 * time.Minute, 10 * time.Minute} {
+		late := wait + 9*time.Second
+		t.Run("a claim from the end of an offer may be decided late", s.After(late).When(Wake{}).When(beat("a", 1, "one")).Then(
+			Claimed{"a", 1, "one", epoch.Add(at + late + 10*time.Second)}))
+		wait += 10 * time.Second
 		at += wait
 		t.Run(fmt.Sprintf("offer %d is due after %s", k+2, at), dueAt(s, epoch.Add(at)))
 		s = s.After(wait).When(Wake{})
