@@ -29,7 +29,7 @@ func (s State) Evolve(at time.Time, e Event) State {
 	case RerunStarted:
 		return s.rerun(at, e)
 	case Disposed:
-		s.disposal = e.ID
+		s.disposal, s.disposedAt = e.ID, at
 		return s
 	case Paused:
 		return s.paused()

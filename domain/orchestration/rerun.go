@@ -242,6 +242,7 @@ func (s State) rerun(at time.Time, e RerunStarted) State {
 		s.g = s.g.again(at, e)
 	}
 	s.phase, s.run, s.endedAt, s.last = PhaseInProgress, e.Run, time.Time{}, ending{}
+	s.removed = false // of what it keeps, else it were refused
 	return s
 }
 
