@@ -693,6 +693,9 @@ func (m *model) activity(n *modelNode, at time.Time, e Event) error {
 		if e.Attempt != n.attempt || e.Offer != n.offers+1 {
 			return fmt.Errorf("it comes after offer %d of attempt %d", n.offers, n.attempt)
 		}
+		if m.doomed {
+			return errors.New("it is begun anew although all is about to end")
+		}
 		n.offer(at, e.Placement)
 	case Claimed:
 		n.began, n.lease, n.next = at, e.Lease, time.Time{}

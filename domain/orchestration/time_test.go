@@ -67,6 +67,7 @@ func TestAClaimThatIsGivenBack(t *testing.T) {
 	t.Run("is not given back for another", back.When(beat("a", 1, "two")).When(release(1, "one")).Then())
 	t.Run("is not given back by who never had it", claimed.When(release(1, "two")).Then())
 	t.Run("is not given back by who had an earlier attempt", claimed.When(Retry{Report: report("a", 1), Error: Fault{Message: "down"}}).After(time.Second).When(Wake{}).When(beat("a", 2, "one")).When(release(1, "one")).Then())
+	t.Run("is not begun anew by what is about to end", running(activity("a"), activity("b")).When(beat("a", 1, "one")).When(broken("b")).When(release(1, "one")).Then())
 	t.Run("is not answered after the end", claimed.When(done("a")).When(release(1, "one")).Then())
 	t.Run("has cost nothing", func(t *testing.T) {
 		s := claimed
