@@ -105,6 +105,7 @@ func (j *job) rerun(at int64, e orchestration.RerunStarted) {
 	j.run, j.phase = e.Run, orchestration.PhaseInProgress
 	j.started, j.ended, j.deadline = at, 0, nanos(e.Deadline)
 	j.output, j.result, j.failure, j.failures, j.paused, j.compensation = nil, nil, nil, []byte("[]"), nil, nil
+	j.removed = 0 // a run that would read what was removed is refused
 	j.cleared = true
 	for _, n := range j.nodes.all() {
 		n.since = at

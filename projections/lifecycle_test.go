@@ -119,6 +119,22 @@ func lives(t testing.TB) []*kgo.Record {
 	return s.take(0)
 }
 
+// TestAnotherRunReadsNothingThatWasRemoved: it were refused else, so that what it has can be read.
+func TestAnotherRunReadsNothingThatWasRemoved(t *testing.T) {
+	s := newScript(t, 0)
+	l := s.life("o-1", false, definition.Activity{ID: "vm", Type: "vm"})
+	l.done("vm")
+	s.event("o-1", "timer", -1, orchestration.BlobsRemoved{Blobs: 1, Bytes: 1 << 20})
+	l.say(orchestration.Rerun{From: definition.Names{"vm"}})
+	l.done("vm")
+	s.position(schemas.Position{})
+	db := open(t, filepath.Join(t.TempDir(), "p.db"))
+	fold(t, db, 5, s.take(0))
+	if res, err := db.Result(t.Context(), "o-1"); err != nil || !res.BlobsRemovedAt.IsZero() {
+		t.Errorf("removed at %s: %v", res.BlobsRemovedAt, err)
+	}
+}
+
 func TestUndoingAndFurtherRunsGiveTheSameRowsHoweverTheyCame(t *testing.T) {
 	records := lives(t)
 	rows := func(db *DB) string {

@@ -34,7 +34,7 @@
 // of them than partitions. Elsewhere they are a consumer group. A record that was taken is
 // claimed with a first heartbeat and acknowledged, and from then on the lease alone counts:
 // slow work holds back nothing behind it, and work of an agent that died is found by its
-// lease. A record is left where it is past its offeredUntil, for it has been offered again.
+// lease. A record is left where it is past its offeredUntil, for it is offered again.
 //
 // # How it stops
 //

@@ -4,9 +4,11 @@ package runner_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,10 +26,12 @@ import (
 type story struct {
 	state     orchestration.State
 	seq       int64
-	requested map[string]bool      // activity and attempt
+	run       int
+	requested map[string]bool      // run, activity and attempt
 	due       map[string]time.Time // when an activity is to be called again
 	offers    map[string]bool      // ids of the work records that must be there
-	ended     string               // id of the completion
+	ends      map[string]bool      // ids of the completions, one of each run
+	disposal  string               // the orchestration that disposes of it
 }
 
 // ledger is what the log says of all.
@@ -103,6 +107,14 @@ func (s *simulation) unended() []string {
 			next[r.Partition] = p.Next
 		case schemas.OrchestrationStarted:
 			started[string(r.Key)] = true
+		case schemas.OrchestrationRerunStarted:
+			delete(ended, string(r.Key))
+		case schemas.OrchestrationDisposed:
+			var d orchestration.Disposed
+			if err := json.Unmarshal(r.Value, &d); err != nil {
+				s.t.Fatal(err)
+			}
+			started[d.ID] = true
 		case schemas.OrchestrationEnded:
 			ended[string(r.Key)] = true
 		}
@@ -193,7 +205,9 @@ func (l *ledger) event(id string, e kafka.CloudEvent, event orchestration.Event)
 	t := l.s.t
 	st := l.stories[id]
 	if st == nil {
-		st = &story{state: orchestration.New(id), requested: map[string]bool{}, due: map[string]time.Time{}, offers: map[string]bool{}}
+		st = &story{
+			state: orchestration.New(id).Remember(), requested: map[string]bool{}, due: map[string]time.Time{}, offers: map[string]bool{}, ends: map[string]bool{},
+		}
 		l.stories[id] = st
 	}
 	if e.Sequence != st.seq+1 {
@@ -201,22 +215,23 @@ func (l *ledger) event(id string, e kafka.CloudEvent, event orchestration.Event)
 	}
 	st.seq = e.Sequence
 	l.answered[e.Cause] = true
-	if st.ended != "" {
-		t.Errorf("%s: %s after its end", id, e.Type)
+	_, disposed := event.(orchestration.Disposed)
+	if st.state.Ended() != (disposed || orchestration.Revives(event)) {
+		t.Errorf("%s: %s when it is %s", id, e.Type, st.state.Phase())
 	}
 	placed := false
 	switch x := event.(type) {
 	case orchestration.Requested:
 		placed = x.Placement != ""
-		key := fmt.Sprintf("%s/%d", x.ActivityID, x.Attempt)
+		key := fmt.Sprintf("%d/%s/%d", st.run, x.ActivityID, x.Attempt)
 		if st.requested[key] {
 			t.Errorf("%s: attempt %s is asked for twice", id, key)
 		}
 		st.requested[key] = true
-		if x.Attempt > 1 && !st.requested[fmt.Sprintf("%s/%d", x.ActivityID, x.Attempt-1)] {
+		if x.Attempt > 1 && !st.requested[fmt.Sprintf("%d/%s/%d", st.run, x.ActivityID, x.Attempt-1)] {
 			t.Errorf("%s: attempt %s is asked for before the one before it", id, key)
 		}
-		if at := st.due[x.ActivityID]; e.Time.Before(at) {
+		if at := st.due[x.ActivityID]; e.Time.Before(at) && x.By == "" {
 			t.Errorf("%s: attempt %s is asked for at %s, before its time, %s", id, key, e.Time, at)
 		}
 	case orchestration.Offered:
@@ -226,7 +241,20 @@ func (l *ledger) event(id string, e kafka.CloudEvent, event orchestration.Event)
 	case orchestration.Retrying:
 		st.due[x.ActivityID] = x.At
 	case orchestration.Ended:
-		st.ended = machine.ID("completion", aggregate, id, "1")
+		st.ends[machine.ID("completion", aggregate, id, strconv.Itoa(st.run))] = true
+	case orchestration.Started:
+		st.run = x.Run
+	case orchestration.RerunStarted:
+		if x.Run != st.run+1 || st.disposal != "" {
+			t.Errorf("%s: run %d follows %d; it is disposed of by %q", id, x.Run, st.run, st.disposal)
+		}
+		st.run = x.Run
+		clear(st.due)
+	case orchestration.Disposed:
+		if st.disposal != "" {
+			t.Errorf("%s: it is disposed of by %s and by %s", id, st.disposal, x.ID)
+		}
+		st.disposal = x.ID
 	}
 	for _, f := range st.state.Follow(e.Time, event) {
 		if w, ok := f.(machine.Work); ok && !placed {
@@ -251,7 +279,7 @@ func (l *ledger) completions() {
 			continue
 		}
 		st := l.stories[string(r.Key)]
-		if st == nil || st.ended != e.ID {
+		if st == nil || !st.ends[e.ID] {
 			t.Errorf("%s: %s, id %s, without such an end", r.Key, e.Type, e.ID)
 			continue
 		}
@@ -263,8 +291,15 @@ func (l *ledger) completions() {
 		switch {
 		case !st.state.Ended():
 			t.Errorf("%s is %s", id, st.state.Phase())
-		case copies[st.ended] == 0:
-			t.Errorf("%s has ended, and nobody was told", id)
+		case len(st.ends) != st.run:
+			t.Errorf("%s: %d of %d runs have ended", id, len(st.ends), st.run)
+		case st.disposal != "" && l.stories[st.disposal] == nil:
+			t.Errorf("%s: what disposes of it was never started", id)
+		}
+		for end := range st.ends {
+			if copies[end] == 0 {
+				t.Errorf("%s has ended, and nobody was told", id)
+			}
 		}
 	}
 }

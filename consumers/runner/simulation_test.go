@@ -65,6 +65,7 @@ type simulation struct {
 	commands  []*sentCommand
 	faults    []*kfake.FaultHandle
 	hits      int // misfortunes
+	resumes   int // how many were sent in peace
 	calm      atomic.Bool
 
 	mu       sync.Mutex
@@ -154,6 +155,14 @@ func simulatedPlans(t *testing.T) plans {
 		{Type: "hopeless", Activities: []definition.Activity{
 			{ID: "slow", Type: "slow"},
 			{ID: "fails", Type: "fails", Retry: &definition.Retry{Limit: &one}},
+		}},
+		{Type: "undone", Compensate: true, Activities: []definition.Activity{
+			{ID: "first", Type: "slow"},
+			{ID: "tree", Type: "spawn", With: json.RawMessage(`{"levels":1}`)},
+			{ID: "far", Type: "far", DependsOn: definition.Names{"first"}},
+			{ID: "wait", Type: "wait", DependsOn: definition.Names{"first"}},
+			{ID: "slow", Type: "slow", DependsOn: definition.Names{"tree", "far"}},
+			{ID: "fails", Type: "fails", DependsOn: definition.Names{"far"}, Retry: &definition.Retry{Limit: &one}},
 		}},
 	} {
 		plan, err := orchestration.NewPlan(d)
@@ -337,9 +346,9 @@ func (p *process) watched(do func(context.Context, agent.Activity) agent.Result)
 }
 
 // prepareCommands thinks of what is going to be sent: starts of every kind, wrong ones,
-// other bodies under an ID that is taken, cancels.
+// other bodies under an ID that is taken, cancels, and whatever operators say.
 func (s *simulation) prepareCommands() {
-	types := []string{"chain", "mix", "mix", "wide", "tree", "hopeless", "unheard-of"}
+	types := []string{"chain", "mix", "mix", "wide", "tree", "hopeless", "undone", "undone", "unheard-of"}
 	add := func(id, key, typ, value string) {
 		s.commands = append(s.commands, &sentCommand{id: id, key: key, typ: typ, value: value})
 	}
@@ -357,9 +366,54 @@ func (s *simulation) prepareCommands() {
 		case 2:
 			add("same-start-"+strconv.Itoa(i), job, schemas.OrchestrationStart, body)
 		}
+		for n := range s.rng.IntN(4) {
+			typ, value := s.word()
+			// Some time later, to whatever has become of an earlier one.
+			earlier := s.commands[s.rng.IntN(len(s.commands))].key
+			add(fmt.Sprintf("word-%d-%d", i, n), earlier, typ, value)
+		}
 	}
 	add("stray", "nobody", schemas.OrchestrationCancel, `{}`)
 	add("strange", "nobody", "orchestration.fly.v1", `{}`)
+}
+
+// word is what an operator says, of whatever activity.
+func (s *simulation) word() (typ, value string) {
+	ids := []string{"a", "b", "first", "slow", "far", "wait", "flaky", "fails", "fails", "root", "tree", "s0", "f1", "last", "far~dispose", "first~dispose"}
+	id := strconv.Quote(ids[s.rng.IntN(len(ids))])
+	switch s.rng.IntN(14) {
+	case 0, 1:
+		return schemas.OrchestrationPause, `{"reason":"lunch"}`
+	case 2:
+		return schemas.OrchestrationResume, `{}`
+	case 3, 4:
+		return schemas.OrchestrationRerun, `{"by":"kim"}`
+	case 5:
+		return schemas.OrchestrationRerun, `{"from":` + id + `}`
+	case 6:
+		return schemas.OrchestrationDispose, `{"by":"kim"}`
+	case 7:
+		return schemas.OrchestrationCancel, `{"reason":"enough"}`
+	case 8:
+		return schemas.ActivitySkip, `{"activityId":` + id + `}`
+	case 9:
+		return schemas.ActivityComplete, `{"activityId":` + id + `,"output":{"by":"kim"}}`
+	case 10:
+		return schemas.ActivityFail, `{"activityId":` + id + `}`
+	}
+	return schemas.ActivityRetry, `{"activityId":` + id + `}`
+}
+
+// resume lets what somebody has paused go on.
+func (s *simulation) resume(cl *kgo.Client) {
+	jobs := map[string]bool{}
+	for _, c := range s.commands {
+		if c.typ == schemas.OrchestrationPause && !jobs[c.key] {
+			jobs[c.key] = true
+			s.resumes++
+			s.publish(&sentCommand{id: "resume-" + strconv.Itoa(s.resumes), key: c.key, typ: schemas.OrchestrationResume, value: `{}`}, cl)
+		}
+	}
 }
 
 // publish sends a command until it is acknowledged, on its partition or on another.
@@ -544,7 +598,10 @@ func (s *simulation) peace() {
 		s.t.Fatal(err)
 	}
 	defer cl.Close()
-	for range 240 {
+	for i := range 240 {
+		if i%12 == 0 {
+			s.resume(cl) // a pause may have come late
+		}
 		s.passes(5 * time.Second)
 		for range 10 {
 			s.tell(cl)

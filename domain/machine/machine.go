@@ -106,8 +106,8 @@ type Work struct {
 	State         json.RawMessage `json:"state,omitempty"`   // the activity's own, from its last report
 	RequestedAt   time.Time       `json:"requestedAt"`
 	Deadline      time.Time       `json:"deadline,omitzero"` // of the activity in total: an attempt may wait long for a free agent
-	// OfferedUntil is when the attempt is offered again unless it has been claimed: an agent that
-	// finds it later leaves it, for another may have the next offer.
+	// OfferedUntil is until when the attempt can be claimed. A little later it is offered again, unless
+	// it has been: an agent that finds it after this leaves it, for another may have the next offer.
 	OfferedUntil time.Time `json:"offeredUntil,omitzero"`
 	// HeartbeatTimeout is how long a claim lasts without a heartbeat, in milliseconds.
 	HeartbeatTimeout int64  `json:"heartbeatTimeoutMs,omitempty"`

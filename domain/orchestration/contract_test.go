@@ -2,6 +2,7 @@ package orchestration_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -220,4 +221,47 @@ func TestWhatIsLeftAmongTheBlobsIsRemoved(t *testing.T) {
 			t.Errorf("something is due at %s", at)
 		}
 	})
+}
+
+// told folds events into a state that remembers.
+func told(s State, at time.Time, events []Event) State {
+	for _, e := range events {
+		s = s.Evolve(at, e)
+	}
+	return s
+}
+
+func TestWhatWasRemovedIsMissedByTheRunsThatReadIt(t *testing.T) {
+	refer := func(name string) Complete {
+		own := blob.Ref{ID: "o-1/" + name, Type: "string", Bytes: 1 << 20, SHA256: strings.Repeat("0", 64), Last: 2, Chunks: 3}
+		return Complete{Report: report("a", 1), Output: json.RawMessage(`{"text":` + string(own.JSON()) + `}`)}
+	}
+	s, events := play(t, New("o-1"), epoch, start(plan(activity("a"), activity("b", "a"))), refer("x"), broken("b"))
+	whole := told(New("o-1").Remember(), epoch, events)
+
+	last := epoch.Add(DefaultKeepBlobs - time.Second)
+	disposing, _ := play(t, told(New("o-1").Remember(), epoch, events), last, Dispose{})
+	if due := disposing.Forget().Deadline(); !due.Equal(last.Add(DefaultKeepBlobs)) {
+		t.Errorf("what disposes of it reads what is removed at %s", due)
+	}
+
+	later := epoch.Add(DefaultKeepBlobs)
+	_, removed := play(t, s, later, Wake{})
+	whole = told(whole, later, removed)
+	for _, c := range []Command{Rerun{}, Dispose{}} {
+		var refusal *machine.Refusal
+		if _, err := whole.Decide(later, c); !errors.As(err, &refusal) || refusal.Code != machine.BadState {
+			t.Errorf("%T of what was removed: %v", c, err)
+		}
+	}
+	whole, events = play(t, whole, later, Rerun{From: definition.Names{"a"}})
+	again := refer("y")
+	again.WorkID = events[1].(Requested).WorkID //nolint:forcetypeassert // else the test fails
+	whole, events = play(t, whole, later, again)
+	whole, _ = play(t, whole, later, Fail{Report: Report{WorkID: events[1].(Requested).WorkID, Attempt: 1}}) //nolint:forcetypeassert // else the test fails
+	for _, c := range []Command{Rerun{}, Dispose{}} {
+		if _, err := whole.Decide(later, c); err != nil {
+			t.Errorf("%T of what was made again: %v", c, err)
+		}
+	}
 }

@@ -408,8 +408,8 @@ func (s State) heartbeat(at time.Time, c Heartbeat) []Event {
 
 // release offers an attempt again that its agent has given back.
 func (s State) release(c Release) []Event {
-	if s.g == nil {
-		return nil
+	if s.g == nil || s.g.doomed != nil {
+		return nil // what is about to end is not begun anew
 	}
 	i, ok := s.g.findWork(c.WorkID)
 	if !ok {

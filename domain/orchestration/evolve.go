@@ -29,7 +29,7 @@ func (s State) Evolve(at time.Time, e Event) State {
 	case RerunStarted:
 		return s.rerun(at, e)
 	case Disposed:
-		s.disposal = e.ID
+		s.disposal, s.disposedAt = e.ID, at
 		return s
 	case Paused:
 		return s.paused()
@@ -223,7 +223,7 @@ func (n *node) offer(at time.Time, placement string) {
 	n.phase = placed(placement)
 	n.place, n.agent, n.began, n.lease, n.next = placement, "", millis(at), 0, 0
 	if n.phase == ActivityReady {
-		n.next = millis(at.Add(offerWait(int(n.offers))))
+		n.next = millis(at.Add(offerWait(int(n.offers)) + lastClaims))
 	}
 }
 

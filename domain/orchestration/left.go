@@ -61,10 +61,14 @@ func (s State) discard() []machine.Effect {
 	return []machine.Effect{machine.Discard{Blobs: s.left.blobs}}
 }
 
-// removal is when what an ended orchestration has left is removed; zero: never.
+// removal is when what an ended orchestration has left is removed; zero: never. What disposes of it
+// may work on that, and has the same time.
 func (s State) removal() time.Time {
-	if s.left == nil || !s.Ended() {
+	switch {
+	case s.left == nil || !s.Ended():
 		return time.Time{}
+	case s.disposedAt.After(s.endedAt):
+		return s.disposedAt.Add(s.keep)
 	}
 	return s.endedAt.Add(s.keep)
 }

@@ -184,6 +184,22 @@ func TestRerun(t *testing.T) {
 	}
 }
 
+// TestARerunThatWouldWaitInACircle: what was skipped ahead of its turn ended before what it comes
+// after, so that what that spawned could depend on it.
+func TestARerunThatWouldWaitInACircle(t *testing.T) {
+	s, _ := play(t, New("o-1").Remember(), epoch, start(plan(activity("a"), activity("b", "a"))),
+		SkipActivity{Order: Order{ActivityID: "b"}}, done("a", activity("c", "b")), broken("c"))
+	var refusal *machine.Refusal
+	for _, c := range []Rerun{{}, {From: definition.Names{"b"}}} {
+		if events, err := s.Decide(epoch, c); !errors.As(err, &refusal) || refusal.Code != machine.BadState {
+			t.Errorf("%+v: %v, %v", c, events, err)
+		}
+	}
+	if _, events := play(t, s, epoch, Rerun{From: definition.Names{"a"}}); len(events) != 2 {
+		t.Errorf("from what spawned it: %v", events)
+	}
+}
+
 func TestDispose(t *testing.T) {
 	def := definition.Orchestration{Type: "job", DisposedBy: "gone", Activities: list(activity("a"))}
 	s, _ := play(t, New("o-1").Remember(), epoch, start(compile(def)), done("a"))

@@ -156,10 +156,13 @@ const (
 	maxFailures     = 100
 	maxMessageBytes = 2 << 10
 	maxNameBytes    = 256
-	// firstOffer is how long unclaimed work lies before it is offered again; each further
-	// offer waits twice as long, up to lastOffer.
+	// firstOffer is how long unclaimed work may be claimed before it is offered again; each further
+	// offer holds twice as long, up to lastOffer.
 	firstOffer = 30 * time.Second
 	lastOffer  = 10 * time.Minute
+	// lastClaims is how long after an offer's end the next one comes: a claim made at its very end is
+	// on the log by then, but a shard with much to do decides it later, and by another clock.
+	lastClaims = 10 * time.Second
 )
 
 func orElse[T comparable](v, otherwise T) T {

@@ -7,11 +7,13 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
 
+	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/machine"
 )
@@ -37,10 +39,12 @@ func property(t *rapid.T) {
 	r.replay()
 	r.finish()
 	r.replay()
-	for range rapid.SampledFrom([]int{0, 0, 1, 2}).Draw(t, "runs") {
+	for range rapid.SampledFrom([]int{0, 0, 1, 2, 3}).Draw(t, "runs") {
+		r.lapse()
 		r.rerun()
 		r.replay()
 	}
+	r.lapse()
 	r.dispose()
 }
 
@@ -100,6 +104,7 @@ type run struct {
 	log   []entry
 	given []Command
 	ended int
+	blobs int // how many were made
 }
 
 type entry struct {
@@ -181,7 +186,7 @@ func (r *run) report() Command {
 	case 5, 6:
 		return Heartbeat{Report: rep, Agent: rapid.SampledFrom([]string{"", "one", "two"}).Draw(r.t, "agent")}
 	}
-	c := Complete{Report: rep, Output: json.RawMessage(rapid.SampledFrom([]string{`1`, `{"v":[1,2]}`, `"a long text"`}).Draw(r.t, "output"))}
+	c := Complete{Report: rep, Output: r.output()}
 	if rapid.IntRange(0, 5).Draw(r.t, "keyed") == 0 {
 		c.Key = rapid.SampledFrom(others).Draw(r.t, "key")
 	}
@@ -196,6 +201,21 @@ func (r *run) report() Command {
 	return c
 }
 
+// output draws what an activity has made; some of it is kept elsewhere, each time as something new.
+func (r *run) output() json.RawMessage {
+	switch rapid.IntRange(0, 4).Draw(r.t, "output") {
+	case 0:
+		return json.RawMessage(`{"v":[1,2]}`)
+	case 1:
+		return json.RawMessage(`"a long text"`)
+	case 2:
+		r.blobs++
+		b := blob.Ref{ID: fmt.Sprintf("o-1/%d", r.blobs), Type: "string", Bytes: 1, SHA256: strings.Repeat("0", 64), Chunks: 1}
+		return json.RawMessage(`{"large":` + string(b.JSON()) + `}`)
+	}
+	return json.RawMessage(`1`)
+}
+
 // grow completes a while whatever was asked for, and has it spawn.
 func (r *run) grow() {
 	for range rapid.IntRange(0, 20).Draw(r.t, "completions") {
@@ -203,7 +223,7 @@ func (r *run) grow() {
 		if id == "" || r.s.Ended() {
 			return
 		}
-		c := Complete{Report: Report{WorkID: r.m.nodes[id].workID, Attempt: r.m.nodes[id].attempt}}
+		c := Complete{Report: Report{WorkID: r.m.nodes[id].workID, Attempt: r.m.nodes[id].attempt}, Output: r.output()}
 		for range rapid.IntRange(0, 3).Draw(r.t, "spawn") {
 			a := definition.Activity{ID: rapid.SampledFrom(others).Draw(r.t, "id"), Type: "noop", OnError: definition.OnErrorContinue}
 			if rapid.IntRange(0, 5).Draw(r.t, "dependent") == 0 {
@@ -428,7 +448,7 @@ func (r *run) finish() {
 		if id := r.m.offered(0); id != "" {
 			rep := Report{WorkID: r.m.nodes[id].workID, Attempt: r.m.nodes[id].attempt}
 			if rapid.Bool().Draw(r.t, "ends well") {
-				r.give(Complete{Report: rep})
+				r.give(Complete{Report: rep, Output: r.output()})
 			} else {
 				r.give(Fail{Report: rep})
 			}
@@ -486,6 +506,8 @@ type model struct {
 	beneath Phase // while it is paused
 	doomed  bool
 	verdict time.Time
+	endedAt time.Time
+	left    map[string]bool // blobs that are there
 }
 
 type modelNode struct {
@@ -502,6 +524,7 @@ type modelNode struct {
 	offers                       int
 	local, paused                bool
 	deadline, began, next, lease time.Time
+	output                       json.RawMessage
 }
 
 func (m *model) find(id string) *modelNode {
@@ -583,8 +606,9 @@ func (m *model) orchestration(to Phase) error {
 }
 
 func (m *model) fold(at time.Time, e Event) error {
-	if m.phase.Final() && !Revives(e) {
-		return errors.New("it comes after the end")
+	_, removed := e.(BlobsRemoved)
+	if m.phase.Final() != (removed || Revives(e)) {
+		return errors.New("it comes before the end, or after it")
 	}
 	id, to := target(e)
 	switch e := e.(type) {
@@ -596,13 +620,16 @@ func (m *model) fold(at time.Time, e Event) error {
 		if m.doomed && e.State == PhaseCompleted {
 			return errors.New("it ends well although an activity has failed")
 		}
+		m.endedAt = at
 		return m.end(e)
 	case Compensating:
 		return m.compensate(e)
 	case RerunStarted:
 		return m.again(e)
-	case Disposed, BlobsRemoved:
+	case Disposed:
 		return errors.New("nobody asked for that")
+	case BlobsRemoved:
+		return m.remove(e)
 	case Paused:
 		m.beneath = m.phase
 		return m.orchestration(PhasePaused)
@@ -625,6 +652,10 @@ func (m *model) fold(at time.Time, e Event) error {
 		return err
 	}
 	n.paused = n.paused && !to.Final()
+	if to.Final() {
+		n.output = outputOf(e)
+		m.keep(n.output)
+	}
 	return m.activity(n, at, e)
 }
 
@@ -662,6 +693,9 @@ func (m *model) activity(n *modelNode, at time.Time, e Event) error {
 		if e.Attempt != n.attempt || e.Offer != n.offers+1 {
 			return fmt.Errorf("it comes after offer %d of attempt %d", n.offers, n.attempt)
 		}
+		if m.doomed {
+			return errors.New("it is begun anew although all is about to end")
+		}
 		n.offer(at, e.Placement)
 	case Claimed:
 		n.began, n.lease, n.next = at, e.Lease, time.Time{}
@@ -689,7 +723,7 @@ func (n *modelNode) offer(at time.Time, placement string) {
 	n.offers++
 	n.local, n.began, n.lease, n.next = placement != "", at, time.Time{}, time.Time{}
 	if !n.local {
-		n.next = at.Add(min(firstOffer<<(n.offers-1), lastOffer))
+		n.next = at.Add(min(firstOffer<<(n.offers-1), lastOffer) + lastClaims)
 	}
 }
 
@@ -723,6 +757,9 @@ func (m *model) deadline() time.Time {
 		if ms := millis(t); ms != 0 && (at == 0 || ms < at) {
 			at = ms
 		}
+	}
+	if m.phase.Final() && len(m.left) > 0 {
+		return m.endedAt.Add(DefaultKeepBlobs)
 	}
 	if m.phase.Final() || m.phase == PhaseInitial {
 		return time.Time{}

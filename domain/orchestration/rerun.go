@@ -96,6 +96,9 @@ func (s State) decideRerun(at time.Time, c Rerun) ([]Event, error) {
 	}
 	e.Deadline = fromMillis(millis(at) + s.g.within)
 	g := s.g.again(at, e)
+	if i, ok := g.circular(); ok {
+		return nil, machine.Refuse(machine.BadState, fmt.Sprintf("activity %q would wait in a circle: something in it was skipped before it was its turn; run again from the activity that spawned it, or start another one", g.nodes[i].id()))
+	}
 	events := []Event{e}
 	if g.plan.aggregates && g.retrieving == 0 {
 		events = append(events, TransfersFinished{})
@@ -106,6 +109,51 @@ func (s State) decideRerun(at time.Time, c Rerun) ([]Event, error) {
 		}
 	}
 	return events, nil
+}
+
+// circular finds an activity that would never be asked for. What is spawned may depend on what was
+// skipped although that itself waits for the spawner, and then does; should both run again, each
+// would wait for the other.
+func (g *graph) circular() (int32, bool) {
+	if !g.deps {
+		return 0, false
+	}
+	waits, unsettled, ended := make([]int32, len(g.nodes)), make([]int32, len(g.nodes)), make([]bool, len(g.nodes))
+	var ready, settled []int32
+	for i := range int32(len(g.nodes)) { // bounded by the node limit
+		n := &g.nodes[i]
+		waits[i], unsettled[i], ended[i] = n.waits, n.unsettled, n.phase.Final()
+		if !ended[i] && n.waits == 0 {
+			ready = append(ready, i)
+		}
+	}
+	for len(ready) > 0 {
+		i := ready[len(ready)-1]
+		ready = ready[:len(ready)-1]
+		if ended[i] = true; unsettled[i] > 0 {
+			continue
+		}
+		for settled = append(settled[:0], i); len(settled) > 0; {
+			x := settled[len(settled)-1]
+			settled = settled[:len(settled)-1]
+			for _, d := range g.dependents(x) {
+				if waits[d]--; waits[d] == 0 && !ended[d] {
+					ready = append(ready, d)
+				}
+			}
+			for k := 0; ; k++ {
+				p, ok := g.spawner(x, k)
+				if !ok {
+					break
+				}
+				if unsettled[p]--; unsettled[p] == 0 && ended[p] {
+					settled = append(settled, p)
+				}
+			}
+		}
+	}
+	i := slices.Index(ended, false)
+	return int32(i), i >= 0 // bounded by the node limit
 }
 
 // reads says whether another run would read what was removed: the input, or a result that is kept.
@@ -242,6 +290,7 @@ func (s State) rerun(at time.Time, e RerunStarted) State {
 		s.g = s.g.again(at, e)
 	}
 	s.phase, s.run, s.endedAt, s.last = PhaseInProgress, e.Run, time.Time{}, ending{}
+	s.removed = false // of what it keeps, else it were refused
 	return s
 }
 

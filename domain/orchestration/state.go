@@ -20,8 +20,9 @@ type State struct {
 	left *left
 	keep time.Duration
 	// removed says that what some run had left is there no more.
-	removed  bool
-	disposal string // the orchestration that disposes of this one
+	removed    bool
+	disposal   string // the orchestration that disposes of this one
+	disposedAt time.Time
 	// remembers says that the graph is kept when a run ends.
 	remembers bool
 	// g is what an orchestration needs while it runs; an ended one has none.

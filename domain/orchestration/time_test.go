@@ -67,6 +67,7 @@ func TestAClaimThatIsGivenBack(t *testing.T) {
 	t.Run("is not given back for another", back.When(beat("a", 1, "two")).When(release(1, "one")).Then())
 	t.Run("is not given back by who never had it", claimed.When(release(1, "two")).Then())
 	t.Run("is not given back by who had an earlier attempt", claimed.When(Retry{Report: report("a", 1), Error: Fault{Message: "down"}}).After(time.Second).When(Wake{}).When(beat("a", 2, "one")).When(release(1, "one")).Then())
+	t.Run("is not begun anew by what is about to end", running(activity("a"), activity("b")).When(beat("a", 1, "one")).When(broken("b")).When(release(1, "one")).Then())
 	t.Run("is not answered after the end", claimed.When(done("a")).When(release(1, "one")).Then())
 	t.Run("has cost nothing", func(t *testing.T) {
 		s := claimed
@@ -82,6 +83,10 @@ func TestUnclaimedWork(t *testing.T) {
 	s := running(activity("a"))
 	var at time.Duration
 	for k, wait := range []time.Duration{30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 10 * time.Minute, 10 * time.Minute} {
+		late := wait + 9*time.Second
+		t.Run("a claim from the end of an offer may be decided late", s.After(late).When(Wake{}).When(beat("a", 1, "one")).Then(
+			Claimed{"a", 1, "one", epoch.Add(at + late + 10*time.Second)}))
+		wait += 10 * time.Second
 		at += wait
 		t.Run(fmt.Sprintf("offer %d is due after %s", k+2, at), dueAt(s, epoch.Add(at)))
 		s = s.After(wait).When(Wake{})
