@@ -36,9 +36,19 @@ func (c *compensation) String() string {
 	return s
 }
 
-// disposal is the job that disposes of another one.
+// disposal is the job that disposes of another one, since when, who wanted it and why.
 type disposal struct {
-	ID string `json:"id"`
+	ID     string     `json:"id"`
+	At     *time.Time `json:"at"`
+	By     string     `json:"by"`
+	Reason string     `json:"reason"`
+}
+
+func (d *disposal) text() string {
+	if d == nil {
+		return ""
+	}
+	return d.ID + (&pause{d.At, d.By, d.Reason}).text()
 }
 
 func (d *disposal) id() string {

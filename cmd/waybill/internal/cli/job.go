@@ -54,11 +54,19 @@ func (p *pause) text() string {
 	if p == nil {
 		return ""
 	}
-	s := " (since " + when(p.Since) + ", by " + p.By
+	return " (since " + when(p.Since) + p.who() + ")"
+}
+
+// who says by whom and why, as far as that is known.
+func (p *pause) who() string {
+	s := ""
+	if p.By != "" {
+		s = ", by " + p.By
+	}
 	if p.Reason != "" {
 		s += ": " + p.Reason
 	}
-	return s + ")"
+	return s
 }
 
 type resultFile struct {
@@ -164,10 +172,10 @@ func (n *node) label() string {
 	return n.ID + " " + n.Name
 }
 
-// state says as well that the node is paused.
+// state says as well that the node is paused, by whom and why.
 func (n *node) state() string {
 	if n.Paused != nil {
-		return n.State + " (paused)"
+		return n.State + " (paused" + n.Paused.who() + ")"
 	}
 	return n.State
 }

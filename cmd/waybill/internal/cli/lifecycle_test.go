@@ -133,6 +133,12 @@ func TestAJobIsRunAgainFromANodeAndDisposedOf(t *testing.T) {
 	if d := j.Disposal; d == nil || d.ID != gone.ID || d.By != "kim" || d.Reason != "the customer left" {
 		t.Errorf("the disposal is %+v", d)
 	}
+	out, _, _ := x.run("get well")
+	for _, want := range []string{"run          2\n", "disposed by  " + gone.ID + " (since ", ", by kim: the customer left)\n"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
 	x.refuses("rerun well --from vm", 4, "is disposed of by "+gone.ID)
 	x.refuses("dispose "+gone.ID, 4, "is itself there to dispose of well")
 	x.refuses("dispose nothing", 4, "there is no orchestration")

@@ -46,12 +46,13 @@ func (r *remote) printJob(j *job) error {
 	err := facts(r.env.Out,
 		"job", j.ID, "name", j.Name, "set", j.Set,
 		"type", fmt.Sprintf("%s, version %d", j.Type, j.DefinitionVersion),
+		"run", again(j.Run),
 		"state", fmt.Sprintf("%s (%d)%s", j.State, j.Code, j.Paused.text()),
 		"created", when(j.CreatedAt), "started", when(j.StartedAt), "ended", when(j.EndedAt),
 		"deadline", when(j.Deadline),
 		"labels", strings.Join(labels, " "),
 		"progress", j.Progress.String(),
-		"compensation", j.Compensation.String(), "disposed by", j.Disposal.id(), "disposes", j.Disposes.id(),
+		"compensation", j.Compensation.String(), "disposed by", j.Disposal.text(), "disposes", j.Disposes.id(),
 		"result", result, "output", shorten(output), "error", j.Error.String(),
 	)
 	if err != nil || len(j.Nodes) == 0 {
@@ -70,6 +71,14 @@ func (r *remote) printJob(j *job) error {
 		fmt.Fprintf(r.env.Out, "… %d more: GET /v1/jobs/%s/nodes has them all\n", j.Progress.Total-len(j.Nodes), segment(j.ID))
 	}
 	return nil
+}
+
+// again is the number of a run other than the first.
+func again(run int) string {
+	if run < 2 {
+		return ""
+	}
+	return strconv.Itoa(run)
 }
 
 func attempt(n int) string {

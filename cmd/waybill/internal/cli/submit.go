@@ -93,7 +93,7 @@ func newSubmit(env *Env) *cobra.Command {
 	f.Var(&s.deadline, "deadline", "of the job in total, 2s or PT2S")
 	f.StringToStringVar(&s.labels, "label", nil, "NAME=VALUE, repeatable")
 	f.StringVar(&s.callback, "callback", "", "URL told of the end")
-	f.StringVar(&s.name, "name", "", "name of what it deploys (default the id): `apply` finds it by this")
+	f.StringVar(&s.name, "name", "", "name of what it deploys (default the id): apply finds it by this")
 	f.StringVar(&s.set, "set", "", "whose it is: what is applied together")
 	return cmd
 }

@@ -57,7 +57,7 @@ func newVerbs(env *Env) []*cobra.Command {
 }
 
 func (v *verb) command() *cobra.Command {
-	c := cobra.Command{Long: "With an id it is said of that; without one, of all that the flags choose: see first how many they are with --dry-run."}
+	var c cobra.Command
 	name := ""
 	switch {
 	case v.node == nil:
@@ -68,10 +68,13 @@ func (v *verb) command() *cobra.Command {
 		name, c.Use, c.Short = v.job.Name, "[ID [NODE]]", v.job.Does+"; or the same of a node"
 	}
 	c.Use = name + " " + c.Use
-	c.Example = fmt.Sprintf("  waybill %s --type parts-tree --dry-run", name)
+	c.Long = c.Short + ".\n\nWith an id it is said of that; without one, of all that the flags choose: see first how many they are with --dry-run."
+	one, many := "order-17", ""
 	if v.job == nil {
-		c.Example = fmt.Sprintf("  waybill %s order-17 n-2 --reason 'it is back'\n  waybill %s --type parts-tree --node-state RETRYING --yes", name, name)
+		one, many = "order-17 pay", " --node-state WAITING"
 	}
+	many = fmt.Sprintf("  waybill %s --type order%s ", name, many)
+	c.Example = fmt.Sprintf("  waybill %s %s --reason 'asked for by the customer'\n%s--dry-run\n%s--yes", name, one, many, many)
 	cmd := command(v.env, c, cobra.MaximumNArgs(2), func(cmd *cobra.Command, args []string) error {
 		return v.run(cmd, args)
 	})
@@ -141,6 +144,8 @@ func (v *verb) run(cmd *cobra.Command, args []string) error {
 		return usagef("%s is said of a node: want the id of the job and the id of the node", v.node.Name)
 	case len(args) == 2 && v.node == nil:
 		return usagef("%s is said of a job, not of a node: want one id", v.job.Name)
+	case len(args) == 0 && v.job == nil && v.nodeState == "" && v.nodeType == "":
+		return usagef("say which nodes: --node-state or --node-type chooses them")
 	case len(args) > 0 && (v.yes || v.dryRun):
 		return usagef("--yes and --dry-run are for many jobs at once")
 	case len(args) == 0 && v.wait:
