@@ -86,6 +86,8 @@ type reads struct {
 	selected []intake.Selection
 }
 
+func (r *reads) Refused(context.Context, string) (bool, error) { return false, nil }
+
 func (r *reads) Decision(ctx context.Context, _ string, _ kafka.Position) (intake.Decision, error) {
 	if r.decision != nil {
 		return *r.decision, nil

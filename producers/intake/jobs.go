@@ -30,6 +30,7 @@ func (in *Intake) startJob(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	key, err := idempotencyKey(r)
+	fresh := false // nobody can have said it before
 	switch {
 	case err != nil:
 		return err
@@ -37,7 +38,7 @@ func (in *Intake) startJob(w http.ResponseWriter, r *http.Request) error {
 	case key != "":
 		id = producers.IDFromKey(key)
 	default:
-		id = producers.NewID()
+		id, fresh = producers.NewID(), true
 	}
 	if err := producers.CheckID("id", id); err != nil {
 		return err
@@ -52,9 +53,17 @@ func (in *Intake) startJob(w http.ResponseWriter, r *http.Request) error {
 	if _, err := schemas.DecodeOrchestrationCommand(schemas.OrchestrationStart, value); err != nil {
 		return err
 	}
+	commandID := producers.StartID(id, value)
+	if !fresh {
+		// The machine remembers a refusal for days under the command's ID. What was refused may have
+		// been mended since, and to say a start twice under two IDs does no harm.
+		if refused, err := in.cfg.Reads.Refused(r.Context(), commandID); err == nil && refused {
+			commandID = producers.NewID()
+		}
+	}
 	w.Header().Set("Location", "/v1/jobs/"+url.PathEscape(id))
 	return in.command(w, r, producers.Command{
-		Aggregate: schemas.AggregateOrchestration, ID: producers.StartID(id, value), Type: schemas.OrchestrationStart,
+		Aggregate: schemas.AggregateOrchestration, ID: commandID, Type: schemas.OrchestrationStart,
 		Key: id, Value: value, TraceParent: r.Header.Get("traceparent"),
 	}, http.StatusCreated)
 }

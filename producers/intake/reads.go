@@ -22,6 +22,8 @@ type Reads interface {
 	// Decision waits for what was decided on the command that stands at pos, until ctx
 	// ends; then it returns ErrUndecided.
 	Decision(ctx context.Context, commandID string, pos kafka.Position) (Decision, error)
+	// Refused says whether a command of that ID is known to have been refused.
+	Refused(ctx context.Context, commandID string) (bool, error)
 	// Work finds the activity that a piece of work is for, or returns ErrUnknown.
 	Work(ctx context.Context, workID string) (Work, error)
 	// CountTargets says of how many jobs, or nodes, something would be said in bulk; its

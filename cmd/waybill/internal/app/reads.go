@@ -66,6 +66,18 @@ func (r reads) Decision(ctx context.Context, commandID string, pos kafka.Positio
 	return intake.Decision{Changed: len(c.Events) > 0}, nil
 }
 
+// Refused implements intake.Reads.
+func (r reads) Refused(ctx context.Context, commandID string) (bool, error) {
+	c, err := r.db.Command(ctx, commandID)
+	switch {
+	case errors.Is(known(err), intake.ErrUnknown):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	return c.State == projections.CommandRejected, nil
+}
+
 // awaitInForce waits until what was decided on a definition has been announced: on the
 // embedded broker that follows a moment later, and whoever was answered starts by it.
 func (r reads) awaitInForce(ctx context.Context, key string) error {

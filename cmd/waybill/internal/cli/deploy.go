@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/waybill/waybill/cmd/waybill/internal/client"
 	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/machine"
@@ -208,7 +210,8 @@ func (a *application) start(ctx context.Context, d *document, last *job, body js
 	answer, err := write(ctx, a.c, http.MethodPost, "/v1/jobs", body)
 	if err != nil {
 		r.ID = ""
-		if isStatus(err, http.StatusConflict) {
+		var s *client.StatusError
+		if errors.As(err, &s) && s.Code == string(machine.Conflict) {
 			return refusedf("%w: somebody else has deployed something else under this name just now; apply again", err)
 		}
 		return err

@@ -3,6 +3,8 @@ package cli_test
 import (
 	"bytes"
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -144,4 +146,30 @@ func TestAJobIsRunAgainFromANodeAndDisposedOf(t *testing.T) {
 	x.refuses("dispose nothing", 4, "there is no orchestration")
 	x.refuses("dispose well --wait --brokers 127.0.0.1:1", 2, "--wait asks a server")
 	x.refuses("rerun --type stack --yes --wait", 2, "--wait is for one job")
+}
+
+// The machines remember a refusal with the command's ID, which is that of the same start said again.
+func TestWhatWasRefusedCanBeSaidAgain(t *testing.T) {
+	x := terminal{t, serve(t)}
+	x.refuses("submit --id early --type plain", 4, "there is no orchestration type")
+	if _, errs, code := x.run("apply -f testdata/lifecycle.yaml"); code != 0 {
+		t.Fatal(errs)
+	}
+	x.equal("the job", x.job("submit --id early --type plain --wait", 0).State, "COMPLETED")
+	x.equal("the job, said again", x.job("submit --id early --type plain --wait", 0).State, "COMPLETED")
+
+	file := filepath.Join(t.TempDir(), "off.yaml")
+	for _, active := range []string{"false", "true"} {
+		doc := "type: closed\nactive: " + active + "\nactivities: [{id: a, type: noop}]\n---\nkind: Orchestration\nname: closed-1\ntype: closed\n"
+		if err := os.WriteFile(file, []byte(doc), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, errs, code := x.run("apply --wait -f " + file)
+		switch {
+		case active == "true" && code != 0:
+			t.Errorf("exit %d: %s", code, errs)
+		case active == "false" && (code != 4 || !strings.Contains(errs, "not active") || strings.Contains(errs, "somebody else")):
+			t.Errorf("exit %d: %s", code, errs)
+		}
+	}
 }
