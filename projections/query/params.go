@@ -2,9 +2,11 @@ package query
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,14 +16,21 @@ import (
 	"github.com/waybill/waybill/projections"
 )
 
-// wellFormed refuses a query of which a part cannot be read: net/url drops that part, and
-// an answer without one of the filters looks like an answer.
-func wellFormed(r *http.Request) error {
+// wellFormed refuses a query of which a part cannot be read, or is not known to the route: net/url
+// drops the one, everybody the other, and an answer without one of the filters looks like an
+// answer.
+func wellFormed(r *http.Request, known []string) error {
 	if r.URL.RawQuery == "" {
 		return nil
 	}
-	if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
+	v, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
 		return &ParamError{"query", err.Error()}
+	}
+	for _, name := range slices.Sorted(maps.Keys(v)) {
+		if !slices.Contains(known, name) {
+			return &ParamError{fmt.Sprintf("%.50s", name), "is not known here; known are " + strings.Join(known, ", ")}
+		}
 	}
 	return nil
 }

@@ -54,9 +54,10 @@ type BuiltIn struct {
 // Routes registers the read routes.
 func Routes(mux *http.ServeMux, cfg Config) {
 	q := newQueries(cfg)
-	plain := func(pattern string, h func(http.ResponseWriter, *http.Request) error) {
+	plain := func(pattern string, params []string, h func(http.ResponseWriter, *http.Request) error) {
+		params = append(params, "position")
 		mux.HandleFunc("GET "+pattern, func(w http.ResponseWriter, r *http.Request) {
-			err := wellFormed(r)
+			err := wellFormed(r, params)
 			if err == nil {
 				err = h(w, r)
 			}
@@ -65,29 +66,29 @@ func Routes(mux *http.ServeMux, cfg Config) {
 			}
 		})
 	}
-	handle := func(pattern string, h func(http.ResponseWriter, *http.Request) error) {
-		plain(pattern, func(w http.ResponseWriter, r *http.Request) error {
+	handle := func(pattern string, h func(http.ResponseWriter, *http.Request) error, params ...string) {
+		plain(pattern, params, func(w http.ResponseWriter, r *http.Request) error {
 			if err := q.reach(r); err != nil {
 				return err
 			}
 			return h(w, r)
 		})
 	}
-	handle("/v1/jobs", q.jobs)
-	handle("/v1/jobs/{id}", q.job)
-	handle("/v1/jobs/{id}/nodes", q.nodes)
-	handle("/v1/jobs/{id}/edges", q.edges)
-	handle("/v1/jobs/{id}/events", q.events)
+	handle("/v1/jobs", q.jobs, "state", "type", "name", "set", "label", "since", "until", "q", "limit", "cursor")
+	handle("/v1/jobs/{id}", q.job, "wait")
+	handle("/v1/jobs/{id}/nodes", q.nodes, "state", "parent", "limit", "cursor")
+	handle("/v1/jobs/{id}/edges", q.edges, "limit", "cursor")
+	handle("/v1/jobs/{id}/events", q.events, "after", "limit", "cursor")
 	handle("/v1/jobs/{id}/input", q.input)
 	handle("/v1/jobs/{id}/result", q.result)
 	handle("/v1/jobs/{id}/nodes/{nodeId}/output", q.nodeOutput)
 	handle("/v1/jobs/{id}/stream", q.stream)
-	plain("/v1/commands/{id}", q.command)
-	handle("/v1/deadletters", q.deadLetters)
+	plain("/v1/commands/{id}", []string{"wait"}, q.command)
+	handle("/v1/deadletters", q.deadLetters, "limit", "cursor")
 	handle("/v1/deadletters/{id}", q.deadLetter)
 	for path, kind := range map[string]string{"orchestrations": "orchestration", "activities": "activity"} {
-		handle("/v1/definitions/"+path, q.definitions(kind))
-		handle("/v1/definitions/"+path+"/{type}", q.definition(kind))
+		handle("/v1/definitions/"+path, q.definitions(kind), "limit", "cursor")
+		handle("/v1/definitions/"+path+"/{type}", q.definition(kind), "version")
 	}
 }
 

@@ -196,6 +196,8 @@ func TestEveryRouteAnswers(t *testing.T) {
 	f.want("/v1/jobs?state=COMPLETED&type=pair&label=team%3Dblue&q=on&since=2026-01-01T00:00:00Z&until=2027-01-01T00:00:00Z", 200, `{"items":[{"id":"one"`)
 	f.want("/v1/jobs?limit=1", 200, `{"items":[{"id":"two"`, `"next":"`)
 	f.want("/v1/jobs?limit=0", 400, `"path":"limit"`)
+	f.want("/v1/jobs?stat=COMPLETED", 400, `"path":"stat"`)
+	f.want("/v1/jobs/one/result?wait=1s", 400, `"path":"wait"`)
 	f.want("/v1/jobs?state=DONE", 400, `"path":"state"`)
 	f.want("/v1/jobs?since=yesterday", 400, `"path":"since"`)
 	f.want("/v1/jobs?since=9999-12-31T23:59:59Z", 200, `"items":[]`)
