@@ -106,7 +106,7 @@ func (s *scenario) start(ctx context.Context) (err error) {
 			return err
 		}
 		s.servers = append(s.servers, srv)
-		if err := api.New("http://" + srv.listen).Ready(ctx); err != nil {
+		if err := srv.Until(ctx, api.New("http://"+srv.listen).Ready); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}

@@ -112,7 +112,7 @@ func (p *program) grace() time.Duration {
 func (p *program) reach(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
-	if err := p.pinger.Ping(limited); err != nil && ctx.Err() == nil {
+	if err := kafka.Await(limited, p.pinger.Ping); err != nil && ctx.Err() == nil {
 		return unreachableError{fmt.Errorf("no answer from Kafka at %s: %w: is it running, and is --brokers right?", strings.Join(p.cfg.Brokers, ","), err)}
 	}
 	return nil

@@ -68,6 +68,23 @@ func (p *Process) Done() <-chan struct{} { return p.done }
 // Err is how the process ended; call it after Done.
 func (p *Process) Err() error { return p.err }
 
+// Until lets something wait for the process, but not beyond its end.
+func (p *Process) Until(ctx context.Context, wait func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-p.done:
+			cancel(fmt.Errorf("the process has ended by itself: %w", orEnded(p.err)))
+		case <-ctx.Done():
+		}
+	}()
+	if err := wait(ctx); err != nil {
+		return errors.Join(err, context.Cause(ctx))
+	}
+	return nil
+}
+
 // Kill ends the process as a power cut would, and waits for that. One that had ended by
 // itself before is an error.
 func (p *Process) Kill() error {

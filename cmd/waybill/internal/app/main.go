@@ -201,7 +201,7 @@ func (m *Main) startBroker(ctx context.Context) error {
 		m.kafka.Brokers, m.kafka.Embedded = []string{b.Addr()}, true
 		return nil
 	}
-	id, err := clusterID(ctx, m.kafka)
+	id, err := m.clusterID(ctx)
 	m.kafka.Embedded = id == embeddedCluster
 	return err
 }
@@ -213,17 +213,26 @@ func logHealed(log *slog.Logger, b *embedded.Broker) {
 	}
 }
 
-func clusterID(ctx context.Context, cfg kafka.Config) (string, error) {
+func (m *Main) clusterID(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
-	cl, err := cfg.NewClient()
+	cl, err := m.kafka.NewClient()
 	if err != nil {
 		return "", usage("--brokers: %w", err)
 	}
 	defer cl.Close()
-	brokers, err := kadm.NewClient(cl).BrokerMetadata(ctx)
+	var brokers kadm.Metadata
+	told := false
+	err = kafka.Await(ctx, func(ctx context.Context) (err error) {
+		brokers, err = kadm.NewClient(cl).BrokerMetadata(ctx)
+		if err != nil && !told {
+			m.cfg.Logger.Info("Kafka does not answer yet; it is asked for a while", "brokers", m.kafka.Brokers, "at most", reachTimeout, "err", err)
+			told = true
+		}
+		return err
+	})
 	if err != nil {
-		return "", &UnreachableError{cfg.Brokers, err}
+		return "", &UnreachableError{m.kafka.Brokers, err}
 	}
 	return brokers.Cluster, nil
 }
