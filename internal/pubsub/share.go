@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -45,12 +44,8 @@ type ShareSubscriberConfig struct {
 // (30 s unless configured) and drops what came back five times: a handler should Ack
 // early, and have another way to find what it lost. There is no order.
 type ShareSubscriber struct {
-	cfg ShareSubscriberConfig
-
-	mu     sync.Mutex
-	closed bool
-	open   map[*shareSubscription]struct{}
-	err    error
+	cfg  ShareSubscriberConfig
+	open open[*shareSubscription]
 }
 
 var _ message.Subscriber = (*ShareSubscriber)(nil)
@@ -75,7 +70,7 @@ func NewShareSubscriber(cfg ShareSubscriberConfig) (*ShareSubscriber, error) {
 	if cfg.OnError == nil {
 		cfg.OnError = func(*SubscriptionError) {}
 	}
-	return &ShareSubscriber{cfg: cfg, open: make(map[*shareSubscription]struct{})}, nil
+	return &ShareSubscriber{cfg: cfg}, nil
 }
 
 // shareFetchVersion is the first version of ShareFetch that takes no more records than it
@@ -180,56 +175,22 @@ func (s *ShareSubscriber) Subscribe(ctx context.Context, topic string) (<-chan *
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("subscribe to topic %q: %w", topic, err)
 	}
-	sub := &shareSubscription{cfg: s.cfg, topic: topic, ctx: ctx, out: make(chan *message.Message), done: make(chan struct{})}
+	sub := &shareSubscription{cfg: s.cfg, topic: topic, ctx: ctx, out: make(chan *message.Message), lifetime: lifetime{done: make(chan struct{})}}
 	sub.reading, sub.stop = context.WithCancel(ctx)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
+	if !s.open.remember(sub) {
 		sub.stop()
 		return nil, fmt.Errorf("subscribe to topic %q: %w", topic, ErrClosed)
 	}
-	s.open[sub] = struct{}{}
 	go func() { //nolint:contextcheck // the subscription has its own, which descends from ctx
 		sub.run()
-		s.forget(sub)
+		s.open.forget(sub)
 	}()
 	return sub.out, nil
 }
 
-func (s *ShareSubscriber) forget(sub *shareSubscription) {
-	s.mu.Lock()
-	delete(s.open, sub)
-	closed := s.closed
-	if closed {
-		s.err = errors.Join(s.err, sub.err)
-	}
-	s.mu.Unlock()
-	if !closed && sub.err != nil {
-		sub.report("end the subscription", -1, -1, sub.err)
-	}
-	close(sub.done)
-}
-
 // Close ends all subscriptions and returns when they have ended, with what kept them from
 // leaving their group. Closing again waits likewise and returns the same.
-func (s *ShareSubscriber) Close() error {
-	s.mu.Lock()
-	s.closed = true
-	open := make([]*shareSubscription, 0, len(s.open))
-	for sub := range s.open {
-		open = append(open, sub)
-	}
-	s.mu.Unlock()
-	for _, sub := range open {
-		sub.stop()
-	}
-	for _, sub := range open {
-		<-sub.done
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.err
-}
+func (s *ShareSubscriber) Close() error { return s.open.close() }
 
 // shareSubscription is a member of the group, with a client of its own.
 type shareSubscription struct {
@@ -239,11 +200,9 @@ type shareSubscription struct {
 	out    chan *message.Message
 
 	ctx     context.Context // the subscriber's
-	reading context.Context
-	stop    context.CancelFunc
+	reading context.Context // ends with it, or when stop is called
 
-	err  error
-	done chan struct{} // closed when everything, out included, is over
+	lifetime
 }
 
 func (s *shareSubscription) options() []kgo.Opt {

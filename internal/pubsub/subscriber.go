@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -75,12 +74,8 @@ type SubscriberConfig struct {
 
 // Subscriber is a message.Subscriber that reads from Kafka. It is safe for concurrent use.
 type Subscriber struct {
-	cfg SubscriberConfig
-
-	mu            sync.Mutex
-	closed        bool
-	subscriptions map[*subscription]bool
-	err           error // of the subscriptions that Close has ended
+	cfg  SubscriberConfig
+	open open[*subscription]
 }
 
 var (
@@ -96,7 +91,7 @@ func NewSubscriber(cfg SubscriberConfig) (*Subscriber, error) {
 	if cfg.Group == "" && cfg.InstanceID != "" {
 		return nil, fmt.Errorf("instance ID %q: only a member of a group has one", cfg.InstanceID)
 	}
-	return &Subscriber{cfg: cfg.withDefaults(), subscriptions: make(map[*subscription]bool)}, nil
+	return &Subscriber{cfg: cfg.withDefaults()}, nil
 }
 
 func (c SubscriberConfig) withDefaults() SubscriberConfig {
@@ -153,44 +148,19 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 		return nil, fmt.Errorf("subscribe to topic %q: %w", topic, err)
 	}
 	// From here on Close knows it and can stop it, even while it looks for its beginning.
-	if !s.remember(sub) {
+	if !s.open.remember(sub) {
 		err = ErrClosed
 	} else if err = sub.locate(); err == nil {
 		go func() {
 			sub.run(ctx)
-			s.forget(sub)
+			s.open.forget(sub)
 		}()
 		return sub.out, nil
 	}
 	sub.stop()
 	err = errors.Join(err, sub.leave(ctx, nil))
-	s.forget(sub)
+	s.open.forget(sub)
 	return nil, fmt.Errorf("subscribe to topic %q: %w", topic, err)
-}
-
-func (s *Subscriber) remember(sub *subscription) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.closed {
-		s.subscriptions[sub] = true
-	}
-	return !s.closed
-}
-
-// forget lets go of a subscription that has ended. What went wrong at its end is the
-// answer of Close, or reported where its ctx was what ended it.
-func (s *Subscriber) forget(sub *subscription) {
-	s.mu.Lock()
-	delete(s.subscriptions, sub)
-	closed := s.closed
-	if closed {
-		s.err = errors.Join(s.err, sub.err)
-	}
-	s.mu.Unlock()
-	if !closed && sub.err != nil {
-		sub.report("end the subscription", -1, -1, sub.err)
-	}
-	close(sub.done)
 }
 
 // SubscribeInitialize creates the topic, with SubscriberConfig.Partitions and the
@@ -214,21 +184,4 @@ func (s *Subscriber) SubscribeInitialize(topic string) error {
 // they have ended, with what kept them from committing or leaving their group: messages
 // acked since the last commit then come again. With the broker away it takes up to
 // Drain and some 3 s. Closing again waits likewise and returns the same.
-func (s *Subscriber) Close() error {
-	s.mu.Lock()
-	s.closed = true
-	open := make([]*subscription, 0, len(s.subscriptions))
-	for sub := range s.subscriptions {
-		open = append(open, sub)
-	}
-	s.mu.Unlock()
-	for _, sub := range open {
-		sub.stop()
-	}
-	for _, sub := range open {
-		<-sub.done
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.err
-}
+func (s *Subscriber) Close() error { return s.open.close() }

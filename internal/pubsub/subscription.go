@@ -37,7 +37,6 @@ type subscription struct {
 	// it, or when stop is called.
 	ctx     context.Context
 	reading context.Context
-	stop    context.CancelFunc
 
 	assignment *assignment // nil with a group
 
@@ -52,8 +51,7 @@ type subscription struct {
 	acks       chan struct{} // says that there is something to commit
 	committing chan struct{} // held while committing, so that no older commit overtakes a newer one
 
-	err  error         // what went wrong at the end
-	done chan struct{} // closed when everything, out included, is over
+	lifetime
 }
 
 func newSubscription(ctx context.Context, cfg SubscriberConfig, topic string) (*subscription, error) {
@@ -68,7 +66,7 @@ func newSubscription(ctx context.Context, cfg SubscriberConfig, topic string) (*
 		backlog:    newBacklog(),
 		acks:       make(chan struct{}, 1),
 		committing: make(chan struct{}, 1),
-		done:       make(chan struct{}),
+		lifetime:   lifetime{done: make(chan struct{})},
 	}
 	opts := []kgo.Opt{
 		kgo.MetadataMaxAge(cfg.Refresh),
