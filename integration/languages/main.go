@@ -106,13 +106,13 @@ func (s *scenario) start(ctx context.Context) (err error) {
 
 // define puts the definitions.
 func (s *scenario) define(ctx context.Context) error {
-	for path, body := range map[string]string{
-		"activities/" + workType: `{"provider": "docs/agent-in-python", "heartbeatTimeout": "PT2S",
-			"retry": {"limit": 3, "baseDelay": "PT0.2S", "maxDelay": "PT0.5S"}}`,
-		"orchestrations/count": `{"input": {"text": "", "texts": null, "seconds": 0, "busyFor": 0},
-			"activities": [{"id": "c", "type": "` + workType + `", "inputs": ["text", "texts", "seconds", "busyFor"]}]}`,
+	for _, d := range []struct{ path, body string }{
+		{"activities/" + workType, `{"provider": "docs/agent-in-python", "heartbeatTimeout": "PT2S",
+			"retry": {"limit": 3, "baseDelay": "PT0.2S", "maxDelay": "PT0.5S"}}`},
+		{"orchestrations/count", `{"input": {"text": "", "texts": null, "seconds": 0, "busyFor": 0},
+			"activities": [{"id": "c", "type": "` + workType + `", "inputs": ["text", "texts", "seconds", "busyFor"]}]}`},
 	} {
-		if err := s.api.Insist(ctx, http.MethodPut, "/v1/definitions/"+path, []byte(body), nil); err != nil {
+		if err := s.api.Insist(ctx, http.MethodPut, "/v1/definitions/"+d.path, []byte(d.body), nil); err != nil {
 			return err
 		}
 	}

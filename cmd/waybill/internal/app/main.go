@@ -222,13 +222,8 @@ func (m *Main) clusterID(ctx context.Context) (string, error) {
 	}
 	defer cl.Close()
 	var brokers kadm.Metadata
-	told := false
 	err = kafka.Await(ctx, func(ctx context.Context) (err error) {
 		brokers, err = kadm.NewClient(cl).BrokerMetadata(ctx)
-		if err != nil && !told {
-			m.cfg.Logger.Info("Kafka does not answer yet; it is asked for a while", "brokers", m.kafka.Brokers, "at most", reachTimeout, "err", err)
-			told = true
-		}
 		return err
 	})
 	if err != nil {
