@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -55,11 +56,25 @@ func Start(ctx context.Context, c Command) (*Process, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", c.Path, err)
 	}
+	if all, ok := ctx.Value(watched{}).(*sync.WaitGroup); ok {
+		all.Go(func() { <-p.done })
+	}
 	go func() {
 		p.err = cmd.Wait()
 		close(p.done)
 	}()
 	return p, nil
+}
+
+// watched is where a context keeps the processes that are started with it.
+type watched struct{}
+
+// Watch makes a context that knows the processes that are started with it; wait returns when all
+// of them have ended. Whoever ends the context ends them, but only after a moment: a program that
+// does not wait for that leaves them behind.
+func Watch(ctx context.Context) (watching context.Context, wait func()) {
+	all := new(sync.WaitGroup)
+	return context.WithValue(ctx, watched{}, all), all.Wait
 }
 
 // Done is closed when the process has ended, by itself or not.

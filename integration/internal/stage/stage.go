@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/waybill/waybill/integration/internal/process"
 )
 
 // Stage is where a scenario plays.
@@ -66,6 +68,8 @@ func set(ctx context.Context, name string, keep bool, play func(context.Context,
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Log.Close()) }()
+	ctx, wait := process.Watch(ctx)
+	defer wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	return play(ctx, s)
