@@ -2,9 +2,9 @@
 // a provider, keys of an address to push to, what a provisioner hands out.
 //
 //	ring, err := seal.ReadFile("seal.keys")
-//	sealed, err := ring.Seal("edr consumer 4711", edr) // {"$sealed":"k2.mVn…"}
+//	sealed, err := ring.Seal(seal.EDR("consumer"), edr) // {"$sealed":"k2.mVn…"}
 //	…
-//	secret, err := ring.Open("edr consumer 4711", sealed)
+//	secret, err := ring.Open(seal.EDR("consumer"), sealed)
 //	secret.Decode(&edr)
 //
 // A secret is a JSON value; sealed it is an object with the one member $sealed, so it may
