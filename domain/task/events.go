@@ -25,6 +25,7 @@ type Spec struct {
 	Input    json.RawMessage `json:"input,omitempty"`
 	Deadline time.Time       `json:"deadline,omitzero"` // in total; zero: never
 	Policy   Policy          `json:"policy,omitzero"`
+	Owner    string          `json:"owner,omitempty"` // orchestration that the results are for: see machine.Work
 }
 
 // Policy is how long and how often a task is tried. Zero values take the defaults, but for

@@ -47,7 +47,7 @@ func (s Set) Follow(o Owner, at time.Time, e Event) []machine.Effect {
 
 func (t *Task) work(o Owner, at time.Time) machine.Work {
 	return machine.Work{
-		ID: t.WorkID, Attempt: t.Attempt, Offer: t.offers, Aggregate: o.Aggregate, AggregateID: o.ID, Run: 1,
+		ID: t.WorkID, Attempt: t.Attempt, Offer: t.offers, Aggregate: o.Aggregate, AggregateID: o.ID, Owner: t.Owner, Run: 1,
 		ActivityID: t.Name, Type: t.Type, Input: t.Input, State: t.State, RequestedAt: at, Deadline: t.Deadline,
 		TraceParent: o.TraceParent, OfferedUntil: at.Add(machine.OfferWait(t.offers)), HeartbeatTimeout: HeartbeatTimeout.Milliseconds(),
 	}
