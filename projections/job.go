@@ -57,8 +57,16 @@ type job struct {
 	// deciding is the command whose events are being folded, where it is one to remember.
 	deciding *commandRow
 
-	older, newer *job // in the cache
-	weight       int
+	cachePlace[*job]
+}
+
+func (j *job) cacheKey() string { return j.id }
+
+func (j *job) weigh() int {
+	if j.phase.Final() {
+		return 0
+	}
+	return 1 + j.nodes.len()
 }
 
 // edge is a link that no node tells of.
