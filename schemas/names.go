@@ -71,6 +71,8 @@ const (
 const (
 	AggregateOrchestration = "orchestration"
 	AggregateDefinition    = "definition"
+	AggregateTransfer      = "transfer"
+	AggregateNegotiation   = "negotiation"
 )
 
 // OrchestrationCommands lists the wire names of the commands that an orchestration takes.
