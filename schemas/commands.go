@@ -554,7 +554,7 @@ func (r *reader) fault() orchestration.Fault {
 		return f
 	case '{':
 	default:
-		r.mismatchOrSyntax("want a string or {step, message}")
+		r.mismatchOrSyntax("want a string or {step, message, code}")
 		return f
 	}
 	told := false
@@ -564,6 +564,8 @@ func (r *reader) fault() orchestration.Fault {
 			f.Step = r.words()
 		case "message":
 			f.Message, told = r.words(), true
+		case "code":
+			f.Code = r.words()
 		default:
 			r.unknown(o.name)
 		}

@@ -63,7 +63,7 @@ func events() map[string]orchestration.Event {
 			Name: "orders", Set: "team-a", Resource: "orders-2025", Fingerprint: "0123456789abcdef",
 			TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Disposes: &orchestration.Disposes{ID: "job-0", Run: 3},
 		},
-		schemas.ActivityRequested: orchestration.Requested{ActivityID: "n2", Attempt: 2, WorkID: "w-1", Placement: "member-1", Deadline: noon, Fault: &orchestration.Fault{Step: "input", Message: "input.file: is missing"}, Reason: "it is back", By: "ada"},
+		schemas.ActivityRequested: orchestration.Requested{ActivityID: "n2", Attempt: 2, WorkID: "w-1", Placement: "member-1", Deadline: noon, Fault: &orchestration.Fault{Step: "input", Message: "input.file: is missing", Code: "refused"}, Reason: "it is back", By: "ada"},
 		schemas.ActivityOffered:   orchestration.Offered{ActivityID: "n2", Attempt: 2, WorkID: "w-1", Placement: "member-1", Offer: 3},
 		schemas.ActivityClaimed:   orchestration.Claimed{ActivityID: "n2", Attempt: 2, Agent: "agent-1", Lease: noon},
 		schemas.ActivityExtended:  orchestration.Extended{ActivityID: "n2", Attempt: 2, Lease: noon},
@@ -106,7 +106,7 @@ var sampleCompensation = orchestration.Compensation{State: orchestration.Compens
 // commands has one command of each type, with every field set that is on the wire.
 func commands() map[string]orchestration.Command {
 	report := orchestration.Report{WorkID: "w-1", Attempt: 2}
-	fault := orchestration.Fault{Step: "fetch", Message: "503"}
+	fault := orchestration.Fault{Step: "fetch", Message: "503", Code: "edr-dead"}
 	after := definition.Duration(2 * time.Second)
 	order := orchestration.Order{ActivityID: "n2", Reason: "nobody needs it", By: "ada"}
 	return map[string]orchestration.Command{
