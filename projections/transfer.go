@@ -11,21 +11,6 @@ import (
 	"github.com/waybill/waybill/schemas"
 )
 
-// aggregated is what the folding of a transfer and of a counter-party's negotiations have in
-// common.
-type aggregated struct {
-	id        string
-	key       int64
-	partition int32
-	kept      bool  // there is a row in SQLite
-	seq       int64 // of the last event folded in
-	command   int64 // offset of the last command read from the log; -1 for none
-	dirty     bool
-	past      chunk
-	// deciding is the command whose events are being folded, where it is one to remember.
-	deciding *commandRow
-}
-
 // transferring is one transfer being folded. Times are nanoseconds, 0 is none.
 type transferring struct {
 	aggregated
@@ -97,7 +82,7 @@ func (t *transferring) apply(at time.Time, e transfer.Event) error {
 	case transfer.Moved:
 		t.move(n, e.Moves, e.Reason, e.By)
 		t.until = nanos(e.Until)
-		return t.fault(e.Error)
+		t.fault(e.Error)
 	case transfer.Acquiring:
 		t.move(n, e.Moves, "", "")
 		t.acquiring, t.until = e.Negotiation, nanos(e.Until)
@@ -106,7 +91,7 @@ func (t *transferring) apply(at time.Time, e transfer.Event) error {
 		t.move(n, e.Moves, "", "")
 	case transfer.AccessLost:
 		t.process, t.edrExpires = "", 0
-		return t.fault(&e.Error)
+		t.fault(&e.Error)
 	case transfer.Requested:
 		t.process = e.ProcessID
 		t.move(n, e.Moves, "", "")
@@ -116,14 +101,16 @@ func (t *transferring) apply(at time.Time, e transfer.Event) error {
 	case transfer.ResourceProvisioned:
 		t.resources = append(t.resources, Resource{DefinitionID: e.DefinitionID, State: resourceThere, Resource: seal.Redact(e.Resource)})
 	case transfer.ResourceDeprovisioned:
-		return t.deprovisioned(e)
+		t.deprovisioned(e)
 	case transfer.Ended:
 		t.outcome, t.output, t.ended = e.Outcome, seal.Redact(e.Output), n
 		t.move(n, e.Moves, e.Reason, e.By)
 		t.reason, t.by = e.Reason, e.By
-		return t.fault(e.Error)
+		t.fault(e.Error)
 	case transfer.Worked:
-		return t.work(n, e)
+		if failure := t.tasks.apply(n, e.Event); failure != nil {
+			t.failure = failure // what went wrong with a task is the transfer's last error
+		}
 	}
 	return nil
 }
@@ -174,7 +161,7 @@ func (t *transferring) granted(e transfer.AccessGranted) {
 	}
 }
 
-func (t *transferring) deprovisioned(e transfer.ResourceDeprovisioned) error {
+func (t *transferring) deprovisioned(e transfer.ResourceDeprovisioned) {
 	for i := range t.resources {
 		r := &t.resources[i]
 		if r.DefinitionID != e.DefinitionID {
@@ -182,38 +169,15 @@ func (t *transferring) deprovisioned(e transfer.ResourceDeprovisioned) error {
 		}
 		r.State, r.Error = resourceGone, nil
 		if e.Error != nil {
-			r.State = resourceLeft
-			var err error
-			r.Error, err = faultOf(*e.Error)
-			return err
+			r.State, r.Error = resourceLeft, faultOf(*e.Error)
 		}
 	}
-	return nil
 }
 
-// work folds in what became of a task; what went wrong with one is the transfer's last error.
-func (t *transferring) work(at int64, e transfer.Worked) error {
-	failure, err := t.tasks.apply(at, e.Event)
-	if failure != nil {
-		t.failure = failure
-	}
-	return err
-}
-
-func (t *transferring) fault(f *orchestration.Fault) (err error) {
+func (t *transferring) fault(f *orchestration.Fault) {
 	if f != nil {
-		t.failure, err = faultOf(*f)
+		t.failure = faultOf(*f)
 	}
-	return err
-}
-
-// faultOf is an error as a transfer or a negotiation shows it.
-func faultOf(f orchestration.Fault) (json.RawMessage, error) {
-	raw, err := json.Marshal(f)
-	if err != nil {
-		return nil, fmt.Errorf("error: %w", err)
-	}
-	return raw, nil
 }
 
 // waitingOn says on whom the transfer waits, where it waits on somebody: kind and id. That of a

@@ -191,12 +191,14 @@ const (
 	durationPattern = `^(P([0-9]{1,9}(\.[0-9]{1,9})?[YMWD])*(T([0-9]{1,9}(\.[0-9]{1,9})?[HMS])+)?|([0-9]{1,15}(\.[0-9]{1,9})?(ns|us|µs|ms|s|m|h))+|0)$`
 	urlPattern      = `^https?://.`
 	labelPattern    = `^[A-Za-z0-9_][-A-Za-z0-9_.~:@]{0,127}$`
+	sealedPattern   = `^[-A-Za-z0-9_]{1,64}\.[-A-Za-z0-9_]+$`
 )
 
 var (
 	isDuration = regexp.MustCompile(durationPattern)
 	isURL      = regexp.MustCompile(urlPattern)
 	isLabel    = regexp.MustCompile(labelPattern)
+	isSealed   = regexp.MustCompile(sealedPattern)
 )
 
 // reader reads commands, as strictly as their JSON Schemas say.
