@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/waybill/waybill/domain/orchestration"
+	"github.com/waybill/waybill/schemas"
 )
 
 // Limits of a page.
@@ -534,37 +535,24 @@ func (p *pager) addEdges(id, doc string) error {
 // Events lists the history of a job as it stands on the log, the oldest first, the ones
 // after sequence only.
 func (d *DB) Events(ctx context.Context, id string, after int64, limit int, from string) (Page, error) {
-	p := newPager(limit)
-	if from != "" {
-		var err error
-		if after, err = parseNumber("events", from); err != nil {
-			return Page{}, err
-		}
-	}
-	err := d.snapshot(ctx, func(c *conn) error {
+	return d.eventsOf(ctx, after, limit, from, func(c *conn) (*told, error) {
 		key, err := c.key(ctx, id)
-		if err != nil {
-			return err
-		}
-		first, last := within(key)
-		// The piece in which the event after this one lies begins at or before it.
-		return c.query(ctx, `SELECT key & 0xffffffff, events FROM history
-WHERE key BETWEEN coalesce((SELECT max(key) FROM history WHERE key BETWEEN ?1 AND ?1 + ?2), ?1) AND ?3 ORDER BY key`, func(row []driver.Value) error {
-			blob, _ := row[1].([]byte)
-			return c.events(ctx, p, id, integer(row[0]), blob, &after)
-		}, first, after+1, last)
+		return &told{aggregate: schemas.AggregateOrchestration, id: id, key: key}, err
 	})
-	return p.page, err
 }
 
 // events puts the events of a piece onto the page that come after one.
-func (c *conn) events(ctx context.Context, p *pager, id string, first int64, blob []byte, after *int64) error {
+func (c *conn) events(ctx context.Context, p *pager, l *told, first int64, blob []byte, after *int64, next func(last int64) string) error {
 	var failed error
 	err := unpack(first, blob, func(e past) bool {
+		if l.to > 0 && e.sequence >= l.to {
+			failed = errStop
+			return false
+		}
 		if e.sequence <= *after {
 			return true
 		}
-		if p.full(func() string { return cursor("events", strconv.FormatInt(*after, 10)) }) {
+		if p.full(func() string { return next(*after) }) {
 			failed = errStop
 			return false
 		}
@@ -575,7 +563,7 @@ func (c *conn) events(ctx context.Context, p *pager, id string, first int64, blo
 				return nil
 			}, e.plan)
 		}
-		p.add(e.appendItem(nil, "orchestration", id, body))
+		p.add(e.appendItem(nil, l.aggregate, l.id, body))
 		*after = e.sequence
 		return failed == nil
 	})

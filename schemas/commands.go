@@ -191,12 +191,14 @@ const (
 	durationPattern = `^(P([0-9]{1,9}(\.[0-9]{1,9})?[YMWD])*(T([0-9]{1,9}(\.[0-9]{1,9})?[HMS])+)?|([0-9]{1,15}(\.[0-9]{1,9})?(ns|us|µs|ms|s|m|h))+|0)$`
 	urlPattern      = `^https?://.`
 	labelPattern    = `^[A-Za-z0-9_][-A-Za-z0-9_.~:@]{0,127}$`
+	sealedPattern   = `^[-A-Za-z0-9_]{1,64}\.[-A-Za-z0-9_]+$`
 )
 
 var (
 	isDuration = regexp.MustCompile(durationPattern)
 	isURL      = regexp.MustCompile(urlPattern)
 	isLabel    = regexp.MustCompile(labelPattern)
+	isSealed   = regexp.MustCompile(sealedPattern)
 )
 
 // reader reads commands, as strictly as their JSON Schemas say.
@@ -554,7 +556,7 @@ func (r *reader) fault() orchestration.Fault {
 		return f
 	case '{':
 	default:
-		r.mismatchOrSyntax("want a string or {step, message}")
+		r.mismatchOrSyntax("want a string or {step, message, code}")
 		return f
 	}
 	told := false
@@ -564,6 +566,8 @@ func (r *reader) fault() orchestration.Fault {
 			f.Step = r.words()
 		case "message":
 			f.Message, told = r.words(), true
+		case "code":
+			f.Code = r.words()
 		default:
 			r.unknown(o.name)
 		}

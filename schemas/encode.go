@@ -184,6 +184,13 @@ func (w *writer) time(name string, t time.Time) {
 	w.out = append(w.out, '"')
 }
 
+// until leaves the zero time out.
+func (w *writer) until(name string, t time.Time) {
+	if !t.IsZero() {
+		w.time(name, t)
+	}
+}
+
 // json leaves nothing out but what is not there.
 func (w *writer) json(name string, v []byte) {
 	if len(v) > 0 {

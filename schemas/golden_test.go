@@ -152,6 +152,12 @@ func samples() map[string]any {
 	for t, c := range commands() {
 		all[t] = c
 	}
+	for t, e := range transferEvents() {
+		all[t] = wireOf(e)
+	}
+	for t, c := range transferCommands() {
+		all[t] = c
+	}
 	return all
 }
 

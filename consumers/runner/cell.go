@@ -365,6 +365,9 @@ func (c *store[S, C, E]) decideOnce(ctx context.Context, b *batch, rec commandRe
 	if c.m.Trace != nil && rec.env.TraceParent != "" {
 		cmd = c.m.Trace(cmd, rec.env.TraceParent)
 	}
+	if c.m.Identify != nil {
+		cmd = c.m.Identify(cmd, rec.env.ID)
+	}
 	if c.m.Admit != nil {
 		var err error
 		cmd, err = c.m.Admit(ctx, rec.key, cmd)

@@ -42,6 +42,8 @@ type Machine[S Aggregate[S, C, E], C, E any] struct {
 	Admit func(ctx context.Context, id string, c C) (C, error)
 	// Trace gives a command the W3C trace context that came with it; nil where none is kept.
 	Trace func(c C, traceParent string) C
+	// Identify gives a command the ID it came with; nil where none is kept.
+	Identify func(c C, commandID string) C
 	// IsReport says that a command is recognised by what it reports on, so that its ID need
 	// not be remembered; a silent one is never answered.
 	IsReport func(c C) (report, silent bool)

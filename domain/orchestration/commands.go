@@ -127,10 +127,12 @@ func (Release) command()   {}
 func (Wake) command()      {}
 func (TakeOver) command()  {}
 
-// Fault is an error as an agent reports it: a string, or a step and a message.
+// Fault is an error as an agent reports it: a string, or a step and a message. Code is for
+// machines, where what follows depends on what went wrong and not only on whether it passes.
 type Fault struct {
 	Step    string `json:"step,omitempty"`
 	Message string `json:"message"`
+	Code    string `json:"code,omitempty"`
 }
 
 // UnmarshalJSON takes a string or an object.
@@ -141,7 +143,7 @@ func (f *Fault) UnmarshalJSON(b []byte) error {
 	}
 	type plain Fault
 	if err := json.Unmarshal(b, (*plain)(f)); err != nil {
-		return fmt.Errorf("error: want a string or {step, message}: %w", err)
+		return fmt.Errorf("error: want a string or {step, message, code}: %w", err)
 	}
 	return nil
 }

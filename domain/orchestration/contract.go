@@ -53,7 +53,7 @@ func (c *contract) check(step string, value json.RawMessage) *Fault {
 	if len(problems) == 0 {
 		return nil
 	}
-	return &Fault{step, fmt.Sprintf("the %s does not fit the %sSchema of %s: %s", step, step, c.typ, describe(step, problems))}
+	return &Fault{Step: step, Message: fmt.Sprintf("the %s does not fit the %sSchema of %s: %s", step, step, c.typ, describe(step, problems))}
 }
 
 // describe lists what is wrong, as much of it as a failure's message holds.

@@ -180,7 +180,7 @@ func (p *Plan) oversize(output []byte) *Fault {
 	if size <= most {
 		return nil
 	}
-	return &Fault{stepOutput, fmt.Sprintf("the output has %d bytes, over the limit outputBytes of %d", size, most)}
+	return &Fault{Step: stepOutput, Message: fmt.Sprintf("the output has %d bytes, over the limit outputBytes of %d", size, most)}
 }
 
 func heartbeatTimeout(a *definition.Activity) time.Duration {
