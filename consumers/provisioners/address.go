@@ -53,7 +53,7 @@ type others struct {
 	stores []*objects
 }
 
-func (o *others) read(ctx context.Context, d dataAddress, token *string) (adapter.Document, error) {
+func (o *others) read(ctx context.Context, d dataAddress, token string) (adapter.Document, error) {
 	switch typ := d["type"]; typ {
 	case "HttpData":
 		return o.get(ctx, d, token)
@@ -75,7 +75,7 @@ func unreadable(format string, args ...any) (adapter.Document, error) {
 
 // get gets a document by HTTP: with the header that the data address names, else with the
 // token that came with it.
-func (o *others) get(ctx context.Context, d dataAddress, token *string) (adapter.Document, error) {
+func (o *others) get(ctx context.Context, d dataAddress, token string) (adapter.Document, error) {
 	u, err := url.Parse(d["baseUrl"])
 	if err != nil || u.Host == "" {
 		return unreadable("the data address has no baseUrl that can be called")
@@ -94,8 +94,8 @@ func (o *others) get(ctx context.Context, d dataAddress, token *string) (adapter
 	switch {
 	case d["authKey"] != "" && d["authCode"] != "":
 		req.Header.Set(d["authKey"], d["authCode"])
-	case token != nil && *token != "":
-		req.Header.Set("Authorization", "Bearer "+*token)
+	case token != "":
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	answer, failed := o.limits.Do(o.client, req)
 	if failed == nil {

@@ -27,8 +27,8 @@ const (
 type provisioner interface {
 	provision(ctx context.Context, a agent.Activity, w wanted) agent.Result
 	deprovision(ctx context.Context, a agent.Activity, w wanted) agent.Result
-	// collect reads what landed in the resource, whose secrets are open.
-	collect(ctx context.Context, r resource) (adapter.Document, error)
+	// collect reads what landed in the resource.
+	collect(ctx context.Context, w wanted) (adapter.Document, error)
 }
 
 // wanted is what a piece of work is about.
@@ -37,6 +37,7 @@ type wanted struct {
 	TransferID string            `json:"transferId"`
 	Definition object            `json:"definition"`
 	Resource   resource          `json:"resource"`
+	Secret     string            `json:"secret"` // that came with the resource
 	Policy     json.RawMessage   `json:"policy"`
 	Callback   callbacks.Subject `json:"callback"`
 }
@@ -61,15 +62,15 @@ type resource struct {
 	DataAddress  dataAddress `json:"dataAddress,omitempty"` // where the provider sends to
 	// Content is what was pushed, where that has come over the log.
 	Content json.RawMessage `json:"content,omitempty"`
-	// Those of a callback.
+	// ContentDataAddress is, in a callback, where the content is.
 	ContentDataAddress dataAddress `json:"contentDataAddress,omitempty"`
-	Secret             *string     `json:"secret,omitempty"`
 }
 
 // agents are the processors of the three types.
 type agents struct {
 	keys   *seal.Keyring
 	byType map[string]provisioner
+	others *others
 }
 
 func (a *agents) find(w wanted) (provisioner, error) {
@@ -138,11 +139,14 @@ func (a *agents) collect(ctx context.Context, activity agent.Activity) agent.Res
 	if err != nil {
 		return agent.Fatal(err).AtStep(stepCollect)
 	}
-	p, err := a.find(w)
-	if err != nil {
-		return agent.Fatal(err).AtStep(stepCollect)
+	var document adapter.Document
+	if len(w.Resource.ContentDataAddress) > 0 {
+		document, err = a.others.read(ctx, w.Resource.ContentDataAddress, w.Secret)
+	} else if p, missing := a.find(w); missing != nil {
+		return agent.Fatal(missing).AtStep(stepCollect)
+	} else {
+		document, err = p.collect(ctx, w)
 	}
-	document, err := p.collect(ctx, w.Resource)
 	if err != nil {
 		return adapter.Failed(err)
 	}

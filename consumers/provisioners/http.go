@@ -55,11 +55,11 @@ type request struct {
 }
 
 func (p *asked) provision(ctx context.Context, a agent.Activity, w wanted) agent.Result {
-	return p.ask(ctx, a, w, w.Definition.text("id"), ProvisionType)
+	return p.ask(ctx, a, w, w.Definition.text("id"), "provision")
 }
 
 func (p *asked) deprovision(ctx context.Context, a agent.Activity, w wanted) agent.Result {
-	return p.ask(ctx, a, w, cmp.Or(w.Definition.text("id"), w.Resource.DefinitionID), DeprovisionType)
+	return p.ask(ctx, a, w, cmp.Or(w.Definition.text("id"), w.Resource.DefinitionID), "deprovision")
 }
 
 func (p *asked) ask(ctx context.Context, a agent.Activity, w wanted, definition, typ string) agent.Result {
@@ -106,11 +106,7 @@ func passes(status int) bool {
 	return status >= http.StatusInternalServerError && status <= http.StatusGatewayTimeout
 }
 
-// collect reads from the content's own data address, else from where the provider sent to.
-func (p *asked) collect(ctx context.Context, r resource) (adapter.Document, error) {
-	d := r.ContentDataAddress
-	if len(d) == 0 {
-		d = r.DataAddress
-	}
-	return p.others.read(ctx, d, r.Secret)
+// collect reads from where the provider was to send to.
+func (p *asked) collect(ctx context.Context, w wanted) (adapter.Document, error) {
+	return p.others.read(ctx, w.Resource.DataAddress, w.Secret)
 }

@@ -50,11 +50,11 @@ func (l local) deprovision(context.Context, agent.Activity, wanted) agent.Result
 	return agent.Complete(map[string]any{})
 }
 
-func (l local) collect(_ context.Context, r resource) (adapter.Document, error) {
-	if len(r.Content) == 0 {
+func (l local) collect(_ context.Context, w wanted) (adapter.Document, error) {
+	if len(w.Resource.Content) == 0 {
 		return adapter.Document{}, &adapter.Fault{Step: stepCollect, Err: errors.New("the transfer is said to be complete, but nothing was pushed to its address")}
 	}
-	contentType, body, err := schemas.ReadPushed(r.Content)
+	contentType, body, err := schemas.ReadPushed(w.Resource.Content)
 	if err != nil {
 		return adapter.Document{}, &adapter.Fault{Step: stepCollect, Err: err}
 	}

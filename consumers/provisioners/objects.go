@@ -133,8 +133,8 @@ func (o *objects) deprovision(ctx context.Context, _ agent.Activity, w wanted) a
 	}
 }
 
-func (o *objects) collect(ctx context.Context, r resource) (adapter.Document, error) {
-	return o.read(ctx, place(r.DataAddress))
+func (o *objects) collect(ctx context.Context, w wanted) (adapter.Document, error) {
+	return o.read(ctx, place(w.Resource.DataAddress))
 }
 
 // place is where a data address says that the object is: its name, or the folder it is in.

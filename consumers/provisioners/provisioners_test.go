@@ -156,7 +156,7 @@ func TestSecretsOfAnotherTransferStayClosed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.fails(f.do("collect", `{"resource":{"type":"local","secret":`+string(raw)+`}}`), agent.Failed, "collect", "did not seal this for that")
+	f.fails(f.do("collect", `{"resource":{"type":"local"},"secret":`+string(raw)+`}`), agent.Failed, "collect", "did not seal this for that")
 }
 
 // bucket is the settings of a store in this process, whose keys are in files.
@@ -348,7 +348,7 @@ func TestWhatAnotherSystemProvisionedIsReadWhereItSays(t *testing.T) {
 	f.cfg.Allow = []string{strings.TrimPrefix(content.URL, "http://")}
 	const ns = "https://w3id.org/edc/v0.0.1/ns/"
 	collect := func(properties string) agent.Result {
-		return f.do("collect", `{"definition":{"id":"in","type":"depot"},"resource":{"secret":"jwt-1","contentDataAddress":{"properties":{`+properties+`}}}}`)
+		return f.do("collect", `{"secret":"jwt-1","resource":{"resourceDefinitionId":"in","contentDataAddress":{"properties":{`+properties+`}}}}`)
 	}
 	if out, _ := f.completed(collect(`"` + ns + `type":"HttpData","` + ns + `baseUrl":"` + content.URL + `/landed","` + ns + `path":"x"`)); out != `{"value":"lazy"}` || got.Get("Authorization") != "Bearer jwt-1" {
 		t.Errorf("%s, with %v", out, got)

@@ -8,16 +8,10 @@ import (
 	"github.com/waybill/waybill/consumers/agent"
 	"github.com/waybill/waybill/consumers/agent/secret"
 	"github.com/waybill/waybill/domain/blob"
+	"github.com/waybill/waybill/domain/transfer"
 	"github.com/waybill/waybill/internal/callbacks"
 	"github.com/waybill/waybill/internal/outbound"
 	"github.com/waybill/waybill/internal/seal"
-)
-
-// The work types.
-const (
-	ProvisionType   = "provision"
-	DeprovisionType = "deprovision"
-	CollectType     = "collect"
 )
 
 // DefaultConcurrency is how much work of a type is done at once: it waits for others most of
@@ -36,6 +30,11 @@ type Config struct {
 	Concurrency int
 }
 
+// Types lists the types of work that Register registers.
+func Types() []string {
+	return []string{transfer.WorkProvision, transfer.WorkDeprovision, transfer.WorkCollect}
+}
+
 // Register registers the agents.
 func Register(pool *agent.Pool, cfg Config) error {
 	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, blob.DefaultMax)
@@ -44,9 +43,9 @@ func Register(pool *agent.Pool, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	pool.Register(ProvisionType, agent.ProcessorFunc(a.provision), cfg.Concurrency)
-	pool.Register(DeprovisionType, agent.ProcessorFunc(a.deprovision), cfg.Concurrency)
-	pool.Register(CollectType, agent.ProcessorFunc(a.collect), cfg.Concurrency)
+	pool.Register(transfer.WorkProvision, agent.ProcessorFunc(a.provision), cfg.Concurrency)
+	pool.Register(transfer.WorkDeprovision, agent.ProcessorFunc(a.deprovision), cfg.Concurrency)
+	pool.Register(transfer.WorkCollect, agent.ProcessorFunc(a.collect), cfg.Concurrency)
 	return nil
 }
 
@@ -55,8 +54,8 @@ func newAgents(cfg Config) (*agents, error) {
 	if err := Check(cfg.Provisioners); err != nil {
 		return nil, err
 	}
-	a := &agents{keys: cfg.Keys, byType: map[string]provisioner{LocalType: local{cfg.Addresses, cfg.Keys}}}
 	others := &others{}
+	a := &agents{keys: cfg.Keys, others: others, byType: map[string]provisioner{LocalType: local{cfg.Addresses, cfg.Keys}}}
 	allow := slices.Clone(cfg.Allow)
 	for _, s := range cfg.Provisioners {
 		var p provisioner
