@@ -33,6 +33,7 @@ const (
 	TransferRefused               = "transfer.refused.v1"
 	TransferObserved              = "transfer.observed.v1"
 	TransferProvisioned           = "transfer.provisioned.v1"
+	TransferUploaded              = "transfer.uploaded.v1"
 	TransferResourceDeprovisioned = "transfer.resource-deprovisioned.v1"
 )
 
@@ -66,7 +67,8 @@ const (
 	TransferInitiated           = "transfer.initiated.v1"
 	TransferMoved               = "transfer.moved.v1"
 	TransferResourceProvisioned = "transfer.resource-provisioned.v1"
-	TransferResourceRemoved     = "transfer.resource-removed.v1"
+	TransferResourceUploaded    = "transfer.resource-uploaded.v1"
+	TransferResourceFreed = "transfer.resource-freed.v1"
 	TransferAcquiring           = "transfer.acquiring.v1"
 	TransferAccessGranted       = "transfer.access-granted.v1"
 	TransferAccessLost          = "transfer.access-lost.v1"
@@ -125,7 +127,7 @@ func OrchestrationCommands() []string {
 func TransferCommands() []string {
 	return []string{
 		TransferInitiate, TransferSuspend, TransferResume, TransferTerminate, TransferDeprovision,
-		TransferGranted, TransferRefused, TransferObserved, TransferProvisioned, TransferResourceDeprovisioned,
+		TransferGranted, TransferRefused, TransferObserved, TransferProvisioned, TransferUploaded, TransferResourceDeprovisioned,
 	}
 }
 
@@ -151,7 +153,7 @@ func OrchestrationEvents() []string {
 // TransferEvents lists the wire names of a transfer's events beside those of its work.
 func TransferEvents() []string {
 	return []string{
-		TransferInitiated, TransferMoved, TransferResourceProvisioned, TransferResourceRemoved,
+		TransferInitiated, TransferMoved, TransferResourceProvisioned, TransferResourceUploaded, TransferResourceFreed,
 		TransferAcquiring, TransferAccessGranted, TransferAccessLost, TransferRequested, TransferEnded,
 	}
 }

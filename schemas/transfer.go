@@ -53,6 +53,8 @@ func transferCommandType(c transfer.Command) string {
 		return TransferObserved
 	case transfer.Provisioned:
 		return TransferProvisioned
+	case transfer.Uploaded:
+		return TransferUploaded
 	case transfer.Deprovisioned:
 		return TransferResourceDeprovisioned
 	case transfer.Report, transfer.Wake, transfer.TakeOver:
@@ -112,6 +114,8 @@ func (r *reader) transfer(wireType string) transfer.Command {
 		return r.observed()
 	case TransferProvisioned:
 		return r.provisioned()
+	case TransferUploaded:
+		return r.uploaded()
 	case TransferResourceDeprovisioned:
 		return r.deprovisioned()
 	}
@@ -313,6 +317,8 @@ func (r *reader) observed() transfer.Observed {
 			c.State = r.must(&given, 2)
 		case "detail":
 			c.Detail = r.str()
+		case "token":
+			c.Token = r.str()
 		case "agreementDead":
 			c.AgreementDead = r.boolean()
 		default:
@@ -347,6 +353,30 @@ func (r *reader) provisioned() transfer.Provisioned {
 		}
 	}
 	r.all(given, 1)
+	return c
+}
+
+func (r *reader) uploaded() transfer.Uploaded {
+	var c transfer.Uploaded
+	given := 0
+	for o := r.object(); o.next(); {
+		switch string(o.name) {
+		case "resourceDefinitionId":
+			c.ResourceDefinitionID = r.must(&given, 1)
+		case "digest":
+			c.Digest = r.must(&given, 2)
+		case "bytes":
+			r.unsure = true // of its range
+			c.Bytes = int64(r.integer())
+			given |= 4
+		case "content":
+			c.Content = r.references()
+			given |= 8
+		default:
+			r.unknown(o.name)
+		}
+	}
+	r.all(given, 15)
 	return c
 }
 

@@ -18,14 +18,21 @@ func EncodeTransferEvent(e transfer.Event) (wireType string, data []byte, err er
 		w.moves(e.Moves)
 		w.signature(e.Reason, e.By)
 		w.fault("error", e.Error)
+		w.truth("again", e.Again)
 		w.until("until", e.Until)
 	case transfer.ResourceProvisioned:
 		wireType = TransferResourceProvisioned
 		w.str("resourceDefinitionId", e.DefinitionID)
 		w.json("resource", e.Resource)
 		w.json("secret", e.Secret)
+	case transfer.ResourceUploaded:
+		wireType = TransferResourceUploaded
+		w.str("resourceDefinitionId", e.DefinitionID)
+		w.str("digest", e.Digest)
+		w.integer("bytes", int(e.Bytes))
+		w.json("content", e.Content)
 	case transfer.ResourceDeprovisioned:
-		wireType = TransferResourceRemoved
+		wireType = TransferResourceFreed
 		w.str("resourceDefinitionId", e.DefinitionID)
 		w.fault("error", e.Error)
 	case transfer.Acquiring:
@@ -180,7 +187,11 @@ func (s *scanner) transfer(wireType string) transfer.Event {
 		var e transfer.ResourceProvisioned
 		s.other(&e)
 		return e
-	case TransferResourceRemoved:
+	case TransferResourceUploaded:
+		var e transfer.ResourceUploaded
+		s.other(&e)
+		return e
+	case TransferResourceFreed:
 		var e transfer.ResourceDeprovisioned
 		s.other(&e)
 		return e
@@ -310,6 +321,8 @@ func (s *scanner) moved() transfer.Moved {
 			e.By = s.str()
 		case "error":
 			s.other(&e.Error)
+		case "again":
+			e.Again = s.boolean()
 		case "until":
 			e.Until = s.instant()
 		default:

@@ -52,9 +52,10 @@ func transferEvents() map[string]transfer.Event {
 			Properties: raw(`{"globalAssetId":"urn:x"}`), Deadline: noon, Asker: &sampleAsker, As: "parts-tree", Retry: &sampleRetry,
 			Fingerprint: "0123456789abcdef", TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 		},
-		schemas.TransferMoved:               transfer.Moved{Moves: sampleMoves, Reason: "nobody needs it", By: "ada", Error: &sampleFault, Until: noon},
+		schemas.TransferMoved:               transfer.Moved{Moves: sampleMoves, Reason: "nobody needs it", By: "ada", Error: &sampleFault, Again: true, Until: noon},
 		schemas.TransferResourceProvisioned: transfer.ResourceProvisioned{DefinitionID: "d1", Resource: raw(`{"resourceName":"x"}`), Secret: raw(sealed)},
-		schemas.TransferResourceRemoved:     transfer.ResourceDeprovisioned{DefinitionID: "d1", Error: &sampleFault},
+		schemas.TransferResourceUploaded: transfer.ResourceUploaded{DefinitionID: "d1", Digest: "00ff", Bytes: 43, Content: raw(`{"value":"The quick"}`)},
+		schemas.TransferResourceFreed:     transfer.ResourceDeprovisioned{DefinitionID: "d1", Error: &sampleFault},
 		schemas.TransferAcquiring:           transfer.Acquiring{Moves: sampleMoves, Negotiation: "consumer http://provider1:8282/api/dsp", Need: "edr", Acquisition: 2, Until: noon},
 		schemas.TransferAccessGranted: transfer.AccessGranted{
 			Moves: sampleMoves, NegotiationID: "n-1", Round: 3, AgreementID: "a-1", CounterPartyID: "provider1", Constraints: "region eq eu", EDR: &sampleEDR,
@@ -92,10 +93,11 @@ func transferCommands() map[string]transfer.Command {
 		schemas.TransferRefused: transfer.Refused{
 			Negotiation: "consumer http://provider1:8282/api/dsp", NegotiationID: "n-1", Error: sampleFault, Again: true, Rounds: 3, Constraints: "region eq eu",
 		},
-		schemas.TransferObserved: transfer.Observed{ProcessID: "p-1", State: "TERMINATED", Detail: "no", AgreementDead: true},
+		schemas.TransferObserved: transfer.Observed{ProcessID: "p-1", State: "TERMINATED", Detail: "no", Token: "p-0", AgreementDead: true},
 		schemas.TransferProvisioned: transfer.Provisioned{
 			ResourceDefinitionID: "d1", AssetID: "asset-1", ResourceName: "x", ContentDataAddress: raw(`{"type":"HttpData","baseUrl":"http://x"}`), Secret: raw(sealed), HasToken: true,
 		},
+		schemas.TransferUploaded:              transfer.Uploaded{ResourceDefinitionID: "d1", Digest: "00ff", Bytes: 43, Content: raw(`{"value":"The quick"}`)},
 		schemas.TransferResourceDeprovisioned: transfer.Deprovisioned{ProvisionedResourceID: "d1", InProcess: true, Error: true, ErrorMessage: "the disk is full"},
 	}
 }
