@@ -34,7 +34,7 @@ func aggregates() []string {
 // activityTypes lists the activity types that agents of ours carry out.
 func (m *Main) activityTypes() []string {
 	types := []string{
-		agents.NoopType, agents.RetrieveType, agents.AggregateType, agents.CallbackType,
+		agents.NoopType, agents.RetrieveType, agents.AggregateType, agents.CallbackType, agents.LookupType,
 		agents.HTTPType, agents.ExecType, agents.TerraformType, agents.KafkaType,
 	}
 	return slices.AppendSeq(types, maps.Keys(m.cfg.Agents))
