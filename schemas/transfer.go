@@ -79,7 +79,7 @@ func DecodeTransferCommand(wireType string, data []byte) (transfer.Command, erro
 	if err != nil {
 		return nil, err
 	}
-	r := reader{scanner: scanner{data: data, strict: true}}
+	r := reader{scanner: scanner{data: data, strict: true, most: depthOf(wireType)}}
 	c := r.transfer(wireType)
 	r.end()
 	if r.err != nil || r.unsure {

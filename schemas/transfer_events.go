@@ -184,29 +184,19 @@ func (s *scanner) transfer(wireType string) transfer.Event {
 	case TransferMoved:
 		return s.moved()
 	case TransferResourceProvisioned:
-		var e transfer.ResourceProvisioned
-		s.other(&e)
-		return e
+		return rare[transfer.ResourceProvisioned](s)
 	case TransferResourceUploaded:
-		var e transfer.ResourceUploaded
-		s.other(&e)
-		return e
+		return rare[transfer.ResourceUploaded](s)
 	case TransferResourceFreed:
-		var e transfer.ResourceDeprovisioned
-		s.other(&e)
-		return e
+		return rare[transfer.ResourceDeprovisioned](s)
 	case TransferAcquiring:
 		return s.acquiring()
 	case TransferAccessGranted:
 		return s.accessGranted()
 	case TransferAccessLost:
-		var e transfer.AccessLost
-		s.other(&e)
-		return e
+		return rare[transfer.AccessLost](s)
 	case TransferRequested:
-		var e transfer.Requested
-		s.other(&e)
-		return e
+		return rare[transfer.Requested](s)
 	case TransferEnded:
 		return s.transferEnded()
 	}

@@ -54,8 +54,8 @@ func transferEvents() map[string]transfer.Event {
 		},
 		schemas.TransferMoved:               transfer.Moved{Moves: sampleMoves, Reason: "nobody needs it", By: "ada", Error: &sampleFault, Again: true, Until: noon},
 		schemas.TransferResourceProvisioned: transfer.ResourceProvisioned{DefinitionID: "d1", Resource: raw(`{"resourceName":"x"}`), Secret: raw(sealed)},
-		schemas.TransferResourceUploaded: transfer.ResourceUploaded{DefinitionID: "d1", Digest: "00ff", Bytes: 43, Content: raw(`{"value":"The quick"}`)},
-		schemas.TransferResourceFreed:     transfer.ResourceDeprovisioned{DefinitionID: "d1", Error: &sampleFault},
+		schemas.TransferResourceUploaded:    transfer.ResourceUploaded{DefinitionID: "d1", Digest: "00ff", Bytes: 43, Content: raw(`{"value":"The quick"}`)},
+		schemas.TransferResourceFreed:       transfer.ResourceDeprovisioned{DefinitionID: "d1", Error: &sampleFault},
 		schemas.TransferAcquiring:           transfer.Acquiring{Moves: sampleMoves, Negotiation: "consumer http://provider1:8282/api/dsp", Need: "edr", Acquisition: 2, Until: noon},
 		schemas.TransferAccessGranted: transfer.AccessGranted{
 			Moves: sampleMoves, NegotiationID: "n-1", Round: 3, AgreementID: "a-1", CounterPartyID: "provider1", Constraints: "region eq eu", EDR: &sampleEDR,
