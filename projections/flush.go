@@ -160,13 +160,16 @@ func (w *writer) writeNodes(j *job) error {
 	for _, n := range j.changed {
 		doc := w.text(n.appendDoc)
 		key := j.key<<32 | int64(n.number)
-		var err error
+		access, err := n.accessed()
+		if err != nil {
+			return err
+		}
 		if n.kept {
-			_, err = w.c.exec("UPDATE node SET seq = ?, state = ?, waited = ?, work = ?, doc = ? WHERE key = ?",
-				n.seq, int64(n.phase), n.waited, nullable(n.lookup()), doc, key)
+			_, err = w.c.exec("UPDATE node SET seq = ?, state = ?, waited = ?, work = ?, access = ?, doc = ? WHERE key = ?",
+				n.seq, int64(n.phase), n.waited, nullable(n.lookup()), access, doc, key)
 		} else {
-			_, err = w.c.exec("INSERT INTO node (key, id, seq, state, waited, work, doc) VALUES (?, ?, ?, ?, ?, ?, ?)",
-				key, n.id, n.seq, int64(n.phase), n.waited, nullable(n.lookup()), doc)
+			_, err = w.c.exec("INSERT INTO node (key, id, seq, state, waited, work, access, doc) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+				key, n.id, n.seq, int64(n.phase), n.waited, nullable(n.lookup()), access, doc)
 		}
 		if err != nil {
 			return err

@@ -44,6 +44,16 @@ var historyTypes = [...]string{
 	16: schemas.OrchestrationPaused,
 	17: schemas.OrchestrationResumed,
 	18: schemas.BlobsRemoved,
+	19: schemas.TransferInitiated,
+	20: schemas.TransferMoved,
+	21: schemas.TransferAcquiring,
+	22: schemas.TransferAccessGranted,
+	23: schemas.TransferEnded,
+	24: schemas.TaskRequested,
+	25: schemas.TaskAttempted,
+	26: schemas.TaskClaimed,
+	27: schemas.TaskScheduled,
+	28: schemas.TaskEnded,
 }
 
 // gapMark stands where a type would.

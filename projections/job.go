@@ -175,7 +175,9 @@ func (j *job) apply(at time.Time, e orchestration.Event) error {
 	case orchestration.Extended:
 		// A lease is between the machine and the agent: nothing to see.
 	case orchestration.Waited:
-		j.pause(e.ActivityID, t, orchestration.ActivityWaiting, time.Time{}, e.Until)
+		if n := j.pause(e.ActivityID, t, orchestration.ActivityWaiting, time.Time{}, e.Until); n != nil {
+			n.delegated()
+		}
 	case orchestration.Scheduled:
 		j.pause(e.ActivityID, t, orchestration.ActivityScheduled, e.At, time.Time{})
 	case orchestration.Retrying:
@@ -302,6 +304,7 @@ func (j *job) complete(at int64, e orchestration.Completed) error {
 	}
 	j.move(n, at, orchestration.ActivityCompleted)
 	n.output, n.failure = e.Output, nil
+	n.acquired()
 	j.register(at, n.id, e.Spawned)
 	for _, id := range e.Shared {
 		j.edges = append(j.edges, edge{n.id, id, EdgeShared})

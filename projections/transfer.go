@@ -3,8 +3,10 @@ package projections
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
+	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/domain/transfer"
 	"github.com/waybill/waybill/internal/seal"
@@ -62,7 +64,8 @@ type Resource struct {
 	DefinitionID string          `json:"resourceDefinitionId"` // what of the manifest it is
 	State        string          `json:"state"`                // PROVISIONED, DEPROVISIONED, or LEFT where it could not be undone
 	Resource     json.RawMessage `json:"resource"`
-	Error        json.RawMessage `json:"error"` // why it was left
+	Error        json.RawMessage `json:"error"`              // why it was left
+	Uploaded     int64           `json:"uploaded,omitempty"` // bytes that were pushed to it
 }
 
 // States of a resource.
@@ -100,13 +103,17 @@ func (t *transferring) apply(at time.Time, e transfer.Event) error {
 		}
 	case transfer.ResourceProvisioned:
 		t.resources = append(t.resources, Resource{DefinitionID: e.DefinitionID, State: resourceThere, Resource: seal.Redact(e.Resource)})
+	case transfer.ResourceUploaded:
+		t.uploaded(e)
 	case transfer.ResourceDeprovisioned:
 		t.deprovisioned(e)
 	case transfer.Ended:
 		t.outcome, t.output, t.ended = e.Outcome, seal.Redact(e.Output), n
 		t.move(n, e.Moves, e.Reason, e.By)
 		t.reason, t.by = e.Reason, e.By
-		t.fault(e.Error)
+		if t.fault(e.Error); t.outcome == transfer.OutcomeCompleted {
+			t.failure = nil // it was overcome
+		}
 	case transfer.Worked:
 		if failure := t.tasks.apply(n, e.Event); failure != nil {
 			t.failure = failure // what went wrong with a task is the transfer's last error
@@ -145,19 +152,31 @@ func (t *transferring) move(at int64, moves []transfer.Move, reason, by string) 
 		t.phase, t.since, t.until = m.State, at, 0
 		t.history = noted(t.history, o)
 	}
-	if len(moves) > 0 && t.phase != transfer.PhaseProvisioned {
-		t.acquiring = ""
+	if len(moves) > 0 {
+		t.acquiring = "" // said anew where it goes on
 	}
 }
 
 func (t *transferring) granted(e transfer.AccessGranted) {
-	t.acquiring, t.until = "", 0
-	t.negotiation, t.agreement, t.constraints = e.NegotiationID, e.AgreementID, e.Constraints
+	t.negotiation, t.agreement, t.constraints = "", e.AgreementID, e.Constraints
+	if e.Round > 0 { // ours: what the event names is the connector's
+		t.negotiation = machine.ID("negotiation", t.connector+" "+t.provider, t.asset, strconv.Itoa(e.Round))
+	}
 	if e.CounterPartyID != "" {
 		t.party = e.CounterPartyID
 	}
 	if e.EDR != nil {
 		t.process, t.edrExpires = e.EDR.ProcessID, nanos(e.EDR.ExpiresAt)
+	}
+	t.acquiring, t.until = "", 0
+}
+
+// uploaded notes how much was pushed to a resource; what it was goes to whoever collects it.
+func (t *transferring) uploaded(e transfer.ResourceUploaded) {
+	for i := range t.resources {
+		if r := &t.resources[i]; r.DefinitionID == e.DefinitionID {
+			r.Uploaded = e.Bytes
+		}
 	}
 }
 
@@ -183,15 +202,13 @@ func (t *transferring) fault(f *orchestration.Fault) {
 // waitingOn says on whom the transfer waits, where it waits on somebody: kind and id. That of a
 // negotiation is the counter-party's as yet; who reads it finds the round.
 func (t *transferring) waitingOn() (kind, id string) {
+	if t.acquiring != "" {
+		return WaitNegotiation, t.acquiring
+	}
 	switch t.phase {
 	case transfer.PhaseProvisioning, transfer.PhaseProvisioningRequested, transfer.PhaseDeprovisioning, transfer.PhaseDeprovisioningRequested:
 		return WaitProvisioner, t.outstanding()
-	case transfer.PhaseProvisioned:
-		if t.acquiring == "" {
-			return "", ""
-		}
-		return WaitNegotiation, t.acquiring
-	case transfer.PhaseInitial, transfer.PhaseSuspended, transfer.PhaseCompleted, transfer.PhaseTerminated, transfer.PhaseDeprovisioned:
+	case transfer.PhaseInitial, transfer.PhaseProvisioned, transfer.PhaseSuspended, transfer.PhaseCompleted, transfer.PhaseTerminated, transfer.PhaseDeprovisioned:
 		return "", ""
 	case transfer.PhaseRequesting, transfer.PhaseRequested, transfer.PhaseStarted, transfer.PhaseSuspending, transfer.PhaseResuming, transfer.PhaseResumed,
 		transfer.PhaseCompleting, transfer.PhaseTerminating:

@@ -52,7 +52,7 @@ func (t *transferring) asked(e transfer.Event) bool {
 		}
 	case transfer.Ended:
 		return e.Outcome == transfer.OutcomeTerminated && e.Error == nil
-	case transfer.ResourceProvisioned, transfer.ResourceDeprovisioned, transfer.Acquiring, transfer.AccessGranted, transfer.AccessLost,
+	case transfer.ResourceProvisioned, transfer.ResourceUploaded, transfer.ResourceDeprovisioned, transfer.Acquiring, transfer.AccessGranted, transfer.AccessLost,
 		transfer.Requested, transfer.Worked:
 	}
 	return false

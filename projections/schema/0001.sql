@@ -63,6 +63,7 @@ CREATE TABLE node (
   state  INTEGER NOT NULL, -- PENDING is 0, up to SKIPPED 9
   waited INTEGER NOT NULL, -- somebody outside was told the work's id
   work   TEXT,             -- the work's id, while somebody may still ask for it
+  access TEXT,             -- ids of the negotiations that it acquired access by, JSON
   doc    TEXT    NOT NULL
 ) STRICT;
 -- Work that was done where nobody outside ever knew its id is not looked for.
@@ -151,10 +152,12 @@ CREATE TABLE waiter (
   party  INTEGER NOT NULL,
   asset  TEXT    NOT NULL,
   since  INTEGER NOT NULL,
+  job    TEXT,             -- whose activity waits, where one does without a transfer
   doc    TEXT    NOT NULL,
   PRIMARY KEY (waiter, party, asset)
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX waiter_asset ON waiter (party, asset, since, waiter);
+CREATE INDEX waiter_job ON waiter (job) WHERE job IS NOT NULL;
 
 -- Definitions as they stand in started events, cut out of the history: each once.
 CREATE TABLE plan (
@@ -276,8 +279,11 @@ CREATE VIEW nodes AS SELECT
   json_extract(n.doc, '$.since') AS since,
   json_extract(n.doc, '$.deadline') AS deadline,
   json_extract(n.doc, '$.nextAttemptAt') AS next_attempt_at,
-  CASE WHEN n.doc ->> '$.waitingOn.kind' = 'transfer' THEN coalesce(
+  CASE n.doc ->> '$.waitingOn.kind' WHEN 'transfer' THEN coalesce(
     (SELECT t.waiting_on FROM transfers t WHERE t.id = n.doc ->> '$.transferId'), n.doc ->> '$.waitingOn')
+  WHEN 'negotiation' THEN coalesce(
+    (SELECT json_object('kind', 'negotiation', 'id', a.negotiation) FROM awaited a WHERE a.job = j.id AND a.node = n.id AND a.negotiation IS NOT NULL LIMIT 1),
+    n.doc ->> '$.waitingOn')
   ELSE n.doc ->> '$.waitingOn' END AS waiting_on,
   json_extract(n.doc, '$.transferId') AS transfer_id,
   coalesce(json_extract(n.doc, '$.negotiationId'),
@@ -290,7 +296,7 @@ CREATE VIEW nodes AS SELECT
 FROM job j JOIN node n ON n.key BETWEEN j.key << 32 AND (j.key << 32) + 0xffffffff;
 
 -- The round that somebody waits for now, by who waits.
-CREATE VIEW awaited AS SELECT w.waiter, p.id AS party,
+CREATE VIEW awaited AS SELECT w.waiter, w.job, w.doc ->> '$.nodeId' AS node, p.id AS party,
   (SELECT n.id FROM access a JOIN negotiation n ON n.key BETWEEN a.key << 32 AND (a.key << 32) + 0xffffffff
     WHERE a.party = w.party AND a.asset = w.asset ORDER BY n.key DESC LIMIT 1) AS negotiation
 FROM waiter w JOIN party p ON p.key = w.party;
