@@ -57,7 +57,7 @@ func negotiationEvents() map[string]negotiation.Event {
 		schemas.NegotiationEDRGranted: negotiation.EDRGranted{
 			AssetID: "asset-1", Round: 3, ProcessID: "p-1", Data: raw(sealed), ExpiresAt: sampleExpiry, Until: noon, EvictAt: noon.Add(24 * time.Hour),
 		},
-		schemas.NegotiationEDRDead: negotiation.EDRDead{AssetID: "asset-1", Round: 3, ProcessID: "p-1", Reason: "401", Again: true},
+		schemas.NegotiationEDRDead: negotiation.EDRDead{AssetID: "asset-1", Round: 3, ProcessID: "p-1", Reason: "401", End: true},
 		schemas.NegotiationEvicted: negotiation.Evicted{
 			Accesses: []string{"asset-1"}, EDRs: []string{"asset-2"}, Catalogs: []negotiation.Query{{AssetID: "asset-1", AssetType: "type-1"}},
 		},
