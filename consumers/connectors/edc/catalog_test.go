@@ -29,9 +29,9 @@ const (
 
 func TestACatalogIsReadInTheTermsOfBothProtocols(t *testing.T) {
 	for name, c := range map[string]struct{ protocol, catalog string }{
-		"2025-1, where all is an array":          {edc.Protocol2025, one2025},
-		"0.8, where one is no array":             {edc.Protocol08, one08},
-		"0.8, where there are several":           {edc.Protocol08, strings.Replace(strings.Replace(one08, `"dcat:dataset":{`, `"dcat:dataset":[{"@id":"other","odrl:hasPolicy":`+offer08+`},{`, 1), `]},
+		"2025-1, where all is an array": {edc.Protocol2025, one2025},
+		"0.8, where one is no array":    {edc.Protocol08, one08},
+		"0.8, where there are several": {edc.Protocol08, strings.Replace(strings.Replace(one08, `"dcat:dataset":{`, `"dcat:dataset":[{"@id":"other","odrl:hasPolicy":`+offer08+`},{`, 1), `]},
 		"@context"`, `]}],"@context"`, 1)},
 	} {
 		t.Run(name, func(t *testing.T) {

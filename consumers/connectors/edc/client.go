@@ -189,7 +189,7 @@ func (c *Connector) refused(step, where, key string, answer *outbound.Answer) *r
 		r.Again = true
 		r.Err = fmt.Errorf("%w with a page that is not the management API's: the connector may be starting, or managementUrl is wrong", r.Err)
 	case r.own && strings.Contains(r.message, "No provider dispatcher registered for protocol"):
-		r.Again = false // whatever the provider does, this connector does not speak it
+		r.Again, r.After = false, 0 // whatever the provider does, this connector does not speak it
 	}
 	return r
 }
