@@ -140,6 +140,7 @@ func (n *node) appendDoc(b []byte) []byte {
 	b = appendTime(append(b, `,"deadline":`...), n.deadline)
 	b = appendTime(append(b, `,"nextAttemptAt":`...), n.next)
 	b = n.appendWaitingOn(append(b, `,"waitingOn":`...))
+	b = n.appendAccess(b)
 	b = appendRaw(append(b, `,"output":`...), n.output)
 	b = appendRaw(append(b, `,"error":`...), n.failure)
 	b = appendTime(append(b, `,"startedAt":`...), n.started)

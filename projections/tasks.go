@@ -12,6 +12,7 @@ import (
 // taskRow is a task that is open, as a transfer or a negotiation shows it.
 type taskRow struct {
 	name, typ, work string
+	asset           string // that it is about, of a negotiation
 	phase           orchestration.ActivityPhase
 	attempt         int
 	agent           string
@@ -34,18 +35,17 @@ func (s *tasks) find(work string) *taskRow {
 }
 
 // apply folds an event in; it answers with what went wrong, where something did.
-func (s *tasks) apply(at int64, e task.Event) (json.RawMessage, error) {
+func (s *tasks) apply(at int64, e task.Event) json.RawMessage {
 	if e, ok := e.(task.Requested); ok {
-		t := taskRow{name: e.Name, typ: e.Type, work: e.WorkID, deadline: nanos(e.Deadline)}
+		t := taskRow{name: e.Name, typ: e.Type, work: e.WorkID, asset: assetOf(e.Input), deadline: nanos(e.Deadline)}
 		t.offer(at, 1, e.Placement)
 		s.open = append(s.open, t)
-		return nil, nil
+		return nil
 	}
 	t := s.find(e.Work())
 	if t == nil {
-		return nil, nil
+		return nil
 	}
-	var err error
 	switch e := e.(type) {
 	case task.Attempted:
 		t.offer(at, e.Attempt, e.Placement)
@@ -60,8 +60,8 @@ func (s *tasks) apply(at int64, e task.Event) (json.RawMessage, error) {
 		t.rest(at, orchestration.ActivityScheduled, e.At)
 	case task.Retrying:
 		t.rest(at, orchestration.ActivityRetrying, e.At)
-		t.failure, err = faultOf(e.Error)
-		return t.failure, err
+		t.failure = faultOf(e.Error)
+		return t.failure
 	case task.Ended:
 		s.open = slices.DeleteFunc(s.open, func(t taskRow) bool { return t.work == e.WorkID })
 		if e.Error != nil && e.How != task.Dropped {
@@ -70,7 +70,18 @@ func (s *tasks) apply(at int64, e task.Event) (json.RawMessage, error) {
 	case task.Requested, task.Extended, task.Nudged:
 		// A lease is between the machine and the agent: nothing to see.
 	}
-	return nil, nil
+	return nil
+}
+
+// assetOf is the asset that a task's input names, if it does.
+func assetOf(input json.RawMessage) string {
+	var in struct {
+		AssetID string `json:"assetId"`
+	}
+	if json.Unmarshal(input, &in) != nil {
+		return ""
+	}
+	return in.AssetID
 }
 
 func (t *taskRow) move(at int64, to orchestration.ActivityPhase) {
@@ -104,6 +115,9 @@ func (s *tasks) append(b []byte) []byte {
 		b = appendText(append(b, `{"name":`...), t.name)
 		b = appendText(append(b, `,"type":`...), t.typ)
 		b = appendText(append(b, `,"workId":`...), t.work)
+		if t.asset != "" {
+			b = appendText(append(b, `,"assetId":`...), t.asset)
+		}
 		b = appendText(append(b, `,"state":`...), t.phase.String())
 		b = appendInt(b, `,"attempt":`, int64(t.attempt))
 		b = appendOptional(append(b, `,"agent":`...), t.agent)
@@ -120,6 +134,7 @@ type Task struct {
 	Name     string          `json:"name"`
 	Type     string          `json:"type"` // of the agents
 	WorkID   string          `json:"workId"`
+	AssetID  string          `json:"assetId,omitempty"` // that it is about
 	State    string          `json:"state"` // READY, RUNNING, WAITING, SCHEDULED or RETRYING
 	Attempt  int             `json:"attempt"`
 	Agent    *string         `json:"agent"` // who carries it out
@@ -133,7 +148,7 @@ type Task struct {
 func readTasks(l []Task) (s tasks) {
 	for _, d := range l {
 		t := taskRow{
-			name: d.Name, typ: d.Type, work: d.WorkID, attempt: d.Attempt,
+			name: d.Name, typ: d.Type, work: d.WorkID, asset: d.AssetID, attempt: d.Attempt,
 			since: nanos(d.Since), next: nanosOf(d.NextAt), deadline: nanosOf(d.Deadline), failure: notNull(d.Error),
 		}
 		if d.Agent != nil {

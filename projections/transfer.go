@@ -3,28 +3,15 @@ package projections
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
+	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/domain/transfer"
 	"github.com/waybill/waybill/internal/seal"
 	"github.com/waybill/waybill/schemas"
 )
-
-// aggregated is what the folding of a transfer and of a counter-party's negotiations have in
-// common.
-type aggregated struct {
-	id        string
-	key       int64
-	partition int32
-	kept      bool  // there is a row in SQLite
-	seq       int64 // of the last event folded in
-	command   int64 // offset of the last command read from the log; -1 for none
-	dirty     bool
-	past      chunk
-	// deciding is the command whose events are being folded, where it is one to remember.
-	deciding *commandRow
-}
 
 // transferring is one transfer being folded. Times are nanoseconds, 0 is none.
 type transferring struct {
@@ -77,7 +64,8 @@ type Resource struct {
 	DefinitionID string          `json:"resourceDefinitionId"` // what of the manifest it is
 	State        string          `json:"state"`                // PROVISIONED, DEPROVISIONED, or LEFT where it could not be undone
 	Resource     json.RawMessage `json:"resource"`
-	Error        json.RawMessage `json:"error"` // why it was left
+	Error        json.RawMessage `json:"error"`              // why it was left
+	Uploaded     int64           `json:"uploaded,omitempty"` // bytes that were pushed to it
 }
 
 // States of a resource.
@@ -97,7 +85,7 @@ func (t *transferring) apply(at time.Time, e transfer.Event) error {
 	case transfer.Moved:
 		t.move(n, e.Moves, e.Reason, e.By)
 		t.until = nanos(e.Until)
-		return t.fault(e.Error)
+		t.fault(e.Error)
 	case transfer.Acquiring:
 		t.move(n, e.Moves, "", "")
 		t.acquiring, t.until = e.Negotiation, nanos(e.Until)
@@ -106,7 +94,7 @@ func (t *transferring) apply(at time.Time, e transfer.Event) error {
 		t.move(n, e.Moves, "", "")
 	case transfer.AccessLost:
 		t.process, t.edrExpires = "", 0
-		return t.fault(&e.Error)
+		t.fault(&e.Error)
 	case transfer.Requested:
 		t.process = e.ProcessID
 		t.move(n, e.Moves, "", "")
@@ -115,15 +103,21 @@ func (t *transferring) apply(at time.Time, e transfer.Event) error {
 		}
 	case transfer.ResourceProvisioned:
 		t.resources = append(t.resources, Resource{DefinitionID: e.DefinitionID, State: resourceThere, Resource: seal.Redact(e.Resource)})
+	case transfer.ResourceUploaded:
+		t.uploaded(e)
 	case transfer.ResourceDeprovisioned:
-		return t.deprovisioned(e)
+		t.deprovisioned(e)
 	case transfer.Ended:
 		t.outcome, t.output, t.ended = e.Outcome, seal.Redact(e.Output), n
 		t.move(n, e.Moves, e.Reason, e.By)
 		t.reason, t.by = e.Reason, e.By
-		return t.fault(e.Error)
+		if t.fault(e.Error); t.outcome == transfer.OutcomeCompleted {
+			t.failure = nil // it was overcome
+		}
 	case transfer.Worked:
-		return t.work(n, e)
+		if failure := t.tasks.apply(n, e.Event); failure != nil {
+			t.failure = failure // what went wrong with a task is the transfer's last error
+		}
 	}
 	return nil
 }
@@ -158,23 +152,35 @@ func (t *transferring) move(at int64, moves []transfer.Move, reason, by string) 
 		t.phase, t.since, t.until = m.State, at, 0
 		t.history = noted(t.history, o)
 	}
-	if len(moves) > 0 && t.phase != transfer.PhaseProvisioned {
-		t.acquiring = ""
+	if len(moves) > 0 {
+		t.acquiring = "" // said anew where it goes on
 	}
 }
 
 func (t *transferring) granted(e transfer.AccessGranted) {
-	t.acquiring, t.until = "", 0
-	t.negotiation, t.agreement, t.constraints = e.NegotiationID, e.AgreementID, e.Constraints
+	t.negotiation, t.agreement, t.constraints = "", e.AgreementID, e.Constraints
+	if e.Round > 0 { // ours: what the event names is the connector's
+		t.negotiation = machine.ID("negotiation", t.connector+" "+t.provider, t.asset, strconv.Itoa(e.Round))
+	}
 	if e.CounterPartyID != "" {
 		t.party = e.CounterPartyID
 	}
 	if e.EDR != nil {
 		t.process, t.edrExpires = e.EDR.ProcessID, nanos(e.EDR.ExpiresAt)
 	}
+	t.acquiring, t.until = "", 0
 }
 
-func (t *transferring) deprovisioned(e transfer.ResourceDeprovisioned) error {
+// uploaded notes how much was pushed to a resource; what it was goes to whoever collects it.
+func (t *transferring) uploaded(e transfer.ResourceUploaded) {
+	for i := range t.resources {
+		if r := &t.resources[i]; r.DefinitionID == e.DefinitionID {
+			r.Uploaded = e.Bytes
+		}
+	}
+}
+
+func (t *transferring) deprovisioned(e transfer.ResourceDeprovisioned) {
 	for i := range t.resources {
 		r := &t.resources[i]
 		if r.DefinitionID != e.DefinitionID {
@@ -182,52 +188,27 @@ func (t *transferring) deprovisioned(e transfer.ResourceDeprovisioned) error {
 		}
 		r.State, r.Error = resourceGone, nil
 		if e.Error != nil {
-			r.State = resourceLeft
-			var err error
-			r.Error, err = faultOf(*e.Error)
-			return err
+			r.State, r.Error = resourceLeft, faultOf(*e.Error)
 		}
 	}
-	return nil
 }
 
-// work folds in what became of a task; what went wrong with one is the transfer's last error.
-func (t *transferring) work(at int64, e transfer.Worked) error {
-	failure, err := t.tasks.apply(at, e.Event)
-	if failure != nil {
-		t.failure = failure
-	}
-	return err
-}
-
-func (t *transferring) fault(f *orchestration.Fault) (err error) {
+func (t *transferring) fault(f *orchestration.Fault) {
 	if f != nil {
-		t.failure, err = faultOf(*f)
+		t.failure = faultOf(*f)
 	}
-	return err
-}
-
-// faultOf is an error as a transfer or a negotiation shows it.
-func faultOf(f orchestration.Fault) (json.RawMessage, error) {
-	raw, err := json.Marshal(f)
-	if err != nil {
-		return nil, fmt.Errorf("error: %w", err)
-	}
-	return raw, nil
 }
 
 // waitingOn says on whom the transfer waits, where it waits on somebody: kind and id. That of a
 // negotiation is the counter-party's as yet; who reads it finds the round.
 func (t *transferring) waitingOn() (kind, id string) {
+	if t.acquiring != "" {
+		return WaitNegotiation, t.acquiring
+	}
 	switch t.phase {
 	case transfer.PhaseProvisioning, transfer.PhaseProvisioningRequested, transfer.PhaseDeprovisioning, transfer.PhaseDeprovisioningRequested:
 		return WaitProvisioner, t.outstanding()
-	case transfer.PhaseProvisioned:
-		if t.acquiring == "" {
-			return "", ""
-		}
-		return WaitNegotiation, t.acquiring
-	case transfer.PhaseInitial, transfer.PhaseSuspended, transfer.PhaseCompleted, transfer.PhaseTerminated, transfer.PhaseDeprovisioned:
+	case transfer.PhaseInitial, transfer.PhaseProvisioned, transfer.PhaseSuspended, transfer.PhaseCompleted, transfer.PhaseTerminated, transfer.PhaseDeprovisioned:
 		return "", ""
 	case transfer.PhaseRequesting, transfer.PhaseRequested, transfer.PhaseStarted, transfer.PhaseSuspending, transfer.PhaseResuming, transfer.PhaseResumed,
 		transfer.PhaseCompleting, transfer.PhaseTerminating:

@@ -123,7 +123,11 @@ func appendResources(b []byte, l []Resource) []byte {
 		b = appendText(append(b, `{"resourceDefinitionId":`...), r.DefinitionID)
 		b = appendText(append(b, `,"state":`...), r.State)
 		b = appendRaw(append(b, `,"resource":`...), r.Resource)
-		b = append(appendRaw(append(b, `,"error":`...), r.Error), '}')
+		b = appendRaw(append(b, `,"error":`...), r.Error)
+		if r.Uploaded > 0 {
+			b = appendInt(b, `,"uploaded":`, r.Uploaded)
+		}
+		b = append(b, '}')
 	}
 	return append(b, ']')
 }

@@ -6,7 +6,10 @@ import (
 
 	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/machine"
+	"github.com/waybill/waybill/domain/negotiation"
 	"github.com/waybill/waybill/domain/orchestration"
+	"github.com/waybill/waybill/domain/task"
+	"github.com/waybill/waybill/domain/transfer"
 	"github.com/waybill/waybill/schemas"
 )
 
@@ -163,7 +166,7 @@ func records() map[string]any {
 		schemas.OrchestrationCancelled: completion(orchestration.PhaseCancelled),
 		schemas.CommandRejected:        refused,
 		schemas.WorkRequested: machine.Work{
-			ID: "w-1", Attempt: 2, Offer: 3, Aggregate: "orchestration", AggregateID: "job-1", Run: 2, ActivityID: "n2", Type: "retrieve",
+			ID: "w-1", Attempt: 2, Offer: 3, Aggregate: "orchestration", AggregateID: "job-1", Run: 2, ActivityID: "n2", Type: "retrieve", Owner: "job-0",
 			Discriminator: "deploy", Resource: "orders", Input: raw(`{"file":"x"}`), Outputs: raw(`{"n1":{"url":"x"}}`), State: raw(`{"ticket":17}`), RequestedAt: noon, Deadline: noon.Add(time.Hour),
 			OfferedUntil: noon.Add(30 * time.Second), HeartbeatTimeout: 10000, TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 		},
@@ -190,5 +193,18 @@ func sharedTypes() map[string]any {
 		"orchestrationDefinition": definition.Orchestration{},
 		"activityDefinition":      definition.ActivityType{},
 		"openAPISchema":           definition.Schema{},
+		"asker":                   transfer.Asker{},
+		"manifest":                transfer.Manifest{},
+		"edr":                     transfer.EDR{},
+		"transferMove":            transfer.Move{},
+		"taskPolicy":              task.Policy{},
+		"negotiationReply":        negotiation.Reply{},
+		"wish":                    negotiation.Wish{},
+		"offer":                   negotiation.Offer{},
+		"unoffered":               negotiation.Unoffered{},
+		"edrState":                negotiation.EDRState{},
+		"offerState":              negotiation.OfferState{},
+		"negotiationMove":         negotiation.Move{},
+		"catalogQuery":            negotiation.Query{},
 	}
 }

@@ -122,13 +122,16 @@ func (t *Task) due() time.Time {
 	return at
 }
 
-// Deadline is when Wake has something to do next; zero: never.
+// Deadline is when Wake has something to do next, in whole milliseconds, rounded up; zero: never.
 func (s Set) Deadline() time.Time {
 	var at time.Time
 	for _, t := range s.open {
 		if d := t.due(); !d.IsZero() && (at.IsZero() || d.Before(at)) {
 			at = d
 		}
+	}
+	if ms := at.Truncate(time.Millisecond); ms.Before(at) {
+		return ms.Add(time.Millisecond)
 	}
 	return at
 }

@@ -142,6 +142,7 @@ type Observed struct {
 	ProcessID     string `json:"processId"`
 	State         string `json:"state"` // the connector's name of it
 	Detail        string `json:"detail,omitempty"`
+	Token         string `json:"token,omitempty"` // what our address for the callback was made for: the process by our own name
 	AgreementDead bool   `json:"agreementDead,omitempty"`
 }
 
@@ -161,6 +162,14 @@ type Deprovisioned struct {
 	InProcess             bool   `json:"inProcess,omitempty"`   // not yet: another callback follows
 	Error                 bool   `json:"error,omitempty"`
 	ErrorMessage          string `json:"errorMessage,omitempty"`
+}
+
+// Uploaded says what was pushed to the address that a provisioned resource has.
+type Uploaded struct {
+	ResourceDefinitionID string          `json:"resourceDefinitionId"`
+	Digest               string          `json:"digest"` // SHA-256, in hex
+	Bytes                int64           `json:"bytes"`
+	Content              json.RawMessage `json:"content"` // large parts are references to blobs of the transfer
 }
 
 // Report is what an agent reports of a piece of work: one of Complete, Wait, Schedule, Retry, Fail,
@@ -187,6 +196,7 @@ func (Refused) command()       {}
 func (Observed) command()      {}
 func (Provisioned) command()   {}
 func (Deprovisioned) command() {}
+func (Uploaded) command()      {}
 func (Report) command()        {}
 func (Wake) command()          {}
 func (TakeOver) command()      {}

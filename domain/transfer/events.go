@@ -60,6 +60,8 @@ type Moved struct {
 	By     string `json:"by,omitempty"`     // who asked for it; connector: the provider's side did
 	// Error is what went wrong, where it leads to TERMINATING or is kept at DEPROVISIONED.
 	Error *orchestration.Fault `json:"error,omitempty"`
+	Again bool                 `json:"again,omitempty"` // that passes: another try is worth it
+	After definition.Duration  `json:"after,omitempty"` // the other side wants to be left alone for so long
 	// Until is when the state ends by itself, where it has an own deadline.
 	Until time.Time `json:"until,omitzero"`
 }
@@ -69,6 +71,14 @@ type ResourceProvisioned struct {
 	DefinitionID string          `json:"resourceDefinitionId"`
 	Resource     json.RawMessage `json:"resource,omitempty"`
 	Secret       json.RawMessage `json:"secret,omitempty"` // sealed
+}
+
+// ResourceUploaded says what was pushed to the resource of a definition.
+type ResourceUploaded struct {
+	DefinitionID string          `json:"resourceDefinitionId"`
+	Digest       string          `json:"digest"` // SHA-256, in hex
+	Bytes        int64           `json:"bytes"`
+	Content      json.RawMessage `json:"content,omitempty"`
 }
 
 // ResourceDeprovisioned says that a provisioned resource is gone, or, with an error, left behind.
@@ -135,6 +145,7 @@ type Ended struct {
 	By     string               `json:"by,omitempty"`
 	Error  *orchestration.Fault `json:"error,omitempty"`
 	Again  bool                 `json:"again,omitempty"` // the fault passes: another try is worth it
+	After  definition.Duration  `json:"after,omitempty"` // the other side wants to be left alone for so long
 }
 
 // Worked is about one of the transfer's tasks. On the wire it is the task's event itself.
@@ -143,6 +154,7 @@ type Worked struct{ task.Event }
 func (Initiated) event()             {}
 func (Moved) event()                 {}
 func (ResourceProvisioned) event()   {}
+func (ResourceUploaded) event()      {}
 func (ResourceDeprovisioned) event() {}
 func (Acquiring) event()             {}
 func (AccessGranted) event()         {}
