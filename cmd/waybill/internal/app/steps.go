@@ -37,7 +37,7 @@ func aggregates() []string {
 // activityTypes lists the activity types that agents of ours carry out.
 func (m *Main) activityTypes() []string {
 	types := []string{
-		agents.NoopType, agents.AggregateType, agents.CallbackType,
+		agents.NoopType, agents.AggregateType, agents.CallbackType, agents.LookupType,
 		agents.HTTPType, agents.ExecType, agents.TerraformType, agents.KafkaType,
 	}
 	types = append(append(types, connectors.Types()...), provisioners.Types()...)
