@@ -15,6 +15,7 @@ import (
 	"github.com/waybill/waybill/consumers/agent"
 	"github.com/waybill/waybill/consumers/agent/secret"
 	"github.com/waybill/waybill/consumers/agents"
+	"github.com/waybill/waybill/consumers/provisioners"
 	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/internal/embedded"
@@ -65,6 +66,8 @@ type Config struct {
 
 	// Outside says what the agents that speak with the outside may do; Allow adds to its list.
 	Outside agents.Settings
+	// Provisioners are those beside the local one.
+	Provisioners []provisioners.Settings
 	// Vault is where secrets may be kept.
 	Vault secret.VaultConfig
 	// Agents carry out activities beside the built-in agents, by activity type.
