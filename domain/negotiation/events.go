@@ -80,7 +80,8 @@ type Answered struct {
 
 // OfferState is how it came out for one asset of a wish by type.
 type OfferState struct {
-	AssetID       string    `json:"assetId"`
+	ID            string    `json:"id,omitempty"` // our id of the negotiation
+	AssetID       string    `json:"assetId,omitempty"`
 	NegotiationID string    `json:"negotiationId,omitempty"`
 	AgreementID   string    `json:"agreementId,omitempty"`
 	EDR           *EDRState `json:"edr,omitempty"`
