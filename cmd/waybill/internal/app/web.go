@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -158,7 +159,8 @@ func requireToken(token string, next http.Handler) http.Handler {
 		scheme, given, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 		got := sha256.Sum256([]byte(given))
 		known := strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare(got[:], want[:]) == 1
-		open := r.URL.Path == "/healthz" || r.URL.Path == "/readyz" || r.URL.Path == "/" || strings.HasPrefix(r.URL.Path, callbacks.Prefix)
+		below := func(prefix string) bool { return strings.HasPrefix(r.URL.Path, prefix) }
+		open := r.URL.Path == "/healthz" || r.URL.Path == "/readyz" || r.URL.Path == "/" || slices.ContainsFunc(callbacks.Prefixes(), below)
 		if !known && !open {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="waybill"`)
 			problem.Write(w, problem.Problem{Status: http.StatusUnauthorized, Detail: "the request needs the server's token: Authorization: Bearer …"})
