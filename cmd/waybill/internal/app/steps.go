@@ -28,7 +28,7 @@ import (
 
 // aggregates lists the aggregate types whose topics are needed.
 func aggregates() []string {
-	return []string{schemas.AggregateOrchestration, schemas.AggregateDefinition}
+	return []string{schemas.AggregateOrchestration, schemas.AggregateDefinition, schemas.AggregateTransfer, schemas.AggregateNegotiation}
 }
 
 // activityTypes lists the activity types that agents of ours carry out.
