@@ -153,11 +153,20 @@ func explain(wireType string, data []byte, found error) error {
 	return found
 }
 
+// depthOf is how deep the value of a command may be. Those of transfers and negotiations are put
+// together by machines from what was taken before.
+func depthOf(wireType string) int {
+	if strings.HasPrefix(wireType, "transfer.") || strings.HasPrefix(wireType, "negotiation.") {
+		return maxMachineDepth
+	}
+	return maxDepth
+}
+
 func misfit(wireType string) string { return "the value does not fit the schema of " + wireType }
 
 // readable says what keeps a value from being read by everybody alike, whatever its schema.
 func readable(wireType string, data []byte) error {
-	s := scanner{data: data, strict: true, lists: true}
+	s := scanner{data: data, strict: true, lists: true, most: depthOf(wireType)}
 	s.raw()
 	s.end()
 	var syntax *syntaxError
@@ -199,6 +208,7 @@ var (
 	isURL      = regexp.MustCompile(urlPattern)
 	isLabel    = regexp.MustCompile(labelPattern)
 	isSealed   = regexp.MustCompile(sealedPattern)
+	isInstant  = regexp.MustCompile(`^\s*"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z"$`)
 )
 
 // reader reads commands, as strictly as their JSON Schemas say.

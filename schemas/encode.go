@@ -239,6 +239,18 @@ func (w *writer) other(name string, v any) {
 	w.out = append(w.out, b...)
 }
 
+// whole writes an object that comes too seldom to be written by hand. What is raw in it is checked
+// like everywhere.
+func (w *writer) whole(v any) {
+	b, err := Encode(v)
+	if err != nil {
+		w.fail(err)
+		return
+	}
+	w.raw("the value", b)
+	w.out = w.out[:len(w.out)-1] // end closes it
+}
+
 func (w *writer) fail(err error) {
 	if w.err == nil {
 		w.err = err

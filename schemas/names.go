@@ -35,6 +35,10 @@ const (
 	TransferProvisioned           = "transfer.provisioned.v1"
 	TransferUploaded              = "transfer.uploaded.v1"
 	TransferResourceDeprovisioned = "transfer.resource-deprovisioned.v1"
+
+	NegotiationAcquire  = "negotiation.acquire.v1"
+	NegotiationRelease  = "negotiation.release.v1"
+	NegotiationObserved = "negotiation.observed.v1"
 )
 
 // Wire names of the events. DefinitionChanged is also the name of the records on the
@@ -68,12 +72,29 @@ const (
 	TransferMoved               = "transfer.moved.v1"
 	TransferResourceProvisioned = "transfer.resource-provisioned.v1"
 	TransferResourceUploaded    = "transfer.resource-uploaded.v1"
-	TransferResourceFreed = "transfer.resource-freed.v1"
+	TransferResourceFreed       = "transfer.resource-freed.v1"
 	TransferAcquiring           = "transfer.acquiring.v1"
 	TransferAccessGranted       = "transfer.access-granted.v1"
 	TransferAccessLost          = "transfer.access-lost.v1"
 	TransferRequested           = "transfer.requested.v1"
 	TransferEnded               = "transfer.ended.v1"
+
+	NegotiationJoined           = "negotiation.joined.v1"
+	NegotiationListed           = "negotiation.listed.v1"
+	NegotiationServed           = "negotiation.served.v1"
+	NegotiationFailed           = "negotiation.failed.v1"
+	NegotiationAnswered         = "negotiation.answered.v1"
+	NegotiationLeft             = "negotiation.left.v1"
+	NegotiationCatalogRequested = "negotiation.catalog-requested.v1"
+	NegotiationCatalogReceived  = "negotiation.catalog-received.v1"
+	NegotiationCatalogFailed    = "negotiation.catalog-failed.v1"
+	NegotiationStarted          = "negotiation.started.v1"
+	NegotiationMoved            = "negotiation.moved.v1"
+	NegotiationAgreementDead    = "negotiation.agreement-dead.v1"
+	NegotiationEDRRequested     = "negotiation.edr-requested.v1"
+	NegotiationEDRGranted       = "negotiation.edr-granted.v1"
+	NegotiationEDRDead          = "negotiation.edr-dead.v1"
+	NegotiationEvicted          = "negotiation.evicted.v1"
 )
 
 // Wire names of the events about a piece of work that a transfer or a negotiation has asked
@@ -131,6 +152,12 @@ func TransferCommands() []string {
 	}
 }
 
+// NegotiationCommands lists the wire names of the commands that a negotiation takes beside the
+// reports about its work.
+func NegotiationCommands() []string {
+	return []string{NegotiationAcquire, NegotiationRelease, NegotiationObserved}
+}
+
 // WorkReports lists the wire names of the reports of agents, which whatever asks for work takes.
 func WorkReports() []string {
 	return []string{WorkComplete, WorkWait, WorkSchedule, WorkRetry, WorkFail, WorkHeartbeat, WorkRelease}
@@ -155,6 +182,15 @@ func TransferEvents() []string {
 	return []string{
 		TransferInitiated, TransferMoved, TransferResourceProvisioned, TransferResourceUploaded, TransferResourceFreed,
 		TransferAcquiring, TransferAccessGranted, TransferAccessLost, TransferRequested, TransferEnded,
+	}
+}
+
+// NegotiationEvents lists the wire names of a negotiation's events beside those of its work.
+func NegotiationEvents() []string {
+	return []string{
+		NegotiationJoined, NegotiationListed, NegotiationServed, NegotiationFailed, NegotiationAnswered, NegotiationLeft,
+		NegotiationCatalogRequested, NegotiationCatalogReceived, NegotiationCatalogFailed, NegotiationStarted, NegotiationMoved,
+		NegotiationAgreementDead, NegotiationEDRRequested, NegotiationEDRGranted, NegotiationEDRDead, NegotiationEvicted,
 	}
 }
 
@@ -184,8 +220,8 @@ func BookRecords() []string { return []string{ShardPosition, ShardOwned} }
 func Names() []string {
 	var all []string
 	for _, l := range [][]string{
-		OrchestrationCommands(), DefinitionCommands(), TransferCommands(),
-		OrchestrationEvents(), DefinitionEvents(), TransferEvents(), TaskEvents(),
+		OrchestrationCommands(), DefinitionCommands(), TransferCommands(), NegotiationCommands(),
+		OrchestrationEvents(), DefinitionEvents(), TransferEvents(), NegotiationEvents(), TaskEvents(),
 		Completions(), WorkRecords(), BookRecords(),
 	} {
 		all = append(all, l...)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/machine"
+	"github.com/waybill/waybill/domain/negotiation"
 	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/domain/task"
 	"github.com/waybill/waybill/domain/transfer"
@@ -197,5 +198,13 @@ func sharedTypes() map[string]any {
 		"edr":                     transfer.EDR{},
 		"transferMove":            transfer.Move{},
 		"taskPolicy":              task.Policy{},
+		"negotiationReply":        negotiation.Reply{},
+		"wish":                    negotiation.Wish{},
+		"offer":                   negotiation.Offer{},
+		"unoffered":               negotiation.Unoffered{},
+		"edrState":                negotiation.EDRState{},
+		"offerState":              negotiation.OfferState{},
+		"negotiationMove":         negotiation.Move{},
+		"catalogQuery":            negotiation.Query{},
 	}
 }

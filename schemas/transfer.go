@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/domain/transfer"
@@ -79,7 +80,7 @@ func DecodeTransferCommand(wireType string, data []byte) (transfer.Command, erro
 	if err != nil {
 		return nil, err
 	}
-	r := reader{scanner: scanner{data: data, strict: true}}
+	r := reader{scanner: scanner{data: data, strict: true, most: depthOf(wireType)}}
 	c := r.transfer(wireType)
 	r.end()
 	if r.err != nil || r.unsure {
@@ -253,6 +254,17 @@ func (r *reader) granted() transfer.Granted {
 	}
 	r.all(given, 31)
 	return c
+}
+
+// instant reads a time as it is mostly written; whether another form is one is the schema's to say,
+// for package time takes more.
+func (r *reader) instant() time.Time {
+	start := r.pos
+	t := r.scanner.instant()
+	if r.err == nil && !isInstant.Match(r.data[start:r.pos]) {
+		r.unsure = true
+	}
+	return t
 }
 
 func (r *reader) edr() *transfer.EDR {

@@ -3,6 +3,7 @@ package schemas
 import (
 	"fmt"
 
+	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/transfer"
 )
 
@@ -19,6 +20,7 @@ func EncodeTransferEvent(e transfer.Event) (wireType string, data []byte, err er
 		w.signature(e.Reason, e.By)
 		w.fault("error", e.Error)
 		w.truth("again", e.Again)
+		w.after(e.After)
 		w.until("until", e.Until)
 	case transfer.ResourceProvisioned:
 		wireType = TransferResourceProvisioned
@@ -160,6 +162,14 @@ func (w *writer) transferEnded(e *transfer.Ended) {
 	w.signature(e.Reason, e.By)
 	w.fault("error", e.Error)
 	w.truth("again", e.Again)
+	w.after(e.After)
+}
+
+// after leaves nothing out but what is not there.
+func (w *writer) after(d definition.Duration) {
+	if d != 0 {
+		w.other("after", d)
+	}
 }
 
 // DecodeTransferEvent reads an event's value, as Decoder.DecodeOrchestrationEvent does. It is safe for
@@ -184,29 +194,19 @@ func (s *scanner) transfer(wireType string) transfer.Event {
 	case TransferMoved:
 		return s.moved()
 	case TransferResourceProvisioned:
-		var e transfer.ResourceProvisioned
-		s.other(&e)
-		return e
+		return rare[transfer.ResourceProvisioned](s)
 	case TransferResourceUploaded:
-		var e transfer.ResourceUploaded
-		s.other(&e)
-		return e
+		return rare[transfer.ResourceUploaded](s)
 	case TransferResourceFreed:
-		var e transfer.ResourceDeprovisioned
-		s.other(&e)
-		return e
+		return rare[transfer.ResourceDeprovisioned](s)
 	case TransferAcquiring:
 		return s.acquiring()
 	case TransferAccessGranted:
 		return s.accessGranted()
 	case TransferAccessLost:
-		var e transfer.AccessLost
-		s.other(&e)
-		return e
+		return rare[transfer.AccessLost](s)
 	case TransferRequested:
-		var e transfer.Requested
-		s.other(&e)
-		return e
+		return rare[transfer.Requested](s)
 	case TransferEnded:
 		return s.transferEnded()
 	}
@@ -323,6 +323,8 @@ func (s *scanner) moved() transfer.Moved {
 			s.other(&e.Error)
 		case "again":
 			e.Again = s.boolean()
+		case "after":
+			s.other(&e.After)
 		case "until":
 			e.Until = s.instant()
 		default:
@@ -420,6 +422,8 @@ func (s *scanner) transferEnded() transfer.Ended {
 			s.other(&e.Error)
 		case "again":
 			e.Again = s.boolean()
+		case "after":
+			s.other(&e.After)
 		default:
 			s.raw()
 		}

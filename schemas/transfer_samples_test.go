@@ -52,10 +52,10 @@ func transferEvents() map[string]transfer.Event {
 			Properties: raw(`{"globalAssetId":"urn:x"}`), Deadline: noon, Asker: &sampleAsker, As: "parts-tree", Retry: &sampleRetry,
 			Fingerprint: "0123456789abcdef", TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 		},
-		schemas.TransferMoved:               transfer.Moved{Moves: sampleMoves, Reason: "nobody needs it", By: "ada", Error: &sampleFault, Again: true, Until: noon},
+		schemas.TransferMoved:               transfer.Moved{Moves: sampleMoves, Reason: "nobody needs it", By: "ada", Error: &sampleFault, Again: true, After: definition.Duration(time.Minute), Until: noon},
 		schemas.TransferResourceProvisioned: transfer.ResourceProvisioned{DefinitionID: "d1", Resource: raw(`{"resourceName":"x"}`), Secret: raw(sealed)},
-		schemas.TransferResourceUploaded: transfer.ResourceUploaded{DefinitionID: "d1", Digest: "00ff", Bytes: 43, Content: raw(`{"value":"The quick"}`)},
-		schemas.TransferResourceFreed:     transfer.ResourceDeprovisioned{DefinitionID: "d1", Error: &sampleFault},
+		schemas.TransferResourceUploaded:    transfer.ResourceUploaded{DefinitionID: "d1", Digest: "00ff", Bytes: 43, Content: raw(`{"value":"The quick"}`)},
+		schemas.TransferResourceFreed:       transfer.ResourceDeprovisioned{DefinitionID: "d1", Error: &sampleFault},
 		schemas.TransferAcquiring:           transfer.Acquiring{Moves: sampleMoves, Negotiation: "consumer http://provider1:8282/api/dsp", Need: "edr", Acquisition: 2, Until: noon},
 		schemas.TransferAccessGranted: transfer.AccessGranted{
 			Moves: sampleMoves, NegotiationID: "n-1", Round: 3, AgreementID: "a-1", CounterPartyID: "provider1", Constraints: "region eq eu", EDR: &sampleEDR,
@@ -65,7 +65,7 @@ func transferEvents() map[string]transfer.Event {
 		schemas.TransferEnded: transfer.Ended{
 			Moves: sampleMoves, Outcome: transfer.OutcomeTerminated, Output: raw(`{"value":"The quick"}`),
 			Spawn: []definition.Activity{{ID: "n-1", Type: "retrieve", With: raw(`{"file":"x"}`)}, sampleActivity("n-2")}, Key: "test-document-2",
-			Reason: "fetch: 503", By: "ada", Error: &sampleFault, Again: true,
+			Reason: "fetch: 503", By: "ada", Error: &sampleFault, Again: true, After: definition.Duration(time.Minute),
 		},
 	}
 	for wireType, e := range taskEvents() {

@@ -117,6 +117,23 @@ func TestTransferEventsThatNobodyCouldReadAgainAreNotWritten(t *testing.T) {
 	}
 }
 
+// What is taken as deep as may be is put into work, which is deeper: that is read again as well.
+func TestWhatATransferWasGivenCanBeReadAgainHoweverDeepItIs(t *testing.T) {
+	deep := strings.Repeat("[", 298) + strings.Repeat("]", 298)
+	c, err := schemas.DecodeTransferCommand(schemas.TransferInitiate, []byte(`{"provider":"p","assetId":"a","properties":{"x":`+deep+`}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	input := raw(`{"adapter":"edc","properties":` + string(c.(transfer.Initiate).Properties) + `}`)
+	wireType, data, err := schemas.EncodeTransferEvent(transfer.Worked{Event: task.Requested{Spec: task.Spec{WorkID: "w", Input: input}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := schemas.DecodeTransferEvent(wireType, data); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestATransferEventOfTheFutureIsAnError(t *testing.T) {
 	for _, wireType := range []string{"transfer.moved.v7", "task.ended.v2", "task.teleported.v1", schemas.ActivityClaimed, ""} {
 		_, err := schemas.DecodeTransferEvent(wireType, []byte(`{}`))
@@ -155,7 +172,7 @@ func TestCommandsOfATransferThatAreNotToBeHadAreRefused(t *testing.T) {
 		"a version of the future":          {"transfer.initiate.v2", `{}`, machine.UnknownType, ""},
 		"an orchestration's command":       {schemas.OrchestrationStart, `{"type":"a"}`, machine.UnknownType, ""},
 		"too large":                        {schemas.TransferInitiate, `{"provider":"` + strings.Repeat("a", 2<<20) + `"}`, machine.Limit, ""},
-		"too deep":                         {schemas.TransferInitiate, `{"provider":"p","assetId":"a","properties":{"x":` + strings.Repeat("[", 200) + strings.Repeat("]", 200) + `}}`, machine.Limit, "$.properties.x" + strings.Repeat("[0]", 98)},
+		"too deep":                         {schemas.TransferInitiate, `{"provider":"p","assetId":"a","properties":{"x":` + strings.Repeat("[", 400) + strings.Repeat("]", 400) + `}}`, machine.Limit, "$.properties.x" + strings.Repeat("[0]", 298)},
 		"not an object":                    {schemas.TransferInitiate, `[]`, machine.Schema, "$"},
 		"without an asset":                 {schemas.TransferInitiate, `{"provider":"p"}`, machine.Schema, "$.assetId"},
 		"an empty provider":                {schemas.TransferInitiate, `{"provider":"","assetId":"a"}`, machine.Schema, "$.provider"},

@@ -122,7 +122,7 @@ func (k Connector) check() error {
 		return err
 	}
 	if k.Timeout < 0 {
-		return fmt.Errorf("timeout %s is negative", k.Timeout)
+		return fmt.Errorf("timeout %s is negative", time.Duration(k.Timeout))
 	}
 	switch k.Adapter {
 	case AdapterHTTP:
@@ -182,7 +182,7 @@ func (k Connector) checkEDC() error {
 		"ttl.edr": k.TTL.EDR, "ttl.negotiation": k.TTL.Negotiation, "ttl.catalog": k.TTL.Catalog,
 	} {
 		if d < 0 {
-			return fmt.Errorf("%s %s is negative", name, d)
+			return fmt.Errorf("%s %s is negative", name, time.Duration(d))
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 )
@@ -172,3 +173,16 @@ func (Completion) effect() {}
 func (Announce) effect()   {}
 func (Claim) effect()      {}
 func (Discard) effect()    {}
+
+// Clip shortens a text to at most so many bytes, between two characters.
+func Clip(s string, most int) string {
+	const mark = "…"
+	if len(s) <= most {
+		return s
+	}
+	cut := most - len(mark)
+	for cut > 0 && !utf8.RuneStart(s[cut]) {
+		cut--
+	}
+	return s[:cut] + mark
+}

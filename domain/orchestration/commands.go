@@ -5,9 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
-	"unicode/utf8"
 
 	"github.com/waybill/waybill/domain/definition"
+	"github.com/waybill/waybill/domain/machine"
 )
 
 // Command asks an orchestration for something.
@@ -150,20 +150,7 @@ func (f *Fault) UnmarshalJSON(b []byte) error {
 
 func (f Fault) failure(n *node, attempts int, at time.Time) Failure {
 	return Failure{
-		ActivityID: n.id(), Name: clip(n.name(), maxNameBytes), Step: clip(f.Step, maxNameBytes),
-		Message: clip(f.Message, maxMessageBytes), Attempts: attempts, At: at,
+		ActivityID: n.id(), Name: machine.Clip(n.name(), maxNameBytes), Step: machine.Clip(f.Step, maxNameBytes),
+		Message: machine.Clip(f.Message, maxMessageBytes), Attempts: attempts, At: at,
 	}
-}
-
-// clip shortens a text to at most so many bytes, between two characters.
-func clip(s string, most int) string {
-	const mark = "…"
-	if len(s) <= most {
-		return s
-	}
-	cut := most - len(mark)
-	for cut > 0 && !utf8.RuneStart(s[cut]) {
-		cut--
-	}
-	return s[:cut] + mark
 }

@@ -65,7 +65,7 @@ func describe(root string, problems []machine.Problem) string {
 		if p.Path != "" && p.Path[0] != '[' {
 			at += "."
 		}
-		at = clip(at+p.Path, maxNameBytes) + ": " + clip(p.Message, maxMessageBytes/4)
+		at = machine.Clip(at+p.Path, maxNameBytes) + ": " + machine.Clip(p.Message, maxMessageBytes/4)
 		if i > 0 && b.Len()+len(at) > room {
 			fmt.Fprintf(&b, "; and %d more", len(problems)-i)
 			break

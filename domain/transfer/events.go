@@ -61,6 +61,7 @@ type Moved struct {
 	// Error is what went wrong, where it leads to TERMINATING or is kept at DEPROVISIONED.
 	Error *orchestration.Fault `json:"error,omitempty"`
 	Again bool                 `json:"again,omitempty"` // that passes: another try is worth it
+	After definition.Duration  `json:"after,omitempty"` // the other side wants to be left alone for so long
 	// Until is when the state ends by itself, where it has an own deadline.
 	Until time.Time `json:"until,omitzero"`
 }
@@ -144,6 +145,7 @@ type Ended struct {
 	By     string               `json:"by,omitempty"`
 	Error  *orchestration.Fault `json:"error,omitempty"`
 	Again  bool                 `json:"again,omitempty"` // the fault passes: another try is worth it
+	After  definition.Duration  `json:"after,omitempty"` // the other side wants to be left alone for so long
 }
 
 // Worked is about one of the transfer's tasks. On the wire it is the task's event itself.

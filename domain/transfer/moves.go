@@ -131,6 +131,59 @@ func (e *MoveError) Error() string { return fmt.Sprintf("%s does not lead to %s"
 // CanMove looks the table up.
 func (p Phase) CanMove(to Phase) bool { return slices.Contains(sources[to], p) }
 
+// passable are the states that a connector's process goes through, so that one of them may be inferred
+// between two reports.
+var passable = []Phase{PhaseRequested, PhaseStarted, PhaseSuspended, PhaseCompleting}
+
+// way is the shortest allowed path to a state that a connector reported: those passed over are inferred.
+// It is empty where the state is an earlier one, or cannot follow.
+func (p Phase) way(to Phase) []Move {
+	if back := to < p; back && (to != PhaseStarted || !p.paused()) {
+		return nil
+	}
+	came := map[Phase]Phase{p: p}
+	for queue := []Phase{p}; len(queue) > 0; queue = queue[1:] {
+		for _, next := range passable {
+			if _, seen := came[next]; seen || !queue[0].CanMove(next) {
+				continue
+			}
+			came[next] = queue[0]
+			if next == to {
+				return back(came, p, to)
+			}
+			queue = append(queue, next)
+		}
+	}
+	return nil
+}
+
+func back(came map[Phase]Phase, from, to Phase) []Move {
+	moves := []Move{move(to)}
+	for at := came[to]; at != from; at = came[at] {
+		passed := move(at)
+		passed.Inferred = true
+		moves = append(moves, passed)
+	}
+	slices.Reverse(moves)
+	return moves
+}
+
+// paused says that a start is no earlier state but what comes next.
+func (p Phase) paused() bool {
+	return p == PhaseSuspended || p == PhaseResuming || p == PhaseResumed
+}
+
+// move is a state that was come into.
+func move(to Phase) Move { return Move{State: to, Code: int(to)} }
+
+func moves(to ...Phase) []Move {
+	l := make([]Move, len(to))
+	for i, p := range to {
+		l[i] = move(p)
+	}
+	return l
+}
+
 // Diagram draws the table as a Mermaid state diagram; states.md is made from it.
 func Diagram() string {
 	var b strings.Builder

@@ -2,7 +2,6 @@ package main
 
 import (
 	"os"
-	"time"
 
 	"sigs.k8s.io/yaml"
 )
@@ -24,8 +23,8 @@ type connectorConfig struct {
 	ManagementURL string            `json:"managementUrl"`
 	APIKey        map[string]string `json:"apiKey"`
 	Protocol      string            `json:"protocol,omitempty"`
-	Providers     []string          `json:"providers"`
-	Polling       string            `json:"polling,omitempty"`
+	Match         []string          `json:"match"`
+	Poll          map[string]string `json:"poll,omitempty"`
 }
 
 // newConfig is the configuration of a server at an address, with one connector for all providers.
@@ -35,7 +34,7 @@ func newConfig(on *connectors, listen string) *config {
 		Name: "dataspace", Adapter: "edc", ManagementURL: c.ManagementURL, APIKey: map[string]string{"env": apiKeyVariable}, Protocol: c.Protocol,
 	}
 	for _, name := range []string{provider1, provider2, provider3} {
-		ours.Providers = append(ours.Providers, on.of[name].ProtocolURL)
+		ours.Match = append(ours.Match, on.of[name].ProtocolURL)
 	}
 	return &config{PublicURL: "http://" + listen, Connectors: []connectorConfig{ours}}
 }
@@ -48,9 +47,9 @@ func (c *config) write(path string) error {
 	return os.WriteFile(path, b, 0o600)
 }
 
-// pollEvery makes all connectors ask every d for what no callback has told.
-func (c *config) pollEvery(d time.Duration) {
+// pollEvery makes all connectors ask every so often, an ISO 8601 duration, for what no callback has told.
+func (c *config) pollEvery(every string) {
 	for i := range c.Connectors {
-		c.Connectors[i].Polling = d.String()
+		c.Connectors[i].Poll = map[string]string{"first": every, "most": every}
 	}
 }

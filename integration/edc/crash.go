@@ -139,7 +139,7 @@ func (s *scenario) uncalled(ctx context.Context) error {
 	const every = time.Second
 	srv, err := s.serve(ctx, "uncalled", s.peers, func(c *config) {
 		c.PublicURL = "http://127.0.0.1:9" // nobody is there
-		c.pollEvery(every)
+		c.pollEvery("PT1S")
 	})
 	if err != nil {
 		return err

@@ -55,6 +55,7 @@ func (s *scenario) parts() []part {
 		{"tree", s.tree},
 		{"together", s.together},
 		{"outcomes", s.outcomes},
+		{"older", s.older},
 		{"secrets", s.secrets},
 		{"many", s.many},
 		{"uncalled", s.uncalled},

@@ -26,6 +26,7 @@ const (
 type server struct {
 	*process.Process
 	bin, dir, listen, kafka, config string
+	key                             string // of the management API
 	logs                            string // what it has printed
 	api                             *api.Client
 }
@@ -36,7 +37,7 @@ func (s *scenario) serve(ctx context.Context, name string, on *connectors, chang
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
-	srv := &server{bin: s.bin, dir: filepath.Join(dir, "data"), config: filepath.Join(dir, "waybill.yaml"), logs: filepath.Join(dir, "output")}
+	srv := &server{bin: s.bin, key: on.of[consumer].APIKey, dir: filepath.Join(dir, "data"), config: filepath.Join(dir, "waybill.yaml"), logs: filepath.Join(dir, "output")}
 	var err error
 	if srv.listen, err = process.FreeAddress(); err != nil {
 		return nil, err
@@ -64,7 +65,8 @@ func (srv *server) start(ctx context.Context) error {
 	}
 	defer log.Close() //nolint:errcheck // the process has its own
 	srv.Process, err = process.Start(ctx, process.Command{
-		Path: srv.bin, Args: []string{"serve", "--config", srv.config, "--data", srv.dir, "--listen", srv.listen, "--kafka-listen", srv.kafka}, Log: log,
+		Path: srv.bin, Args: []string{"serve", "--config", srv.config, "--data", srv.dir, "--listen", srv.listen, "--kafka-listen", srv.kafka},
+		Env: []string{apiKeyVariable + "=" + srv.key}, Log: log,
 	})
 	if err != nil {
 		return err

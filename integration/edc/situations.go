@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/http"
 	"time"
 
 	"github.com/waybill/waybill/integration/internal/api"
@@ -99,17 +100,22 @@ func (s *scenario) inPush(name string, verbs ...string) situation {
 	}}
 }
 
-// pushed lets the receiver answer, resumes what was suspended, and waits for the end.
+// pushed resumes what was suspended, lets the receiver answer, and waits for the end.
 func (s *scenario) pushed(srv *server, id string, to *sink, suspended bool) finish {
+	over := []string{"COMPLETED", "TERMINATED", "DEPROVISIONED"}
 	return func(ctx context.Context) (verdict, error) {
-		to.release()
 		if suspended {
 			// One that has ended meanwhile cannot be resumed.
-			if err := srv.tell(ctx, id, "resume"); err != nil && !api.Is(err, 409) {
+			if err := srv.tell(ctx, id, "resume"); err != nil && !api.Is(err, http.StatusConflict) {
+				return verdict{}, err
+			}
+			// The provider sends all of it again; a connector that is answered before ends the transfer.
+			if _, err := srv.reach(ctx, id, jobTakes, append(over, "STARTED")...); err != nil {
 				return verdict{}, err
 			}
 		}
-		found, err := srv.reach(ctx, id, jobTakes, "COMPLETED", "TERMINATED", "DEPROVISIONED")
+		to.release()
+		found, err := srv.reach(ctx, id, jobTakes, over...)
 		return verdict{found.Outcome == "completed" || found.State == "COMPLETED", found.Reason}, err
 	}
 }

@@ -44,8 +44,11 @@ func (b *bucket) As(any) bool { return false }
 
 // ErrorAs implements driver.Bucket.
 func (b *bucket) ErrorAs(err error, to any) bool {
-	if e, ok := to.(**Error); ok {
-		return errors.As(err, e)
+	switch to := to.(type) {
+	case **Error:
+		return errors.As(err, to)
+	case **outbound.Fault:
+		return errors.As(err, to)
 	}
 	return false
 }
