@@ -7,6 +7,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/waybill/waybill/consumers/completions"
+	"github.com/waybill/waybill/domain/negotiation"
 	"github.com/waybill/waybill/domain/transfer"
 	"github.com/waybill/waybill/schemas"
 )
@@ -56,7 +57,7 @@ func ExampleSubscribeTransfers() {
 // Being told how a wish for access came out: IDs names who wished.
 func ExampleSubscribeNegotiations() {
 	memory := feed{messages: []*message.Message{
-		record("1", schemas.NegotiationFinalized, schemas.RoundCompletion{ID: "n-1", AssetID: "asset-1", AgreementID: "a-1"}),
+		record("1", schemas.NegotiationFinalized, schemas.RoundCompletion{ID: "n-1", State: negotiation.PhaseFinalized, AssetID: "asset-1", AgreementID: "a-1"}),
 		record("2", schemas.NegotiationRefused, schemas.WishCompletion{Waiter: "ada", Again: true}),
 		record("3", schemas.NegotiationRefused, schemas.WishCompletion{Waiter: "me", Rounds: 3}),
 	}}
