@@ -6,81 +6,111 @@ func sortNodes(l []*node) {
 	slices.SortFunc(l, func(a, b *node) int { return int(a.number) - int(b.number) })
 }
 
-// jobCache keeps the jobs that had events lately, the newest first, so that a job is read
-// back from SQLite only when it has slept for long.
-type jobCache struct {
-	byID   map[string]*job
-	newest *job
-	oldest *job
-	weight int // jobs and their open nodes
+// cached is what a cache keeps: an aggregate that is being folded.
+type cached[E any] interface {
+	comparable
+	cacheKey() string
+	// weigh is how much of the cache it takes; 0 is for what has ended, which is forgotten.
+	weigh() int
+	place() *cachePlace[E]
 }
 
-// maxCacheWeight bounds the cache: some 30 MB when it is full.
+// cachePlace is where something stands in its cache.
+type cachePlace[E any] struct {
+	older, newer E
+	weight       int
+}
+
+func (p *cachePlace[E]) place() *cachePlace[E] { return p }
+
+// cache keeps what had events lately, the newest first, so that a thing is read back from
+// SQLite only when it has slept for long.
+type cache[E cached[E]] struct {
+	byKey  map[string]E
+	newest E
+	oldest E
+	weight int
+}
+
+// The caches of the aggregates. A job weighs one and its open nodes.
+type (
+	jobCache = cache[*job]
+)
+
+// maxCacheWeight bounds each cache: some 30 MB when it is full.
 const maxCacheWeight = 50_000
 
-func (c *jobCache) get(id string) *job {
-	j := c.byID[id]
-	if j != nil && j != c.newest {
-		c.unlink(j)
-		c.link(j)
+// get finds a thing; the zero value says that it is not here.
+func (c *cache[E]) get(key string) E {
+	e := c.byKey[key]
+	var none E
+	if e != none && e != c.newest {
+		c.unlink(e)
+		c.link(e)
 	}
-	return j
+	return e
 }
 
-func (c *jobCache) put(j *job) {
-	if c.byID == nil {
-		c.byID = make(map[string]*job)
+func (c *cache[E]) put(e E) {
+	if c.byKey == nil {
+		c.byKey = make(map[string]E)
 	}
-	c.byID[j.id] = j
-	c.link(j)
+	c.byKey[e.cacheKey()] = e
+	c.link(e)
 }
 
-func (c *jobCache) remove(j *job) {
-	delete(c.byID, j.id)
-	c.unlink(j)
+func (c *cache[E]) remove(e E) {
+	delete(c.byKey, e.cacheKey())
+	c.unlink(e)
 }
 
-func (c *jobCache) link(j *job) {
-	j.older, j.newer = c.newest, nil
-	if c.newest != nil {
-		c.newest.newer = j
+func (c *cache[E]) link(e E) {
+	var none E
+	p := e.place()
+	p.older, p.newer = c.newest, none
+	if c.newest != none {
+		c.newest.place().newer = e
 	} else {
-		c.oldest = j
+		c.oldest = e
 	}
-	c.newest = j
+	c.newest = e
 }
 
-func (c *jobCache) unlink(j *job) {
-	if j.newer != nil {
-		j.newer.older = j.older
+func (c *cache[E]) unlink(e E) {
+	var none E
+	p := e.place()
+	if p.newer != none {
+		p.newer.place().older = p.older
 	} else {
-		c.newest = j.older
+		c.newest = p.older
 	}
-	if j.older != nil {
-		j.older.newer = j.newer
+	if p.older != none {
+		p.older.place().newer = p.newer
 	} else {
-		c.oldest = j.newer
+		c.oldest = p.newer
 	}
-	j.older, j.newer = nil, nil
+	p.older, p.newer = none, none
 }
 
-// settle weighs a job again whose changes are written, and forgets it when it has ended.
-func (c *jobCache) settle(j *job) {
-	c.weight -= j.weight
-	j.weight = 0
-	if j.phase.Final() {
-		c.remove(j)
+// settle weighs a thing again whose changes are written, and forgets it when it has ended.
+func (c *cache[E]) settle(e E) {
+	p := e.place()
+	c.weight -= p.weight
+	p.weight = 0
+	w := e.weigh()
+	if w == 0 {
+		c.remove(e)
 		return
 	}
-	j.weight = 1 + j.nodes.len()
-	c.weight += j.weight
+	p.weight = w
+	c.weight += w
 }
 
-// trim forgets the jobs that slept longest. All changes must be written. The newest stays,
-// however large it is.
-func (c *jobCache) trim() {
+// trim forgets what slept longest. All changes must be written. The newest stays, however
+// large it is.
+func (c *cache[E]) trim() {
 	for c.weight > maxCacheWeight && c.oldest != c.newest {
-		c.weight -= c.oldest.weight
+		c.weight -= c.oldest.place().weight
 		c.remove(c.oldest)
 	}
 }

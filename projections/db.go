@@ -143,7 +143,8 @@ func (w *writer) open(ctx context.Context) error {
 	if err := w.migrate(ctx); err != nil {
 		return err
 	}
-	err := w.c.query(ctx, "SELECT coalesce(max(key), 0) + 1 FROM job", func(row []driver.Value) error {
+	err := w.c.query(ctx, `SELECT max(key) + 1 FROM (SELECT coalesce(max(key), 0) AS key FROM job UNION ALL SELECT coalesce(max(key), 0) FROM transfer
+UNION ALL SELECT coalesce(max(key), 0) FROM party UNION ALL SELECT coalesce(max(key), 0) FROM access)`, func(row []driver.Value) error {
 		w.nextKey = integer(row[0])
 		return nil
 	})

@@ -6,8 +6,8 @@ import (
 	"github.com/waybill/waybill/schemas"
 )
 
-// flush writes the batch and commits it. It answers with the ids of the jobs that
-// changed; the slice is used again for the next batch.
+// flush writes the batch and commits it. It answers with the ids of the jobs, transfers and
+// negotiations that changed; the slice is used again for the next batch.
 func (w *writer) flush() ([]string, error) {
 	if !w.batch.open {
 		return nil, nil
@@ -19,6 +19,12 @@ func (w *writer) flush() ([]string, error) {
 			return nil, fmt.Errorf("job %s: %w", j.id, err)
 		}
 		b.changed = append(b.changed, j.id)
+	}
+	if err := w.writeTransfers(); err != nil {
+		return nil, err
+	}
+	if err := w.writeNegotiations(); err != nil {
+		return nil, err
 	}
 	if err := w.writeCommands(); err != nil {
 		return nil, err
@@ -47,13 +53,32 @@ func (w *writer) settle() {
 		j.written()
 		w.jobs.settle(j)
 	}
+	for _, t := range b.transfers {
+		t.dirty, t.kept = false, true
+		w.transfers.settle(t)
+	}
+	for _, p := range b.parties {
+		p.settle()
+		w.parties.settle(p)
+	}
+	for _, a := range b.accesses {
+		a.settle()
+		w.accesses.settle(a)
+	}
 	w.jobs.trim()
+	w.transfers.trim()
+	w.parties.trim()
+	w.accesses.trim()
 	for _, p := range b.parts {
 		p.dirty, p.stored = false, p.next
 	}
 	clear(b.jobs)
+	clear(b.transfers)
+	clear(b.parties)
+	clear(b.accesses)
 	clear(b.commands)
-	b.jobs, b.commands, b.rejections, b.parts = b.jobs[:0], b.commands[:0], b.rejections[:0], b.parts[:0]
+	b.jobs, b.transfers, b.parties, b.accesses = b.jobs[:0], b.transfers[:0], b.parties[:0], b.accesses[:0]
+	b.commands, b.rejections, b.parts = b.commands[:0], b.rejections[:0], b.parts[:0]
 	b.open = false
 }
 
@@ -93,7 +118,7 @@ func (w *writer) writeJob(j *job) error {
 	if err := w.writeNodes(j); err != nil {
 		return err
 	}
-	return w.writePast(j)
+	return w.writePast(j.key, &j.past)
 }
 
 // writeFresh writes all of a job whose run has just begun.
@@ -135,13 +160,16 @@ func (w *writer) writeNodes(j *job) error {
 	for _, n := range j.changed {
 		doc := w.text(n.appendDoc)
 		key := j.key<<32 | int64(n.number)
-		var err error
+		access, err := n.accessed()
+		if err != nil {
+			return err
+		}
 		if n.kept {
-			_, err = w.c.exec("UPDATE node SET seq = ?, state = ?, waited = ?, work = ?, doc = ? WHERE key = ?",
-				n.seq, int64(n.phase), n.waited, nullable(n.lookup()), doc, key)
+			_, err = w.c.exec("UPDATE node SET seq = ?, state = ?, waited = ?, work = ?, access = ?, doc = ? WHERE key = ?",
+				n.seq, int64(n.phase), n.waited, nullable(n.lookup()), access, doc, key)
 		} else {
-			_, err = w.c.exec("INSERT INTO node (key, id, seq, state, waited, work, doc) VALUES (?, ?, ?, ?, ?, ?, ?)",
-				key, n.id, n.seq, int64(n.phase), n.waited, nullable(n.lookup()), doc)
+			_, err = w.c.exec("INSERT INTO node (key, id, seq, state, waited, work, access, doc) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+				key, n.id, n.seq, int64(n.phase), n.waited, nullable(n.lookup()), access, doc)
 		}
 		if err != nil {
 			return err
@@ -158,12 +186,13 @@ func (w *writer) writeNodes(j *job) error {
 	return nil
 }
 
-func (w *writer) writePast(j *job) error {
-	if j.past.first == 0 {
+// writePast writes the piece of history that the batch has of an aggregate.
+func (w *writer) writePast(key int64, past *chunk) error {
+	if past.first == 0 {
 		return nil
 	}
-	_, err := w.c.exec("INSERT INTO history (key, events) VALUES (?, ?)", j.key<<32|j.past.first, j.past.b)
-	j.past.reset()
+	_, err := w.c.exec("INSERT INTO history (key, events) VALUES (?, ?)", key<<32|past.first, past.b)
+	past.reset()
 	return err
 }
 

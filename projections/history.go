@@ -13,9 +13,10 @@ import (
 )
 
 // The history of a job is kept in pieces, one for each batch that had events of it: a
-// row per event would cost more than all the rest. Inside a piece events follow each
-// other without gaps, each as
+// row per event would cost more than all the rest. So is that of a transfer, and, of the events of
+// a counter-party, that of each asset. Inside a piece events follow each other, each as
 //
+//	gap    where events of others lie between: the byte 255 and how many
 //	type   one byte, its place in historyTypes; 0 and a string for others
 //	time   varint, nanoseconds since the event before
 //	cause  0: the same as the event before, 1: 16 bytes of a UUID, 2: a string
@@ -43,7 +44,20 @@ var historyTypes = [...]string{
 	16: schemas.OrchestrationPaused,
 	17: schemas.OrchestrationResumed,
 	18: schemas.BlobsRemoved,
+	19: schemas.TransferInitiated,
+	20: schemas.TransferMoved,
+	21: schemas.TransferAcquiring,
+	22: schemas.TransferAccessGranted,
+	23: schemas.TransferEnded,
+	24: schemas.TaskRequested,
+	25: schemas.TaskAttempted,
+	26: schemas.TaskClaimed,
+	27: schemas.TaskScheduled,
+	28: schemas.TaskEnded,
 }
+
+// gapMark stands where a type would.
+const gapMark = 255
 
 const (
 	sameCause = iota
@@ -54,6 +68,7 @@ const (
 // chunk is a piece of history being written.
 type chunk struct {
 	first int64 // sequence of the first event; 0 where there is none
+	last  int64 // and of the last one
 	at    int64 // of the last one
 	cause string
 	b     []byte
@@ -75,7 +90,10 @@ type past struct {
 func (c *chunk) add(e past, plan []byte) {
 	if c.first == 0 {
 		c.first = e.sequence
+	} else if gap := e.sequence - c.last - 1; gap > 0 {
+		c.b = binary.AppendUvarint(append(c.b, gapMark), uint64(gap))
 	}
+	c.last = e.sequence
 	c.b = appendType(c.b, e.typ)
 	c.b = binary.AppendVarint(c.b, e.at-c.at)
 	c.at = e.at
@@ -186,6 +204,10 @@ func unpack(first int64, b []byte, each func(past) bool) error {
 	u := unpacker{b: b}
 	e := past{sequence: first}
 	for ; len(u.b) > 0; e.sequence++ {
+		if u.b[0] == gapMark {
+			u.byte()
+			e.sequence += int64(u.uvarint())
+		}
 		u.event(&e)
 		if u.err != nil {
 			return fmt.Errorf("event %d: %w", e.sequence, u.err)

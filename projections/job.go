@@ -13,11 +13,8 @@ import (
 // what has to be written at the end of the batch. A node that has ended never changes
 // again, so a cached job of any size holds only the open ones.
 type job struct {
-	id        string
-	key       int64
-	partition int32
-	kept      bool  // there is a row in SQLite
-	seq       int64 // of the last event folded in
+	aggregated
+	cachePlace[*job]
 
 	typ          string
 	name, set    string
@@ -40,25 +37,25 @@ type job struct {
 	compensation *Compensation
 	disposal     []byte // JSON; nil where nobody disposes of it
 	disposes     []byte // JSON; nil where it is not there to dispose
-	command      int64  // offset of the last command read from the log; -1 for none
 	count        counts
 	nodes        openNodes
 	registered   uint32 // nodes, ended ones included
 
 	// To be written.
-	dirty   bool
 	fresh   bool    // a run has begun: input, labels, and no nodes of an earlier run
 	cleared bool    // another run has begun: the output is gone
 	changed []*node // each once, in the order of their first change
 	edges   []edge
 	linked  uint32 // edges of this kind so far
-	past    chunk
+}
 
-	// deciding is the command whose events are being folded, where it is one to remember.
-	deciding *commandRow
+func (j *job) cacheKey() string { return j.id }
 
-	older, newer *job // in the cache
-	weight       int
+func (j *job) weigh() int {
+	if j.phase.Final() {
+		return 0
+	}
+	return 1 + j.nodes.len()
 }
 
 // edge is a link that no node tells of.
@@ -178,7 +175,9 @@ func (j *job) apply(at time.Time, e orchestration.Event) error {
 	case orchestration.Extended:
 		// A lease is between the machine and the agent: nothing to see.
 	case orchestration.Waited:
-		j.pause(e.ActivityID, t, orchestration.ActivityWaiting, time.Time{}, e.Until)
+		if n := j.pause(e.ActivityID, t, orchestration.ActivityWaiting, time.Time{}, e.Until); n != nil {
+			n.delegated()
+		}
 	case orchestration.Scheduled:
 		j.pause(e.ActivityID, t, orchestration.ActivityScheduled, e.At, time.Time{})
 	case orchestration.Retrying:
@@ -305,6 +304,7 @@ func (j *job) complete(at int64, e orchestration.Completed) error {
 	}
 	j.move(n, at, orchestration.ActivityCompleted)
 	n.output, n.failure = e.Output, nil
+	n.acquired()
 	j.register(at, n.id, e.Spawned)
 	for _, id := range e.Shared {
 		j.edges = append(j.edges, edge{n.id, id, EdgeShared})

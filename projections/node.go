@@ -1,10 +1,14 @@
 package projections
 
 import (
+	"database/sql/driver"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strconv"
 	"time"
 
+	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/domain/orchestration"
 )
 
@@ -71,6 +75,8 @@ type node struct {
 	paused   json.RawMessage // nil where it is not
 	started  int64
 	ended    int64
+	transfer string   // the one that carries out the attempt, or the last that did
+	access   []string // the negotiations that it has acquired access by
 }
 
 // appendWaitingOn says on whom the node waits, where it waits on somebody.
@@ -79,6 +85,12 @@ func (n *node) appendWaitingOn(b []byte) []byte {
 	case orchestration.ActivityReady:
 		return append(appendText(append(b, `{"kind":"agent","id":`...), n.typ), '}')
 	case orchestration.ActivityWaiting:
+		switch {
+		case n.transfer != "": // whom that waits for is looked up on reading
+			return append(appendText(append(b, `{"kind":"transfer","id":`...), n.transfer), '}')
+		case n.typ == acquireType:
+			return append(b, `{"kind":"negotiation","id":""}`...)
+		}
 		return append(appendText(append(b, `{"kind":"callback","id":`...), n.work), '}')
 	default:
 		return append(b, "null"...)
@@ -104,6 +116,62 @@ func (n *node) move(at int64, to orchestration.ActivityPhase) {
 		n.ended = at
 	}
 	n.waited = n.waited || to == orchestration.ActivityWaiting
+}
+
+// Types of activities that other machines carry out.
+const acquireType = "acquire"
+
+var transferTypes = []string{"retrieve", "transfer"}
+
+// delegated notes which transfer carries out the attempt that waits: its id is derived from that.
+func (n *node) delegated() {
+	if slices.Contains(transferTypes, n.typ) {
+		n.transfer = machine.ID("transfer", n.work, strconv.Itoa(n.attempt))
+	}
+}
+
+// acquired notes what access an activity that asks for no more has got, as its output says.
+func (n *node) acquired() {
+	if n.typ != acquireType {
+		return
+	}
+	type got struct {
+		ID string `json:"id"`
+	}
+	var out struct {
+		got
+		Offers []got `json:"offers"`
+	}
+	if json.Unmarshal(n.output, &out) != nil {
+		return // of another shape: somebody gave it in the agent's place
+	}
+	for _, g := range append([]got{out.got}, out.Offers...) {
+		if g.ID != "" {
+			n.access = append(n.access, g.ID)
+		}
+	}
+}
+
+// accessed is what of that its row has; nil for nothing.
+func (n *node) accessed() (driver.Value, error) {
+	if len(n.access) == 0 {
+		return nil, nil
+	}
+	raw, err := json.Marshal(n.access)
+	return string(raw), err
+}
+
+// appendAccess says of an activity that others carry out which transfer and which negotiation it is.
+func (n *node) appendAccess(b []byte) []byte {
+	if n.transfer == "" && n.typ != acquireType {
+		return b
+	}
+	b = appendOptional(append(b, `,"transferId":`...), n.transfer)
+	id := ""
+	if len(n.access) == 1 {
+		id = n.access[0]
+	}
+	return appendOptional(append(b, `,"negotiationId":`...), id)
 }
 
 // failureDoc is an error as a node shows it.
@@ -141,6 +209,7 @@ type nodeDoc struct {
 	Paused        json.RawMessage `json:"paused"`
 	StartedAt     *time.Time      `json:"startedAt"`
 	EndedAt       *time.Time      `json:"endedAt"`
+	TransferID    string          `json:"transferId"`
 }
 
 // readNode takes a node up again from its row.
@@ -155,6 +224,7 @@ func readNode(number uint32, seq int64, phase orchestration.ActivityPhase, waite
 		attempt: d.Attempt, work: d.WorkID, agent: d.Agent,
 		since: nanosOf(d.Since), deadline: nanosOf(d.Deadline), next: nanosOf(d.NextAttemptAt),
 		output: notNull(d.Output), failure: notNull(d.Error), paused: d.Paused, started: nanosOf(d.StartedAt), ended: nanosOf(d.EndedAt),
+		transfer: d.TransferID,
 	}
 	return n, nil
 }

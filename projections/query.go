@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/waybill/waybill/domain/orchestration"
+	"github.com/waybill/waybill/schemas"
 )
 
 // Limits of a page.
@@ -273,8 +274,8 @@ func (d *DB) JobDocument(ctx context.Context, id string) ([]byte, error) {
 	if doc != nil {
 		return doc, nil
 	}
-	doc, err := d.jobDocument(ctx, id, jobNodes)
-	if err == nil {
+	doc, fixed, err := d.jobDocument(ctx, id, jobNodes)
+	if err == nil && fixed {
 		d.docs.put(id, doc, commits)
 	}
 	return doc, err
@@ -285,7 +286,7 @@ func (d *DB) Job(ctx context.Context, id string, nodes int) (*Job, error) {
 	if nodes < 0 {
 		nodes = math.MaxInt32
 	}
-	doc, err := d.jobDocument(ctx, id, nodes)
+	doc, _, err := d.jobDocument(ctx, id, nodes)
 	if err != nil {
 		return nil, err
 	}
@@ -296,10 +297,11 @@ func (d *DB) Job(ctx context.Context, id string, nodes int) (*Job, error) {
 	return j, nil
 }
 
-func (d *DB) jobDocument(ctx context.Context, id string, nodes int) ([]byte, error) {
+// jobDocument puts the document together. fixed says that it stays so until the job or one of its
+// transfers has another event.
+func (d *DB) jobDocument(ctx context.Context, id string, nodes int) (b []byte, fixed bool, err error) {
 	ctx = context.WithoutCancel(ctx) // lookups by key: cancelling them costs more than they do
-	var b []byte
-	err := d.snapshot(ctx, func(c *conn) error {
+	err = d.snapshot(ctx, func(c *conn) error {
 		var key int64
 		err := c.query(ctx, "SELECT j.key, "+jobColumns+" FROM job j WHERE j.id = ?", func(row []driver.Value) error {
 			key = integer(row[0])
@@ -309,23 +311,24 @@ func (d *DB) jobDocument(ctx context.Context, id string, nodes int) ([]byte, err
 		if err != nil || key == 0 {
 			return err
 		}
-		b, err = c.appendNodes(ctx, b, key, nodes)
+		b, fixed, err = c.appendNodes(ctx, b, id, key, nodes)
 		return err
 	})
 	if err == nil && b == nil {
 		err = &NotFoundError{What: "job", ID: id}
 	}
-	return b, err
+	return b, fixed, err
 }
 
 // appendNodes writes the nodes of a job, at most so many, with the edges that lead to
 // them, and closes the document.
-func (c *conn) appendNodes(ctx context.Context, b []byte, key int64, limit int) ([]byte, error) {
+func (c *conn) appendNodes(ctx context.Context, b []byte, job string, key int64, limit int) (doc []byte, fixed bool, err error) {
 	from, to := within(key)
+	fixed = true
 	var edges []byte
 	n, truncated, start := 0, false, len(b)
 	b = append(b, `,"nodes":[`...)
-	err := c.query(ctx, "SELECT id, doc FROM node WHERE key BETWEEN ? AND ? ORDER BY key LIMIT ?", func(row []driver.Value) error {
+	err = c.query(ctx, "SELECT id, doc FROM node WHERE key BETWEEN ? AND ? ORDER BY key LIMIT ?", func(row []driver.Value) error {
 		if n == limit || len(b)-start > maxPageBytes {
 			truncated = true
 			return errStop
@@ -334,14 +337,17 @@ func (c *conn) appendNodes(ctx context.Context, b []byte, key int64, limit int) 
 			b = append(b, ',')
 		}
 		n++
-		doc := text(row[1])
-		b = append(b, doc...)
-		var err error
-		edges, err = appendNodeEdges(edges, text(row[0]), doc)
+		id := text(row[0])
+		doc, same, err := c.nodeDoc(ctx, job, id, text(row[1]))
+		if err != nil {
+			return err
+		}
+		b, fixed = append(b, doc...), fixed && same
+		edges, err = appendNodeEdges(edges, id, doc)
 		return err
 	}, from, to, int64(limit)+1)
 	if err != nil {
-		return b, err
+		return b, false, err
 	}
 	b = strconv.AppendBool(append(b, `],"nodesTruncated":`...), truncated)
 	err = c.query(ctx, `SELECT "from", "to", kind FROM edge WHERE key BETWEEN ? AND ? ORDER BY key LIMIT ?`, func(row []driver.Value) error {
@@ -352,7 +358,7 @@ func (c *conn) appendNodes(ctx context.Context, b []byte, key int64, limit int) 
 	if len(edges) > 0 {
 		b = append(b, edges[1:]...) // without the comma
 	}
-	return append(b, "]}"...), err
+	return append(b, "]}"...), fixed, err
 }
 
 // appendEdge writes a comma and an edge.
@@ -460,13 +466,14 @@ func (d *DB) Nodes(ctx context.Context, id string, f NodeFilter) (Page, error) {
 			return err
 		}
 		var last int64
-		return c.queryOnce(ctx, "SELECT key & 0xffffffff, doc FROM node"+where.String()+" ORDER BY key LIMIT "+strconv.Itoa(p.limit+1), func(row []driver.Value) error {
+		return c.queryOnce(ctx, "SELECT key & 0xffffffff, id, doc FROM node"+where.String()+" ORDER BY key LIMIT "+strconv.Itoa(p.limit+1), func(row []driver.Value) error {
 			if p.full(func() string { return cursor("nodes", strconv.FormatInt(last, 10)) }) {
 				return errStop
 			}
-			p.add([]byte(text(row[1])))
 			last = integer(row[0])
-			return nil
+			doc, _, err := c.nodeDoc(ctx, id, text(row[1]), text(row[2]))
+			p.add([]byte(doc))
+			return err
 		}, where.args...)
 	})
 	return p.page, err
@@ -534,37 +541,24 @@ func (p *pager) addEdges(id, doc string) error {
 // Events lists the history of a job as it stands on the log, the oldest first, the ones
 // after sequence only.
 func (d *DB) Events(ctx context.Context, id string, after int64, limit int, from string) (Page, error) {
-	p := newPager(limit)
-	if from != "" {
-		var err error
-		if after, err = parseNumber("events", from); err != nil {
-			return Page{}, err
-		}
-	}
-	err := d.snapshot(ctx, func(c *conn) error {
+	return d.eventsOf(ctx, after, limit, from, func(c *conn) (*told, error) {
 		key, err := c.key(ctx, id)
-		if err != nil {
-			return err
-		}
-		first, last := within(key)
-		// The piece in which the event after this one lies begins at or before it.
-		return c.query(ctx, `SELECT key & 0xffffffff, events FROM history
-WHERE key BETWEEN coalesce((SELECT max(key) FROM history WHERE key BETWEEN ?1 AND ?1 + ?2), ?1) AND ?3 ORDER BY key`, func(row []driver.Value) error {
-			blob, _ := row[1].([]byte)
-			return c.events(ctx, p, id, integer(row[0]), blob, &after)
-		}, first, after+1, last)
+		return &told{aggregate: schemas.AggregateOrchestration, id: id, key: key}, err
 	})
-	return p.page, err
 }
 
 // events puts the events of a piece onto the page that come after one.
-func (c *conn) events(ctx context.Context, p *pager, id string, first int64, blob []byte, after *int64) error {
+func (c *conn) events(ctx context.Context, p *pager, l *told, first int64, blob []byte, after *int64, next func(last int64) string) error {
 	var failed error
 	err := unpack(first, blob, func(e past) bool {
+		if l.to > 0 && e.sequence >= l.to {
+			failed = errStop
+			return false
+		}
 		if e.sequence <= *after {
 			return true
 		}
-		if p.full(func() string { return cursor("events", strconv.FormatInt(*after, 10)) }) {
+		if p.full(func() string { return next(*after) }) {
 			failed = errStop
 			return false
 		}
@@ -575,7 +569,7 @@ func (c *conn) events(ctx context.Context, p *pager, id string, first int64, blo
 				return nil
 			}, e.plan)
 		}
-		p.add(e.appendItem(nil, "orchestration", id, body))
+		p.add(e.appendItem(nil, l.aggregate, l.id, body))
 		*after = e.sequence
 		return failed == nil
 	})

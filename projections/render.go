@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"time"
 	"unicode/utf8"
+
+	"github.com/waybill/waybill/schemas"
 )
 
 // Documents are written by hand: they are written for every change of every job, and
@@ -94,14 +96,8 @@ func (j *job) appendDoc(b []byte) []byte {
 		b = appendTime(append(b, `,"blobsRemovedAt":`...), j.removed)
 	}
 	b = j.appendLifecycle(b)
-	b = append(b, `,"position":`...)
-	if j.command < 0 {
-		return append(b, "null}"...)
-	}
-	b = append(b, `"orchestration/`...)
-	b = strconv.AppendInt(b, int64(j.partition), 10)
-	b = appendInt(b, "/", j.command)
-	return append(b, `"}`...)
+	b = appendPosition(append(b, `,"position":`...), schemas.AggregateOrchestration, j.partition, j.command)
+	return append(b, '}')
 }
 
 // append writes progress: how many nodes there are of each kind.
@@ -144,6 +140,7 @@ func (n *node) appendDoc(b []byte) []byte {
 	b = appendTime(append(b, `,"deadline":`...), n.deadline)
 	b = appendTime(append(b, `,"nextAttemptAt":`...), n.next)
 	b = n.appendWaitingOn(append(b, `,"waitingOn":`...))
+	b = n.appendAccess(b)
 	b = appendRaw(append(b, `,"output":`...), n.output)
 	b = appendRaw(append(b, `,"error":`...), n.failure)
 	b = appendTime(append(b, `,"startedAt":`...), n.started)

@@ -35,7 +35,12 @@ type partition struct {
 type writer struct {
 	c       *conn
 	decoder *schemas.Decoder
-	jobs    jobCache
+	// What had events lately.
+	jobs      jobCache
+	transfers cache[*transferring]
+	parties   cache[*counterparty]
+	accesses  cache[*access]
+
 	nextKey int64
 	plans   map[*orchestration.Plan]plan
 	keep    time.Duration
@@ -50,10 +55,13 @@ type writer struct {
 type batch struct {
 	open       bool // a transaction is open
 	jobs       []*job
+	transfers  []*transferring
+	parties    []*counterparty
+	accesses   []*access
 	commands   []*commandRow
 	rejections []rejectionRow
 	parts      []*partition
-	changed    []string // ids of jobs, for whoever watches them
+	changed    []string // ids of jobs, transfers and negotiations, for whoever watches them
 }
 
 // commandRow is an accepted command and the events that it made happen.
@@ -141,8 +149,13 @@ func (w *writer) record(ctx context.Context, p *partition, r *kgo.Record) error 
 		return p.stop(r.Offset, ce.Type, fmt.Errorf("an event needs a key, %s and %s", kafka.HeaderSequence, kafka.HeaderTime))
 	}
 	w.newest = max(w.newest, nanos(ce.Time))
-	if p.aggregate == schemas.AggregateDefinition {
+	switch p.aggregate {
+	case schemas.AggregateDefinition:
 		return w.definitionEvent(ctx, p, r, ce)
+	case schemas.AggregateTransfer:
+		return w.transferEvent(ctx, p, r, ce)
+	case schemas.AggregateNegotiation:
+		return w.negotiationEvent(ctx, p, r, ce)
 	}
 	return w.orchestrationEvent(ctx, p, r, ce)
 }
@@ -168,11 +181,8 @@ func (w *writer) orchestrationEvent(ctx context.Context, p *partition, r *kgo.Re
 	if err != nil {
 		return err
 	}
-	if ce.Sequence <= j.seq {
-		return nil
-	}
-	if ce.Sequence != j.seq+1 {
-		return p.stop(r.Offset, ce.Type, fmt.Errorf("event %d of %s follows event %d: there is a gap in the log", ce.Sequence, j.id, j.seq))
+	if fresh, err := p.follows(&j.aggregated, r, ce); !fresh {
+		return err
 	}
 	e, err := w.decoder.DecodeOrchestrationEvent(ce.Type, r.Value)
 	if err != nil {
@@ -186,37 +196,12 @@ func (w *writer) orchestrationEvent(ctx context.Context, p *partition, r *kgo.Re
 	if !j.dirty {
 		w.batch.jobs = append(w.batch.jobs, j)
 	}
-	j.seq = ce.Sequence
-	j.command = max(j.command, ce.InputOffset)
+	j.took(ce)
 	if err := j.apply(ce.Time, e); err != nil {
 		return p.stop(r.Offset, ce.Type, err)
 	}
-	w.cause(j, e, ce)
+	w.cause(&j.aggregated, schemas.AggregateOrchestration, asked(e), ce)
 	return w.remember(ctx, j, e, ce, r.Value)
-}
-
-// cause remembers which command made events happen. Reports are not remembered: nobody
-// asks for them, and they are most of what is decided.
-func (w *writer) cause(j *job, e orchestration.Event, ce kafka.CloudEvent) {
-	if asked(e) && ce.Cause != "" {
-		j.deciding = &commandRow{
-			id: ce.Cause, aggregate: schemas.AggregateOrchestration, aggregateID: j.id,
-			first: ce.Sequence, at: nanos(ce.Time),
-		}
-	}
-	c := j.deciding
-	if c == nil {
-		return
-	}
-	if c.id != ce.Cause {
-		j.deciding = nil
-		return
-	}
-	c.last = ce.Sequence
-	if !c.queued {
-		c.queued = true
-		w.batch.commands = append(w.batch.commands, c)
-	}
 }
 
 // asked says that somebody asked for what the event says, by a command of their own.
@@ -288,7 +273,7 @@ func (w *writer) job(ctx context.Context, id string, partition int32) (*job, err
 	if j := w.jobs.get(id); j != nil {
 		return j, nil
 	}
-	j := &job{id: id, partition: partition, command: -1}
+	j := &job{aggregated: aggregated{id: id, partition: partition, command: -1}}
 	err := w.c.query(ctx, "SELECT key, seq, code, type, coalesce(name, ''), coalesce(\"set\", ''), created, doc FROM job WHERE id = ?", func(row []driver.Value) error {
 		j.kept = true
 		j.key, j.seq, j.phase = integer(row[0]), integer(row[1]), orchestration.Phase(integer(row[2]))
@@ -299,13 +284,18 @@ func (w *writer) job(ctx context.Context, id string, partition int32) (*job, err
 		return nil, err
 	}
 	if !j.kept {
-		j.key = w.nextKey
-		w.nextKey++
+		j.key = w.newKey()
 	} else if err := w.readNodes(ctx, j); err != nil {
 		return nil, err
 	}
 	w.jobs.put(j)
 	return j, nil
+}
+
+// newKey numbers the aggregates of all kinds, in whatever order they come.
+func (w *writer) newKey() int64 {
+	w.nextKey++
+	return w.nextKey - 1
 }
 
 // jobDoc reads a job's document back.
@@ -386,7 +376,7 @@ func (w *writer) abandon(cause error) error {
 		return cause
 	}
 	w.batch = batch{}
-	w.jobs = jobCache{}
+	w.jobs, w.transfers, w.parties, w.accesses = jobCache{}, cache[*transferring]{}, cache[*counterparty]{}, cache[*access]{}
 	_, err := w.c.exec("ROLLBACK")
 	return errors.Join(cause, err)
 }

@@ -270,6 +270,7 @@ func TestCommandsAreTakenInAllTheirForms(t *testing.T) {
 		"escaped":                     {schemas.OrchestrationStart, `{"ty\u0070e":"\u00e4\ud83d\ude00\/\"\\\b\f\n\r\t"}`, orchestration.Start{Type: "ä😀/\"\\\b\f\n\r\t"}},
 		"a duration as Go writes it":  {schemas.OrchestrationStart, `{"type":"a","deadline":"1h30m"}`, orchestration.Start{Type: "a", Deadline: 5400e9}},
 		"an empty cancel":             {schemas.OrchestrationCancel, `{}`, orchestration.Cancel{}},
+		"a fault with a code":         {schemas.WorkFail, `{"workId":"w","attempt":1,"error":{"step":"fetch","message":"x","code":"edr-dead"}}`, orchestration.Fail{Report: report, Error: orchestration.Fault{Step: "fetch", Message: "x", Code: "edr-dead"}}},
 		"a fault as a string":         {schemas.WorkFail, `{"workId":"w","attempt":1,"error":"x"}`, orchestration.Fail{Report: report, Error: orchestration.Fault{Message: "x"}}},
 		"a complete without a result": {schemas.WorkComplete, `{"workId":"w","attempt":1,"output":null,"spawn":[]}`, orchestration.Complete{Report: report}},
 		"a result that is a number":   {schemas.WorkComplete, `{"workId":"w","attempt":1,"output":12345678901234567890}`, orchestration.Complete{Report: report, Output: raw(`12345678901234567890`)}},

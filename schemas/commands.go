@@ -153,11 +153,20 @@ func explain(wireType string, data []byte, found error) error {
 	return found
 }
 
+// depthOf is how deep the value of a command may be. Those of transfers and negotiations are put
+// together by machines from what was taken before.
+func depthOf(wireType string) int {
+	if strings.HasPrefix(wireType, "transfer.") || strings.HasPrefix(wireType, "negotiation.") {
+		return maxMachineDepth
+	}
+	return maxDepth
+}
+
 func misfit(wireType string) string { return "the value does not fit the schema of " + wireType }
 
 // readable says what keeps a value from being read by everybody alike, whatever its schema.
 func readable(wireType string, data []byte) error {
-	s := scanner{data: data, strict: true, lists: true}
+	s := scanner{data: data, strict: true, lists: true, most: depthOf(wireType)}
 	s.raw()
 	s.end()
 	var syntax *syntaxError
@@ -191,12 +200,14 @@ const (
 	durationPattern = `^(P([0-9]{1,9}(\.[0-9]{1,9})?[YMWD])*(T([0-9]{1,9}(\.[0-9]{1,9})?[HMS])+)?|([0-9]{1,15}(\.[0-9]{1,9})?(ns|us|µs|ms|s|m|h))+|0)$`
 	urlPattern      = `^https?://.`
 	labelPattern    = `^[A-Za-z0-9_][-A-Za-z0-9_.~:@]{0,127}$`
+	sealedPattern   = `^[-A-Za-z0-9_]{1,64}\.[-A-Za-z0-9_]+$`
 )
 
 var (
 	isDuration = regexp.MustCompile(durationPattern)
 	isURL      = regexp.MustCompile(urlPattern)
 	isLabel    = regexp.MustCompile(labelPattern)
+	isSealed   = regexp.MustCompile(sealedPattern)
 )
 
 // reader reads commands, as strictly as their JSON Schemas say.
@@ -554,7 +565,7 @@ func (r *reader) fault() orchestration.Fault {
 		return f
 	case '{':
 	default:
-		r.mismatchOrSyntax("want a string or {step, message}")
+		r.mismatchOrSyntax("want a string or {step, message, code}")
 		return f
 	}
 	told := false
@@ -564,6 +575,8 @@ func (r *reader) fault() orchestration.Fault {
 			f.Step = r.words()
 		case "message":
 			f.Message, told = r.words(), true
+		case "code":
+			f.Code = r.words()
 		default:
 			r.unknown(o.name)
 		}

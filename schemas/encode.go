@@ -184,6 +184,13 @@ func (w *writer) time(name string, t time.Time) {
 	w.out = append(w.out, '"')
 }
 
+// until leaves the zero time out.
+func (w *writer) until(name string, t time.Time) {
+	if !t.IsZero() {
+		w.time(name, t)
+	}
+}
+
 // json leaves nothing out but what is not there.
 func (w *writer) json(name string, v []byte) {
 	if len(v) > 0 {
@@ -230,6 +237,18 @@ func (w *writer) other(name string, v any) {
 		w.fail(fmt.Errorf("%s: %w", name, err))
 	}
 	w.out = append(w.out, b...)
+}
+
+// whole writes an object that comes too seldom to be written by hand. What is raw in it is checked
+// like everywhere.
+func (w *writer) whole(v any) {
+	b, err := Encode(v)
+	if err != nil {
+		w.fail(err)
+		return
+	}
+	w.raw("the value", b)
+	w.out = w.out[:len(w.out)-1] // end closes it
 }
 
 func (w *writer) fail(err error) {

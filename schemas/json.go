@@ -107,7 +107,7 @@ func (d definitions) neededBy(text []byte) []string {
 
 // validators are the schemas of the commands, compiled once, when the first one is needed.
 var validators = sync.OnceValues(func() (map[string]*jsonschema.Schema, error) {
-	return compile(append(OrchestrationCommands(), DefinitionCommands()...))
+	return compile(slices.Concat(OrchestrationCommands(), DefinitionCommands(), TransferCommands(), NegotiationCommands()))
 })
 
 func compile(wireTypes []string) (map[string]*jsonschema.Schema, error) {

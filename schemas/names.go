@@ -23,6 +23,22 @@ const (
 	WorkRelease          = "work.release.v1"
 	DefinitionPut        = "definition.put.v1"
 	DefinitionDelete     = "definition.delete.v1"
+
+	TransferInitiate              = "transfer.initiate.v1"
+	TransferSuspend               = "transfer.suspend.v1"
+	TransferResume                = "transfer.resume.v1"
+	TransferTerminate             = "transfer.terminate.v1"
+	TransferDeprovision           = "transfer.deprovision.v1"
+	TransferGranted               = "transfer.granted.v1"
+	TransferRefused               = "transfer.refused.v1"
+	TransferObserved              = "transfer.observed.v1"
+	TransferProvisioned           = "transfer.provisioned.v1"
+	TransferUploaded              = "transfer.uploaded.v1"
+	TransferResourceDeprovisioned = "transfer.resource-deprovisioned.v1"
+
+	NegotiationAcquire  = "negotiation.acquire.v1"
+	NegotiationRelease  = "negotiation.release.v1"
+	NegotiationObserved = "negotiation.observed.v1"
 )
 
 // Wire names of the events. DefinitionChanged is also the name of the records on the
@@ -51,6 +67,49 @@ const (
 	BlobsRemoved              = "orchestration.blobs-removed.v1"
 	DefinitionChanged         = "definition.changed.v1"
 	DefinitionDeleted         = "definition.deleted.v1"
+
+	TransferInitiated           = "transfer.initiated.v1"
+	TransferMoved               = "transfer.moved.v1"
+	TransferResourceProvisioned = "transfer.resource-provisioned.v1"
+	TransferResourceUploaded    = "transfer.resource-uploaded.v1"
+	TransferResourceFreed       = "transfer.resource-freed.v1"
+	TransferAcquiring           = "transfer.acquiring.v1"
+	TransferAccessGranted       = "transfer.access-granted.v1"
+	TransferAccessLost          = "transfer.access-lost.v1"
+	TransferRequested           = "transfer.requested.v1"
+	TransferEnded               = "transfer.ended.v1"
+
+	NegotiationJoined           = "negotiation.joined.v1"
+	NegotiationListed           = "negotiation.listed.v1"
+	NegotiationServed           = "negotiation.served.v1"
+	NegotiationFailed           = "negotiation.failed.v1"
+	NegotiationAnswered         = "negotiation.answered.v1"
+	NegotiationLeft             = "negotiation.left.v1"
+	NegotiationCatalogRequested = "negotiation.catalog-requested.v1"
+	NegotiationCatalogReceived  = "negotiation.catalog-received.v1"
+	NegotiationCatalogFailed    = "negotiation.catalog-failed.v1"
+	NegotiationStarted          = "negotiation.started.v1"
+	NegotiationMoved            = "negotiation.moved.v1"
+	NegotiationAgreementDead    = "negotiation.agreement-dead.v1"
+	NegotiationEDRRequested     = "negotiation.edr-requested.v1"
+	NegotiationEDRGranted       = "negotiation.edr-granted.v1"
+	NegotiationEDRDead          = "negotiation.edr-dead.v1"
+	NegotiationEvicted          = "negotiation.evicted.v1"
+)
+
+// Wire names of the events about a piece of work that a transfer or a negotiation has asked
+// agents for.
+const (
+	TaskRequested = "task.requested.v1"
+	TaskAttempted = "task.attempted.v1"
+	TaskOffered   = "task.offered.v1"
+	TaskClaimed   = "task.claimed.v1"
+	TaskExtended  = "task.extended.v1"
+	TaskWaited    = "task.waited.v1"
+	TaskScheduled = "task.scheduled.v1"
+	TaskRetrying  = "task.retrying.v1"
+	TaskNudged    = "task.nudged.v1"
+	TaskEnded     = "task.ended.v1"
 )
 
 // Wire names of what stands on the completions topics: ends and refusals.
@@ -71,6 +130,8 @@ const (
 const (
 	AggregateOrchestration = "orchestration"
 	AggregateDefinition    = "definition"
+	AggregateTransfer      = "transfer"
+	AggregateNegotiation   = "negotiation"
 )
 
 // OrchestrationCommands lists the wire names of the commands that an orchestration takes.
@@ -80,6 +141,26 @@ func OrchestrationCommands() []string {
 		ActivityRetry, ActivitySkip, ActivityComplete, ActivityFail, ActivityPause, ActivityResume,
 		WorkComplete, WorkWait, WorkSchedule, WorkRetry, WorkFail, WorkHeartbeat, WorkRelease,
 	}
+}
+
+// TransferCommands lists the wire names of the commands that a transfer takes beside the reports
+// about its work.
+func TransferCommands() []string {
+	return []string{
+		TransferInitiate, TransferSuspend, TransferResume, TransferTerminate, TransferDeprovision,
+		TransferGranted, TransferRefused, TransferObserved, TransferProvisioned, TransferUploaded, TransferResourceDeprovisioned,
+	}
+}
+
+// NegotiationCommands lists the wire names of the commands that a negotiation takes beside the
+// reports about its work.
+func NegotiationCommands() []string {
+	return []string{NegotiationAcquire, NegotiationRelease, NegotiationObserved}
+}
+
+// WorkReports lists the wire names of the reports of agents, which whatever asks for work takes.
+func WorkReports() []string {
+	return []string{WorkComplete, WorkWait, WorkSchedule, WorkRetry, WorkFail, WorkHeartbeat, WorkRelease}
 }
 
 // DefinitionCommands lists the wire names of the commands that a definition takes.
@@ -93,6 +174,31 @@ func OrchestrationEvents() []string {
 		ActivityScheduled, ActivityRetrying, ActivityCompleted, ActivityFailed,
 		ActivitySkipped, ActivityPaused, ActivityResumed, OrchestrationPaused, OrchestrationResumed,
 		TransfersFinished, OrchestrationCompensating, OrchestrationEnded, OrchestrationRerunStarted, OrchestrationDisposed, BlobsRemoved,
+	}
+}
+
+// TransferEvents lists the wire names of a transfer's events beside those of its work.
+func TransferEvents() []string {
+	return []string{
+		TransferInitiated, TransferMoved, TransferResourceProvisioned, TransferResourceUploaded, TransferResourceFreed,
+		TransferAcquiring, TransferAccessGranted, TransferAccessLost, TransferRequested, TransferEnded,
+	}
+}
+
+// NegotiationEvents lists the wire names of a negotiation's events beside those of its work.
+func NegotiationEvents() []string {
+	return []string{
+		NegotiationJoined, NegotiationListed, NegotiationServed, NegotiationFailed, NegotiationAnswered, NegotiationLeft,
+		NegotiationCatalogRequested, NegotiationCatalogReceived, NegotiationCatalogFailed, NegotiationStarted, NegotiationMoved,
+		NegotiationAgreementDead, NegotiationEDRRequested, NegotiationEDRGranted, NegotiationEDRDead, NegotiationEvicted,
+	}
+}
+
+// TaskEvents lists the wire names of the events about a transfer's or a negotiation's work.
+func TaskEvents() []string {
+	return []string{
+		TaskRequested, TaskAttempted, TaskOffered, TaskClaimed, TaskExtended,
+		TaskWaited, TaskScheduled, TaskRetrying, TaskNudged, TaskEnded,
 	}
 }
 
@@ -114,7 +220,8 @@ func BookRecords() []string { return []string{ShardPosition, ShardOwned} }
 func Names() []string {
 	var all []string
 	for _, l := range [][]string{
-		OrchestrationCommands(), DefinitionCommands(), OrchestrationEvents(), DefinitionEvents(),
+		OrchestrationCommands(), DefinitionCommands(), TransferCommands(), NegotiationCommands(),
+		OrchestrationEvents(), DefinitionEvents(), TransferEvents(), NegotiationEvents(), TaskEvents(),
 		Completions(), WorkRecords(), BookRecords(),
 	} {
 		all = append(all, l...)

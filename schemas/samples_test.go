@@ -6,7 +6,10 @@ import (
 
 	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/machine"
+	"github.com/waybill/waybill/domain/negotiation"
 	"github.com/waybill/waybill/domain/orchestration"
+	"github.com/waybill/waybill/domain/task"
+	"github.com/waybill/waybill/domain/transfer"
 	"github.com/waybill/waybill/schemas"
 )
 
@@ -63,7 +66,7 @@ func events() map[string]orchestration.Event {
 			Name: "orders", Set: "team-a", Resource: "orders-2025", Fingerprint: "0123456789abcdef",
 			TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Disposes: &orchestration.Disposes{ID: "job-0", Run: 3},
 		},
-		schemas.ActivityRequested: orchestration.Requested{ActivityID: "n2", Attempt: 2, WorkID: "w-1", Placement: "member-1", Deadline: noon, Fault: &orchestration.Fault{Step: "input", Message: "input.file: is missing"}, Reason: "it is back", By: "ada"},
+		schemas.ActivityRequested: orchestration.Requested{ActivityID: "n2", Attempt: 2, WorkID: "w-1", Placement: "member-1", Deadline: noon, Fault: &orchestration.Fault{Step: "input", Message: "input.file: is missing", Code: "refused"}, Reason: "it is back", By: "ada"},
 		schemas.ActivityOffered:   orchestration.Offered{ActivityID: "n2", Attempt: 2, WorkID: "w-1", Placement: "member-1", Offer: 3},
 		schemas.ActivityClaimed:   orchestration.Claimed{ActivityID: "n2", Attempt: 2, Agent: "agent-1", Lease: noon},
 		schemas.ActivityExtended:  orchestration.Extended{ActivityID: "n2", Attempt: 2, Lease: noon},
@@ -106,7 +109,7 @@ var sampleCompensation = orchestration.Compensation{State: orchestration.Compens
 // commands has one command of each type, with every field set that is on the wire.
 func commands() map[string]orchestration.Command {
 	report := orchestration.Report{WorkID: "w-1", Attempt: 2}
-	fault := orchestration.Fault{Step: "fetch", Message: "503"}
+	fault := orchestration.Fault{Step: "fetch", Message: "503", Code: "edr-dead"}
 	after := definition.Duration(2 * time.Second)
 	order := orchestration.Order{ActivityID: "n2", Reason: "nobody needs it", By: "ada"}
 	return map[string]orchestration.Command{
@@ -163,7 +166,7 @@ func records() map[string]any {
 		schemas.OrchestrationCancelled: completion(orchestration.PhaseCancelled),
 		schemas.CommandRejected:        refused,
 		schemas.WorkRequested: machine.Work{
-			ID: "w-1", Attempt: 2, Offer: 3, Aggregate: "orchestration", AggregateID: "job-1", Run: 2, ActivityID: "n2", Type: "retrieve",
+			ID: "w-1", Attempt: 2, Offer: 3, Aggregate: "orchestration", AggregateID: "job-1", Run: 2, ActivityID: "n2", Type: "retrieve", Owner: "job-0",
 			Discriminator: "deploy", Resource: "orders", Input: raw(`{"file":"x"}`), Outputs: raw(`{"n1":{"url":"x"}}`), State: raw(`{"ticket":17}`), RequestedAt: noon, Deadline: noon.Add(time.Hour),
 			OfferedUntil: noon.Add(30 * time.Second), HeartbeatTimeout: 10000, TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 		},
@@ -190,5 +193,18 @@ func sharedTypes() map[string]any {
 		"orchestrationDefinition": definition.Orchestration{},
 		"activityDefinition":      definition.ActivityType{},
 		"openAPISchema":           definition.Schema{},
+		"asker":                   transfer.Asker{},
+		"manifest":                transfer.Manifest{},
+		"edr":                     transfer.EDR{},
+		"transferMove":            transfer.Move{},
+		"taskPolicy":              task.Policy{},
+		"negotiationReply":        negotiation.Reply{},
+		"wish":                    negotiation.Wish{},
+		"offer":                   negotiation.Offer{},
+		"unoffered":               negotiation.Unoffered{},
+		"edrState":                negotiation.EDRState{},
+		"offerState":              negotiation.OfferState{},
+		"negotiationMove":         negotiation.Move{},
+		"catalogQuery":            negotiation.Query{},
 	}
 }

@@ -15,6 +15,10 @@ const (
 	// maxDepth is how deep objects and arrays may stand within each other. Nobody writes
 	// that deep by hand, and every reader behind us may be a recursive one.
 	maxDepth = 100
+	// maxMachineDepth is how deep it may be in the commands that machines put together of what was
+	// taken, and maxLogDepth in what they write for themselves: they must be able to read it again.
+	maxMachineDepth = 3 * maxDepth
+	maxLogDepth     = 4 * maxDepth
 	// maxNumberBytes is the longest number that is taken: the largest float64 written out
 	// has 309 digits. Big decimals cost their readers time that grows with the value.
 	maxNumberBytes = 400
@@ -42,6 +46,7 @@ type scanner struct {
 	depth  int
 	strict bool
 	lists  bool
+	most   int // how deep it may be; 0: maxDepth where strict, else maxLogDepth
 	err    error
 	names  [][]byte // of the objects that are open, where strict
 	path   []step   // to where the scanner is
@@ -138,9 +143,19 @@ func (s *scanner) unfit(message string) {
 	}
 }
 
+func (s *scanner) deepest() int {
+	switch {
+	case s.most > 0:
+		return s.most
+	case s.strict:
+		return maxDepth
+	}
+	return maxLogDepth
+}
+
 func (s *scanner) tooDeep() {
 	if s.err == nil {
-		s.err = &problemAt{path: s.where(), message: fmt.Sprintf("nested deeper than the limit of %d", maxDepth), limit: true}
+		s.err = &problemAt{path: s.where(), message: fmt.Sprintf("nested deeper than the limit of %d", s.deepest()), limit: true}
 	}
 }
 
@@ -239,7 +254,7 @@ func (s *scanner) object() object {
 		s.mismatchOrSyntax("want an object")
 		return object{}
 	}
-	if s.depth++; s.depth > maxDepth {
+	if s.depth++; s.depth > s.deepest() {
 		s.tooDeep()
 		return object{}
 	}
@@ -359,7 +374,7 @@ func (s *scanner) array() array {
 		s.mismatchOrSyntax("want an array")
 		return array{}
 	}
-	if s.depth++; s.depth > maxDepth {
+	if s.depth++; s.depth > s.deepest() {
 		s.tooDeep()
 		return array{}
 	}

@@ -142,6 +142,8 @@ func wrongPattern(k *kind.Pattern) string {
 		return fmt.Sprintf("%q is no duration; PT2S and 2s are", k.Got)
 	case urlPattern:
 		return fmt.Sprintf("%q is no address of HTTP", k.Got)
+	case sealedPattern:
+		return "is not sealed" // and may be the secret itself
 	}
 	return fmt.Sprintf("%q does not match %s", k.Got, k.Want)
 }

@@ -16,6 +16,7 @@ import (
 type Activity struct {
 	ID            string // of the work; the same in every attempt
 	Attempt       int    // from 1
+	Offer         int    // of this attempt, from 1: above it, an agent before this one may have begun it
 	Type          string
 	Discriminator string // tells subtypes apart, "deploy" and "dispose" say; may be empty
 	Resource      string // name of what the job deploys or disposes of: the same for deploy, redeploy and dispose
@@ -35,7 +36,7 @@ type Activity struct {
 
 func newActivity(w machine.Work, beat func(context.Context) error) Activity {
 	return Activity{
-		ID: w.ID, Attempt: w.Attempt, Type: w.Type, Discriminator: w.Discriminator, Resource: w.Resource,
+		ID: w.ID, Attempt: w.Attempt, Offer: w.Offer, Type: w.Type, Discriminator: w.Discriminator, Resource: w.Resource,
 		JobID: w.AggregateID, ActivityID: w.ActivityID, Run: w.Run,
 		Input: NewValues(w.Input), Outputs: NewValues(w.Outputs), State: w.State, Deadline: w.Deadline,
 		IdempotencyKey: w.ID, TraceParent: w.TraceParent, beat: beat,

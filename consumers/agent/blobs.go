@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -88,7 +89,7 @@ func (p *Pool) packed(ctx context.Context, work machine.Work, r Result) Result {
 	if b == nil {
 		return r.reported()
 	}
-	packed, err := r.Packed(ctx, *b, work.AggregateID)
+	packed, err := r.Packed(ctx, *b, cmp.Or(work.Owner, work.AggregateID))
 	if err != nil {
 		return Retry(fmt.Errorf("the output cannot be written: %w", err)).AtStep(stepOutput)
 	}

@@ -48,6 +48,7 @@ type Result struct {
 	key    string
 	step   string
 	text   string
+	code   string
 	after  time.Duration
 }
 
@@ -104,6 +105,13 @@ func (r Result) AtStep(step string) Result {
 	return r
 }
 
+// WithCode says of Retry or Fatal what kind of fault it is, to a machine that goes on
+// differently after it.
+func (r Result) WithCode(code string) Result {
+	r.code = code
+	return r
+}
+
 // After is, for Retry, the earliest time the other side wants to be asked again
 // (Retry-After); for Wait, when to give up waiting; for Schedule, when to call again.
 func (r Result) After(after time.Duration) Result {
@@ -139,7 +147,7 @@ func (r Result) Wants() time.Duration { return r.after }
 // Fault is the error of Retry and Fatal, with its step.
 func (r Result) Fault() orchestration.Fault {
 	r = r.settled()
-	return orchestration.Fault{Step: r.step, Message: r.text}
+	return orchestration.Fault{Step: r.step, Message: r.text, Code: r.code}
 }
 
 // Err is the error of Retry and Fatal; nil for the other kinds.

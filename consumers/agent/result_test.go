@@ -78,6 +78,13 @@ func TestAResultThatCannotBeReportedIsFatal(t *testing.T) {
 			}
 		})
 	}
+	t.Run("and says what kind of fault it is", func(t *testing.T) {
+		r := agent.Fatal(errors.New("403")).AtStep("fetch").WithCode("edr-dead")
+		want := orchestration.Fault{Step: "fetch", Message: "403", Code: "edr-dead"}
+		if c, ok := r.Command(orchestration.Report{}).(orchestration.Fail); !ok || c.Error != want {
+			t.Fatalf("it reports %+v", c)
+		}
+	})
 	t.Run("and an endless message is cut", func(t *testing.T) {
 		m := agent.Retry(errors.New(strings.Repeat("ä", 1<<20))).Fault().Message
 		if len(m) > 9<<10 || !strings.HasSuffix(m, "…") {

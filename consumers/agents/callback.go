@@ -14,6 +14,7 @@ import (
 	"net/url"
 
 	"github.com/waybill/waybill/consumers/agent"
+	"github.com/waybill/waybill/internal/outbound"
 )
 
 // SignatureHeader carries, where a key is set, "sha256=" and the hexadecimal HMAC-SHA256 of
@@ -24,14 +25,14 @@ const SignatureHeader = "Waybill-Signature"
 // request in binary mode. Whatever is not answered with 2xx is tried again until the
 // activity's deadline.
 type Callback struct {
-	outbound *Outbound
-	key      []byte
-	client   *http.Client
+	hosts  *outbound.Hosts
+	key    []byte
+	client *http.Client
 }
 
-// NewCallback makes a Callback that calls what outbound allows and signs with key, if there is one.
-func NewCallback(outbound *Outbound, key []byte, concurrency int) *Callback {
-	return &Callback{outbound: outbound, key: key, client: outbound.Client(max(concurrency, 1))}
+// NewCallback makes a Callback that calls only those hosts and signs with key, if there is one.
+func NewCallback(hosts *outbound.Hosts, key []byte, concurrency int) *Callback {
+	return &Callback{hosts: hosts, key: key, client: hosts.Client(max(concurrency, 1))}
 }
 
 // Process implements agent.Processor.
@@ -51,10 +52,10 @@ func (c *Callback) Process(ctx context.Context, a agent.Activity) agent.Result {
 	if err != nil {
 		return agent.Fatal(err).AtStep("address")
 	}
-	if err := c.outbound.Check(u); err != nil {
+	if err := c.hosts.Check(u); err != nil {
 		return agent.Fatal(err).AtStep("address")
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, DefaultTimeout, fmt.Errorf("not answered within %s", DefaultTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, outbound.DefaultTimeout, fmt.Errorf("not answered within %s", outbound.DefaultTimeout))
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), bytes.NewReader(in.Data))
 	if err != nil {

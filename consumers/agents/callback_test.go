@@ -14,6 +14,7 @@ import (
 	"github.com/waybill/waybill/consumers/agent"
 	"github.com/waybill/waybill/consumers/agents"
 	"github.com/waybill/waybill/domain/machine"
+	"github.com/waybill/waybill/internal/outbound"
 )
 
 func TestACallbackTellsOfTheEndAsASignedCloudEvent(t *testing.T) {
@@ -26,7 +27,7 @@ func TestACallbackTellsOfTheEndAsASignedCloudEvent(t *testing.T) {
 		w.WriteHeader(status)
 	}))
 	defer s.Close()
-	outbound, err := agents.NewOutbound([]string{strings.TrimPrefix(s.URL, "http://")})
+	outbound, err := outbound.New([]string{strings.TrimPrefix(s.URL, "http://")})
 	if err != nil {
 		t.Fatal(err)
 	}

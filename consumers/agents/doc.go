@@ -10,6 +10,6 @@
 //
 // HTTP calls whatever has an HTTP interface, and waits for, or asks for, what came of it.
 //
-// What speaks with the outside goes through Outbound: only hosts on the allow list, and
+// What speaks with the outside goes through the package outbound: only hosts on the allow list, and
 // never link-local or metadata addresses, whatever a name resolves to.
 package agents

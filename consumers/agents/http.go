@@ -13,6 +13,7 @@ import (
 
 	"github.com/waybill/waybill/consumers/agent"
 	"github.com/waybill/waybill/internal/callbacks"
+	"github.com/waybill/waybill/internal/outbound"
 	"github.com/waybill/waybill/schemas"
 )
 
@@ -30,7 +31,7 @@ const (
 // HTTPConfig says how http calls. Zero values take the defaults, no Outbound allows
 // nothing, no Callbacks means that there is no address to give away.
 type HTTPConfig struct {
-	Outbound    *Outbound
+	Outbound    *outbound.Hosts
 	Secrets     Secrets
 	Callbacks   *callbacks.Addresses
 	Timeout     time.Duration // DefaultTimeout; the input's timeout goes over it
@@ -50,10 +51,10 @@ type HTTP struct {
 
 // NewHTTP makes an HTTP with connections of its own.
 func NewHTTP(cfg HTTPConfig) *HTTP {
-	cfg.Timeout = cmp.Or(cfg.Timeout, DefaultTimeout)
+	cfg.Timeout = cmp.Or(cfg.Timeout, outbound.DefaultTimeout)
 	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, DefaultAnswerBytes)
 	if cfg.Outbound == nil {
-		cfg.Outbound = &Outbound{}
+		cfg.Outbound = &outbound.Hosts{}
 	}
 	return &HTTP{cfg: cfg, client: cfg.Outbound.Client(max(cfg.Concurrency, 1))}
 }
@@ -174,7 +175,7 @@ func (c *call) do(ctx context.Context, in *httpRequest, key string) (answer, *fa
 	where := req.Method + " " + shown(req.URL)
 	resp, err := c.forgetful(secret).Do(req)
 	if err != nil {
-		return nil, atCall(unreachable(ctx, err), where)
+		return nil, atCall(failing(outbound.Unreachable(ctx, err)), where)
 	}
 	defer resp.Body.Close()
 	got, failed := c.read(ctx, in, resp)
@@ -182,7 +183,7 @@ func (c *call) do(ctx context.Context, in *httpRequest, key string) (answer, *fa
 		return nil, atCall(failed, where)
 	}
 	if !in.Expect.has(resp.StatusCode) {
-		failed = refused(resp)
+		failed = failing(outbound.Refused(resp))
 		if snippet := got.snippet(); snippet != "" {
 			failed.err = fmt.Errorf("%w: %s", failed.err, snippet)
 		}
@@ -191,11 +192,25 @@ func (c *call) do(ctx context.Context, in *httpRequest, key string) (answer, *fa
 	return got, nil
 }
 
-// atCall names the request in the error; steps of retrieving are those of calling here.
-func atCall(f *failure, where string) *failure {
-	if f.step == "fetch" {
-		f.step = "call"
+// failure is a request that brought no answer of use, and at which step.
+type failure struct {
+	step  string
+	err   error
+	again bool // a passing fault
+	after time.Duration
+}
+
+// failing is a fault of the call, or of the address that was to be called.
+func failing(f *outbound.Fault) *failure {
+	step := "call"
+	if f.Address {
+		step = "address"
 	}
+	return &failure{step: step, err: f.Err, again: f.Again, after: f.After}
+}
+
+// atCall names the request in the error.
+func atCall(f *failure, where string) *failure {
 	f.err = fmt.Errorf("%s: %w", where, f.err)
 	return f
 }
@@ -214,7 +229,7 @@ func (c *call) forgetful(secret map[string]bool) *http.Client {
 			return err
 		}
 		first := via[0].URL
-		if req.URL.Scheme != first.Scheme || req.URL.Hostname() != first.Hostname() || portOf(req.URL) != portOf(first) {
+		if req.URL.Scheme != first.Scheme || req.URL.Hostname() != first.Hostname() || outbound.Port(req.URL) != outbound.Port(first) {
 			for name := range secret {
 				req.Header.Del(name)
 			}

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/waybill/waybill/internal/outbound"
 )
 
 // answer is what came back: url, status, headers, and body (JSON, or a text) or base64
@@ -32,7 +34,9 @@ func (a answer) header(name string) string {
 	return value
 }
 
-func (a answer) retryAfter() time.Duration { return retryAfter(a.header("retry-after"), time.Now()) }
+func (a answer) retryAfter() time.Duration {
+	return outbound.RetryAfter(a.header("retry-after"), time.Now())
+}
 
 // snippet shows the beginning of a body in one line.
 func (a answer) snippet() string {
@@ -63,7 +67,7 @@ func (c *call) read(ctx context.Context, in *httpRequest, resp *http.Response) (
 	case !good && err != nil:
 		raw = nil
 	case err != nil:
-		f := unreachable(ctx, err)
+		f := failing(outbound.Unreachable(ctx, err))
 		f.err = fmt.Errorf("after %d bytes of the answer: %w", len(raw), f.err)
 		return nil, f
 	case int64(len(raw)) > c.cfg.MaxBytes && good:
@@ -103,12 +107,12 @@ func (c *call) content(got answer, raw []byte, kind, declared string) error {
 			return nil
 		case isJSON || kind == "json":
 			got["body"] = c.hidden.text(string(raw))
-			return fmt.Errorf("the answer is not JSON: %w%s", err, contentType(http.Header{"Content-Type": {declared}}, raw))
+			return fmt.Errorf("the answer is not JSON: %w%s", err, outbound.Seen(declared, raw))
 		}
 	}
 	switch {
 	case !valid && kind == "json":
-		return fmt.Errorf("the answer is not JSON: it is not UTF-8%s", contentType(http.Header{"Content-Type": {declared}}, raw))
+		return fmt.Errorf("the answer is not JSON: it is not UTF-8%s", outbound.Seen(declared, raw))
 	case !valid:
 		got["base64"] = base64.StdEncoding.EncodeToString([]byte(c.hidden.text(string(raw))))
 	default:

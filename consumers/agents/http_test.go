@@ -20,6 +20,7 @@ import (
 	"github.com/waybill/waybill/consumers/agent/secret"
 	"github.com/waybill/waybill/consumers/agents"
 	"github.com/waybill/waybill/internal/callbacks"
+	"github.com/waybill/waybill/internal/outbound"
 )
 
 const token = "s3cr3t-/\"token"
@@ -36,7 +37,7 @@ func newOther(t *testing.T, handler http.HandlerFunc, options ...func(*agents.HT
 	s := httptest.NewServer(handler)
 	t.Cleanup(s.Close)
 	o := other{Server: s, host: strings.TrimPrefix(s.URL, "http://")}
-	outbound, err := agents.NewOutbound([]string{o.host})
+	outbound, err := outbound.New([]string{o.host})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -288,7 +289,7 @@ func TestHTTPCallsOnlyWhatIsAllowed(t *testing.T) {
 	} {
 		failed(t, o.call(t, input), agent.Failed, want)
 	}
-	every := newOther(t, handler, func(cfg *agents.HTTPConfig) { cfg.Outbound, _ = agents.NewOutbound([]string{"*"}) })
+	every := newOther(t, handler, func(cfg *agents.HTTPConfig) { cfg.Outbound, _ = outbound.New([]string{"*"}) })
 	failed(t, every.call(t, to("http://169.254.169.254/latest/meta-data")), agent.Failed, "never called")
 	completed(t, every.call(t, strings.TrimSuffix(to(elsewhere.URL), "}")+`, "headers": {"X-Api-Key": {"secret": "token"}, "X-Other": "1"}}`))
 	if seen.Get("X-Other") != "1" || seen.Get("X-Api-Key") != "" || seen.Get("Referer") != "" {

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/waybill/waybill/consumers/agent"
+	"github.com/waybill/waybill/consumers/connectors/plain"
+	"github.com/waybill/waybill/internal/outbound"
 )
 
 // Names of the built-in activity types.
@@ -23,7 +25,7 @@ type Config struct {
 	// Results is the directory that results are written below; aggregate is registered only
 	// if it is set. It is created when the first result is written.
 	Results string
-	// Allow lists the hosts that may be called; see Outbound. None unless set.
+	// Allow lists the hosts that may be called; see outbound.Hosts. None unless set.
 	Allow []string
 	// Timeout bounds one request of retrieve, from the connection to the last byte.
 	Timeout time.Duration
@@ -45,7 +47,7 @@ const (
 // Register registers the agents that need no Settings. An entry of the allow list that cannot be read
 // is an error.
 func Register(pool *agent.Pool, cfg Config) error {
-	outbound, err := NewOutbound(cfg.Allow)
+	hosts, err := outbound.New(cfg.Allow)
 	if err != nil {
 		return err
 	}
@@ -53,10 +55,10 @@ func Register(pool *agent.Pool, cfg Config) error {
 		cfg.Concurrency = DefaultConcurrency
 	}
 	pool.Register(NoopType, Noop{}, ConcurrencyOfNoop)
-	pool.Register(RetrieveType, NewRetrieve(RetrieveConfig{
-		Outbound: outbound, Timeout: cfg.Timeout, MaxBytes: cfg.MaxDocumentBytes, Concurrency: cfg.Concurrency,
+	pool.Register(RetrieveType, NewRetrieve(plain.Config{
+		Hosts: hosts, Limits: outbound.Limits{Timeout: cfg.Timeout, MaxBytes: cfg.MaxDocumentBytes}, Concurrency: cfg.Concurrency,
 	}), cfg.Concurrency)
-	pool.Register(CallbackType, NewCallback(outbound, cfg.CallbackKey, cfg.Concurrency), cfg.Concurrency)
+	pool.Register(CallbackType, NewCallback(hosts, cfg.CallbackKey, cfg.Concurrency), cfg.Concurrency)
 	if cfg.Results != "" {
 		pool.Register(AggregateType, NewAggregate(cfg.Results), cfg.Concurrency)
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/waybill/waybill/consumers/agent/secret"
+	"github.com/waybill/waybill/internal/outbound"
 )
 
 // Secret is a secret that activities may refer to.
@@ -37,7 +38,7 @@ func (s Secrets) For(ctx context.Context, name string, u *url.URL) (string, erro
 	if !ok || s.Store == nil {
 		return "", fmt.Errorf("this agent has no secret %q: add it to the secrets of its configuration", name)
 	}
-	hosts, err := NewOutbound(known.Hosts)
+	hosts, err := outbound.New(known.Hosts)
 	if err != nil {
 		return "", fmt.Errorf("secret %q: %w", name, err)
 	}

@@ -14,12 +14,13 @@ import (
 	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/internal/callbacks"
 	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/internal/outbound"
 )
 
 // Settings are what a configuration says of the agents that speak with the outside. What is
 // not in it is not carried out.
 type Settings struct {
-	// Allow lists the hosts that http may call; see Outbound.
+	// Allow lists the hosts that http may call; see outbound.Hosts.
 	Allow []string `json:"allow,omitempty"`
 	// Secrets are those that an input of http may refer to.
 	Secrets   map[string]Secret `json:"secrets,omitempty"`
@@ -73,7 +74,7 @@ func (s *Settings) Make(ctx context.Context, typ string, in Surroundings) (agent
 func (s *Settings) make(ctx context.Context, typ string, in Surroundings) (agent.Processor, error) {
 	switch typ {
 	case HTTPType:
-		outbound, err := NewOutbound(s.Allow)
+		hosts, err := outbound.New(s.Allow)
 		if err != nil {
 			return nil, err
 		}
@@ -81,7 +82,7 @@ func (s *Settings) make(ctx context.Context, typ string, in Surroundings) (agent
 			return nil, errors.New("it may call nobody: list hosts under allow")
 		}
 		return NewHTTP(HTTPConfig{
-			Outbound: outbound, Secrets: Secrets{Store: in.Secrets, ByName: s.Secrets}, Callbacks: in.Callbacks,
+			Outbound: hosts, Secrets: Secrets{Store: in.Secrets, ByName: s.Secrets}, Callbacks: in.Callbacks,
 			Timeout: time.Duration(s.HTTP.Timeout), MaxBytes: s.HTTP.AnswerBytes, Concurrency: s.concurrency(typ),
 		}), nil
 	case ExecType:

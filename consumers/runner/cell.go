@@ -213,7 +213,7 @@ func (c *store[S, C, E]) recovered(ctx context.Context, b *batch) error {
 	for _, x := range c.unfollowed {
 		if en := c.entry(x.id); x.seq > en.seq {
 			local := c.m.Placement != nil && c.m.Placement(x.event) != ""
-			for _, f := range en.state.Follow(x.at, x.event) {
+			for _, f := range c.delegate(b, en.state.Follow(x.at, x.event)) {
 				if _, work := f.(machine.Work); !work || !local {
 					c.emit(b, en, x.seq, x.at, f)
 				}
@@ -364,6 +364,9 @@ func (c *store[S, C, E]) decideOnce(ctx context.Context, b *batch, rec commandRe
 	}
 	if c.m.Trace != nil && rec.env.TraceParent != "" {
 		cmd = c.m.Trace(cmd, rec.env.TraceParent)
+	}
+	if c.m.Identify != nil {
+		cmd = c.m.Identify(cmd, rec.env.ID)
 	}
 	if c.m.Admit != nil {
 		var err error
@@ -532,7 +535,7 @@ func (c *store[S, C, E]) apply(b *batch, en *entry[S], events []E, why cause) er
 	}
 	b.asked = 0
 	for i, e := range events {
-		effects := en.state.Follow(b.at, e)
+		effects := c.delegate(b, en.state.Follow(b.at, e))
 		e = c.place(b, e, effects)
 		typ, data, err := c.m.EncodeEvent(e)
 		if err != nil {
@@ -567,6 +570,33 @@ func (c *store[S, C, E]) apply(b *batch, en *entry[S], events []E, why cause) er
 	}
 	c.schedule(en)
 	return nil
+}
+
+// delegate hands work to the machines that carry it out, in the same transaction.
+func (c *store[S, C, E]) delegate(b *batch, effects []machine.Effect) []machine.Effect {
+	if c.m.Delegate == nil {
+		return effects
+	}
+	var kept []machine.Effect // nil as long as nothing was delegated
+	for i, f := range effects {
+		sends, answer, ok := c.m.Delegate(f)
+		switch {
+		case ok && kept == nil:
+			kept = append(make([]machine.Effect, 0, len(effects)), effects[:i]...)
+		case !ok && kept != nil:
+			kept = append(kept, f)
+		}
+		for _, s := range sends {
+			kept = append(kept, s)
+		}
+		if w, work := f.(machine.Work); ok && work {
+			b.answer(c, w, answer)
+		}
+	}
+	if kept != nil {
+		return kept
+	}
+	return effects
 }
 
 // place decides who carries out the work that an event asks for: an agent of this very

@@ -42,6 +42,8 @@ type Machine[S Aggregate[S, C, E], C, E any] struct {
 	Admit func(ctx context.Context, id string, c C) (C, error)
 	// Trace gives a command the W3C trace context that came with it; nil where none is kept.
 	Trace func(c C, traceParent string) C
+	// Identify gives a command the ID it came with; nil where none is kept.
+	Identify func(c C, commandID string) C
 	// IsReport says that a command is recognised by what it reports on, so that its ID need
 	// not be remembered; a silent one is never answered.
 	IsReport func(c C) (report, silent bool)
@@ -60,6 +62,11 @@ type Machine[S Aggregate[S, C, E], C, E any] struct {
 	Place func(e E, placement string) E
 	// Placement reads that note.
 	Placement func(e E) string
+	// Delegate turns work that another machine carries out, and the word that it is no longer wanted,
+	// into commands to that machine; false: agents carry it out. The answer is what becomes of the
+	// work at once, as Report takes it. It must be a pure function of what it is given and of how the
+	// process is configured. nil where nothing is delegated.
+	Delegate func(f machine.Effect) (sends []machine.Send, answer Result, ok bool)
 	// History reads an aggregate back that has forgotten what a command needs; nil where none forgets.
 	History *History[S, C, E]
 	// Report turns a local agent's result, a *TooLargeError or an *UnfitError into a command.

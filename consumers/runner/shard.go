@@ -264,6 +264,8 @@ func (sh *shard) run(ctx, work context.Context) error {
 			return err
 		}
 	}
+	sh.hand(first.inline...) // what was delegated again
+	first.inline = nil
 	if err := sh.commit(ctx, work, first); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 )
@@ -91,12 +92,14 @@ type Effect interface{ effect() }
 // record on work.<type>; ID is the same for every attempt at the same activity of the
 // same run, so it serves as the idempotency key towards the outside.
 type Work struct {
-	ID            string          `json:"workId"`
-	Attempt       int             `json:"attempt"`
-	Offer         int             `json:"offer,omitempty"` // of this attempt, from 1
-	Aggregate     string          `json:"aggregate"`       // aggregate type that asked: reports go to its commands
-	AggregateID   string          `json:"aggregateId"`     // key of the reports
-	Run           int             `json:"run"`
+	ID          string `json:"workId"`
+	Attempt     int    `json:"attempt"`
+	Offer       int    `json:"offer,omitempty"` // of this attempt, from 1
+	Aggregate   string `json:"aggregate"`       // aggregate type that asked: reports go to its commands
+	AggregateID string `json:"aggregateId"`     // key of the reports
+	Run         int    `json:"run"`
+	// Owner is the orchestration under whose id large results are kept, where that is not AggregateID.
+	Owner         string          `json:"owner,omitempty"`
 	ActivityID    string          `json:"activityId"`
 	Type          string          `json:"type"`
 	Discriminator string          `json:"discriminator,omitempty"`
@@ -170,3 +173,16 @@ func (Completion) effect() {}
 func (Announce) effect()   {}
 func (Claim) effect()      {}
 func (Discard) effect()    {}
+
+// Clip shortens a text to at most so many bytes, between two characters.
+func Clip(s string, most int) string {
+	const mark = "…"
+	if len(s) <= most {
+		return s
+	}
+	cut := most - len(mark)
+	for cut > 0 && !utf8.RuneStart(s[cut]) {
+		cut--
+	}
+	return s[:cut] + mark
+}

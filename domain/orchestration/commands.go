@@ -5,9 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
-	"unicode/utf8"
 
 	"github.com/waybill/waybill/domain/definition"
+	"github.com/waybill/waybill/domain/machine"
 )
 
 // Command asks an orchestration for something.
@@ -127,10 +127,12 @@ func (Release) command()   {}
 func (Wake) command()      {}
 func (TakeOver) command()  {}
 
-// Fault is an error as an agent reports it: a string, or a step and a message.
+// Fault is an error as an agent reports it: a string, or a step and a message. Code is for
+// machines, where what follows depends on what went wrong and not only on whether it passes.
 type Fault struct {
 	Step    string `json:"step,omitempty"`
 	Message string `json:"message"`
+	Code    string `json:"code,omitempty"`
 }
 
 // UnmarshalJSON takes a string or an object.
@@ -141,27 +143,14 @@ func (f *Fault) UnmarshalJSON(b []byte) error {
 	}
 	type plain Fault
 	if err := json.Unmarshal(b, (*plain)(f)); err != nil {
-		return fmt.Errorf("error: want a string or {step, message}: %w", err)
+		return fmt.Errorf("error: want a string or {step, message, code}: %w", err)
 	}
 	return nil
 }
 
 func (f Fault) failure(n *node, attempts int, at time.Time) Failure {
 	return Failure{
-		ActivityID: n.id(), Name: clip(n.name(), maxNameBytes), Step: clip(f.Step, maxNameBytes),
-		Message: clip(f.Message, maxMessageBytes), Attempts: attempts, At: at,
+		ActivityID: n.id(), Name: machine.Clip(n.name(), maxNameBytes), Step: machine.Clip(f.Step, maxNameBytes),
+		Message: machine.Clip(f.Message, maxMessageBytes), Attempts: attempts, At: at,
 	}
-}
-
-// clip shortens a text to at most so many bytes, between two characters.
-func clip(s string, most int) string {
-	const mark = "…"
-	if len(s) <= most {
-		return s
-	}
-	cut := most - len(mark)
-	for cut > 0 && !utf8.RuneStart(s[cut]) {
-		cut--
-	}
-	return s[:cut] + mark
 }

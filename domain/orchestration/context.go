@@ -23,7 +23,7 @@ func (v view) outputs(a *definition.Activity, parent int32) (json.RawMessage, *F
 	}
 	found, all := v.ancestors(a, parent)
 	if !all && a.Context.All() {
-		return nil, &Fault{stepContext, fmt.Sprintf("it has more than %d ancestors; name those it needs in context", maxContextNodes)}
+		return nil, &Fault{Step: stepContext, Message: fmt.Sprintf("it has more than %d ancestors; name those it needs in context", maxContextNodes)}
 	}
 	wanted := []string(a.Context)
 	if a.Context.All() {
@@ -34,7 +34,7 @@ func (v view) outputs(a *definition.Activity, parent int32) (json.RawMessage, *F
 	for _, id := range wanted {
 		i, ok := found.index[id]
 		if !ok {
-			return nil, &Fault{stepContext, fmt.Sprintf("context names %q, which is none of its ancestors", id)}
+			return nil, &Fault{Step: stepContext, Message: fmt.Sprintf("context names %q, which is none of its ancestors", id)}
 		}
 		if out := v.outputOf(i); len(out) > 0 {
 			m[id] = out
@@ -42,7 +42,7 @@ func (v view) outputs(a *definition.Activity, parent int32) (json.RawMessage, *F
 		}
 	}
 	if size > maxContextBytes {
-		return nil, &Fault{stepContext, fmt.Sprintf("the outputs of its ancestors have %d bytes, over the limit of %d; name those it needs in context", size, maxContextBytes)}
+		return nil, &Fault{Step: stepContext, Message: fmt.Sprintf("the outputs of its ancestors have %d bytes, over the limit of %d; name those it needs in context", size, maxContextBytes)}
 	}
 	return object(m), nil
 }

@@ -53,7 +53,7 @@ func (c *contract) check(step string, value json.RawMessage) *Fault {
 	if len(problems) == 0 {
 		return nil
 	}
-	return &Fault{step, fmt.Sprintf("the %s does not fit the %sSchema of %s: %s", step, step, c.typ, describe(step, problems))}
+	return &Fault{Step: step, Message: fmt.Sprintf("the %s does not fit the %sSchema of %s: %s", step, step, c.typ, describe(step, problems))}
 }
 
 // describe lists what is wrong, as much of it as a failure's message holds.
@@ -65,7 +65,7 @@ func describe(root string, problems []machine.Problem) string {
 		if p.Path != "" && p.Path[0] != '[' {
 			at += "."
 		}
-		at = clip(at+p.Path, maxNameBytes) + ": " + clip(p.Message, maxMessageBytes/4)
+		at = machine.Clip(at+p.Path, maxNameBytes) + ": " + machine.Clip(p.Message, maxMessageBytes/4)
 		if i > 0 && b.Len()+len(at) > room {
 			fmt.Fprintf(&b, "; and %d more", len(problems)-i)
 			break

@@ -189,7 +189,7 @@ func (s State) decideComplete(at time.Time, c Complete) ([]Event, error) {
 	}
 	if g.undoes(i) {
 		if len(c.Spawn) > 0 {
-			return s.fail(at, i, Fault{stepSpawn, "what undoes an activity spawns nothing"}), nil
+			return s.fail(at, i, Fault{Step: stepSpawn, Message: "what undoes an activity spawns nothing"}), nil
 		}
 		c.Key = "" // it is the other's
 	}

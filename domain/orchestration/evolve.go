@@ -223,16 +223,8 @@ func (n *node) offer(at time.Time, placement string) {
 	n.phase = placed(placement)
 	n.place, n.agent, n.began, n.lease, n.next = placement, "", millis(at), 0, 0
 	if n.phase == ActivityReady {
-		n.next = millis(at.Add(offerWait(int(n.offers)) + lastClaims))
+		n.next = millis(at.Add(machine.OfferWait(int(n.offers)) + machine.LastClaims))
 	}
-}
-
-// offerWait is how long the n-th offer of an attempt holds.
-func offerWait(n int) time.Duration {
-	if shift := n - 1; shift < 8 {
-		return min(firstOffer<<shift, lastOffer)
-	}
-	return lastOffer
 }
 
 // pause leaves a node until next.

@@ -104,7 +104,7 @@ func (s State) work(at time.Time, activityID string, attempt, offer int, workID 
 		ID: workID, Attempt: attempt, Offer: offer, Aggregate: "orchestration", AggregateID: s.id, Run: s.run,
 		ActivityID: n.id(), Type: n.def.Type, Discriminator: n.def.Discriminator, Resource: s.Resource(),
 		Input: input, Outputs: outputs, Unfit: unfit, State: n.state, RequestedAt: at, Deadline: deadline,
-		TraceParent: s.g.trace, OfferedUntil: fromMillis(millis(at.Add(offerWait(offer)))), HeartbeatTimeout: heartbeatTimeout(n.def).Milliseconds(),
+		TraceParent: s.g.trace, OfferedUntil: fromMillis(millis(at.Add(machine.OfferWait(offer)))), HeartbeatTimeout: heartbeatTimeout(n.def).Milliseconds(),
 	}}
 }
 

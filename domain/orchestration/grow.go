@@ -67,7 +67,7 @@ func (w *growth) sort(c Complete, k int) *Fault {
 		return nil
 	}
 	if err := definition.CheckSpawned(a); err != nil {
-		return &Fault{stepSpawn, err.Error()}
+		return &Fault{Step: stepSpawn, Message: err.Error()}
 	}
 	if len(w.e.Spawned) == k {
 		w.e.Spawned = c.Spawn[: k+1 : k+1] // no copy as long as all are new
@@ -124,10 +124,10 @@ func (w *growth) repeated(id string) bool {
 func (g *graph) checkGrowth(i int32, e *Completed) *Fault {
 	n := &g.nodes[i]
 	if most := g.plan.maxNodes(); len(g.nodes)+len(e.Spawned) > most {
-		return &Fault{stepSpawn, fmt.Sprintf("%d more activities would make %d, over the limit of %d nodes", len(e.Spawned), len(g.nodes)+len(e.Spawned), most)}
+		return &Fault{Step: stepSpawn, Message: fmt.Sprintf("%d more activities would make %d, over the limit of %d nodes", len(e.Spawned), len(g.nodes)+len(e.Spawned), most)}
 	}
 	if most := g.plan.maxDepth(); len(e.Spawned) > 0 && int(n.depth)+1 > most {
-		return &Fault{stepSpawn, fmt.Sprintf("a child would be %d generations down, over the limit of %d depth", n.depth+1, most)}
+		return &Fault{Step: stepSpawn, Message: fmt.Sprintf("a child would be %d generations down, over the limit of %d depth", n.depth+1, most)}
 	}
 	for k := range e.Spawned {
 		if len(e.Spawned[k].DependsOn) > 0 {
@@ -152,10 +152,10 @@ func (g *graph) checkDependencies(parent int32, spawned []definition.Activity) *
 			}
 			j, ok := g.find(d)
 			if !ok {
-				return &Fault{stepSpawn, fmt.Sprintf("spawned activity %s depends on %q, which is not there", spawned[k].ID, d)}
+				return &Fault{Step: stepSpawn, Message: fmt.Sprintf("spawned activity %s depends on %q, which is not there", spawned[k].ID, d)}
 			}
 			if search.entangled(j) {
-				return &Fault{stepSpawn, fmt.Sprintf("spawned activity %s depends on %q, which waits for it", spawned[k].ID, d)}
+				return &Fault{Step: stepSpawn, Message: fmt.Sprintf("spawned activity %s depends on %q, which waits for it", spawned[k].ID, d)}
 			}
 		}
 	}
@@ -185,7 +185,7 @@ func checkCircles(spawned []definition.Activity, siblings map[string]*definition
 	}
 	for k := range spawned {
 		if circle(spawned[k].ID) {
-			return &Fault{stepSpawn, fmt.Sprintf("the dependencies of spawned activity %s go in a circle", spawned[k].ID)}
+			return &Fault{Step: stepSpawn, Message: fmt.Sprintf("the dependencies of spawned activity %s go in a circle", spawned[k].ID)}
 		}
 	}
 	return nil

@@ -117,7 +117,7 @@ const (
 
 // signed is who and why as events carry them.
 func signed(by, reason string) (who, why string) {
-	return clip(orElse(by, someone), maxNameBytes), clip(reason, maxMessageBytes)
+	return machine.Clip(orElse(by, someone), maxNameBytes), machine.Clip(reason, maxMessageBytes)
 }
 
 func (s State) decidePause(c Pause) ([]Event, error) {

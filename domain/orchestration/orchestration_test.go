@@ -66,14 +66,14 @@ func TestResults(t *testing.T) {
 			Then(Waited{"a", 1, epoch.Add(DefaultActivityDeadline), []byte(`7`)}))
 		t.Run(where+" work is scheduled", s.When(Schedule{Report: report("a", 1), After: lasting(time.Minute)}).
 			Then(Scheduled{"a", 1, epoch.Add(time.Minute), nil}))
-		t.Run(where+" work is tried again", s.When(Retry{Report: report("a", 1), Error: Fault{"fetch", "no such file"}, After: lasting(time.Hour)}).
+		t.Run(where+" work is tried again", s.When(Retry{Report: report("a", 1), Error: Fault{Step: "fetch", Message: "no such file"}, After: lasting(time.Hour)}).
 			Then(Retrying{"a", 1, failure("a"), epoch.Add(time.Hour), nil}))
 		t.Run(where+" work fails", s.When(broken("a")).Then(failedBy(failure("a"))...))
 	}
 	waiting := one.When(Wait{Report: report("a", 1)})
 	t.Run("what waits completes", waiting.When(done("a")).Then(completed("a"), ended(PhaseCompleted)))
 	t.Run("what waits fails", waiting.When(broken("a")).Then(failedBy(failure("a"))...))
-	t.Run("what waits is tried again", waiting.When(Retry{Report: report("a", 1), Error: Fault{"fetch", "no such file"}, After: lasting(time.Hour)}).
+	t.Run("what waits is tried again", waiting.When(Retry{Report: report("a", 1), Error: Fault{Step: "fetch", Message: "no such file"}, After: lasting(time.Hour)}).
 		Then(Retrying{"a", 1, failure("a"), epoch.Add(time.Hour), nil}))
 	t.Run("what waits is not polled", waiting.When(Schedule{Report: report("a", 1)}).Refuses(machine.BadState, "a, attempt 1", "WAITING does not lead to SCHEDULED"))
 	paused := map[string]scenario{
@@ -110,7 +110,7 @@ func TestRepeats(t *testing.T) {
 	t.Run("the failure that ended it", two.When(broken("a")).When(broken("a")).Then())
 	t.Run("an earlier one is late after the end", two.When(done("a")).When(done("b")).When(done("a")).Refuses(machine.BadState))
 	never := with(activity("a"), func(a *definition.Activity) { a.Retry = &definition.Retry{Limit: number(0)} })
-	retry := Retry{Report: report("a", 1), Error: Fault{"fetch", "no such file"}}
+	retry := Retry{Report: report("a", 1), Error: Fault{Step: "fetch", Message: "no such file"}}
 	t.Run("the fault that was one too many", running(never).When(retry).Then(failedBy(failure("a"))...))
 	t.Run("the fault that was one too many, of many", running(tolerant(never), activity("b")).When(retry).When(retry).Then())
 }

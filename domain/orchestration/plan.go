@@ -9,6 +9,7 @@ import (
 
 	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/domain/definition"
+	"github.com/waybill/waybill/domain/machine"
 )
 
 // Plan is a compiled definition: what an orchestration runs by. It never changes, so
@@ -156,13 +157,6 @@ const (
 	maxFailures     = 100
 	maxMessageBytes = 2 << 10
 	maxNameBytes    = 256
-	// firstOffer is how long unclaimed work may be claimed before it is offered again; each further
-	// offer holds twice as long, up to lastOffer.
-	firstOffer = 30 * time.Second
-	lastOffer  = 10 * time.Minute
-	// lastClaims is how long after an offer's end the next one comes: a claim made at its very end is
-	// on the log by then, but a shard with much to do decides it later, and by another clock.
-	lastClaims = 10 * time.Second
 )
 
 func orElse[T comparable](v, otherwise T) T {
@@ -186,7 +180,7 @@ func (p *Plan) oversize(output []byte) *Fault {
 	if size <= most {
 		return nil
 	}
-	return &Fault{stepOutput, fmt.Sprintf("the output has %d bytes, over the limit outputBytes of %d", size, most)}
+	return &Fault{Step: stepOutput, Message: fmt.Sprintf("the output has %d bytes, over the limit outputBytes of %d", size, most)}
 }
 
 func heartbeatTimeout(a *definition.Activity) time.Duration {
@@ -204,30 +198,14 @@ func retryLimit(a *definition.Activity) int {
 	return *a.Retry.Limit
 }
 
-// backoff is how long the n-th failure of an activity waits: base·2^(n-1), at most the
-// maximum, less up to a quarter of it. The jitter comes from the work's ID, so that
-// deciding again waits as long.
+// backoff is how long the n-th failure of an activity waits.
 func backoff(a *definition.Activity, workID string, n int) time.Duration {
 	base, most := DefaultBaseDelay, DefaultMaxDelay
 	if a.Retry != nil {
 		base = orElse(time.Duration(a.Retry.BaseDelay), base)
 		most = orElse(time.Duration(a.Retry.MaxDelay), max(most, base))
 	}
-	d := most
-	if shift := n - 1; shift < 63 && base <= most>>shift { // base<<shift could overflow
-		d = base << shift
-	}
-	return d - d/4/1024*time.Duration(hash(workID, n)%1024)
-}
-
-// hash is FNV-1a over the ID and the number.
-func hash(id string, n int) uint64 {
-	h := uint64(14695981039346656037)
-	for i := range len(id) {
-		h = (h ^ uint64(id[i])) * 1099511628211
-	}
-	h = (h ^ uint64(n)) * 1099511628211
-	return h >> 20
+	return machine.Backoff(base, most, workID, n)
 }
 
 // collected says whether a mapping's source is the list of an activity's subtree, and of which.

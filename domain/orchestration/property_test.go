@@ -723,7 +723,7 @@ func (n *modelNode) offer(at time.Time, placement string) {
 	n.offers++
 	n.local, n.began, n.lease, n.next = placement != "", at, time.Time{}, time.Time{}
 	if !n.local {
-		n.next = at.Add(min(firstOffer<<(n.offers-1), lastOffer) + lastClaims)
+		n.next = at.Add(min(machine.FirstOffer<<(n.offers-1), machine.LastOffer) + machine.LastClaims)
 	}
 }
 

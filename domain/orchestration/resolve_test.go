@@ -166,7 +166,7 @@ func TestEffects(t *testing.T) {
 		Value: Completion{ID: "o-1", Type: "job", Run: 1, State: PhaseCompleted, StartedAt: epoch, EndedAt: epoch, Labels: map[string]string{"team": "red"}},
 	}))
 	t.Run("nothing follows from a claim", s.When(beat("a", 1, "one")).Follows())
-	t.Run("nothing follows from a fault that was reported", s.When(Retry{Report: report("a", 1), Error: Fault{"fetch", "down"}}).Follows())
+	t.Run("nothing follows from a fault that was reported", s.When(Retry{Report: report("a", 1), Error: Fault{Step: "fetch", Message: "down"}}).Follows())
 }
 
 func TestPlans(t *testing.T) {
@@ -201,9 +201,9 @@ func TestPlans(t *testing.T) {
 
 func TestFaults(t *testing.T) {
 	for text, want := range map[string]Fault{
-		`"down"`: {Message: "down"}, ` {"step":"fetch","message":"down"}`: {"fetch", "down"}, `null`: {},
+		`"down"`: {Message: "down"}, ` {"step":"fetch","message":"down","code":"edr-dead"}`: {Step: "fetch", Message: "down", Code: "edr-dead"}, `null`: {},
 	} {
-		got := Fault{"x", "y"}
+		got := Fault{Step: "x", Message: "y"}
 		if text == "null" {
 			got = Fault{}
 		}

@@ -164,7 +164,7 @@ func TestDeadlineOfTheOrchestration(t *testing.T) {
 
 func TestRetries(t *testing.T) {
 	retry := func(attempt int) Retry {
-		return Retry{Report: report("a", attempt), Error: Fault{"fetch", "no such file"}}
+		return Retry{Report: report("a", attempt), Error: Fault{Step: "fetch", Message: "no such file"}}
 	}
 	t.Run("the wait doubles up to the maximum, less a quarter at most", func(t *testing.T) {
 		s := running(with(activity("a"), func(a *definition.Activity) {
@@ -182,7 +182,7 @@ func TestRetries(t *testing.T) {
 		}
 		becomes(s.When(retry(8)), PhaseError)(t)
 	})
-	t.Run("the other side may ask for more", running(sternly("a", 1)).When(Retry{Report: report("a", 1), Error: Fault{"fetch", "no such file"}, After: lasting(time.Hour)}).
+	t.Run("the other side may ask for more", running(sternly("a", 1)).When(Retry{Report: report("a", 1), Error: Fault{Step: "fetch", Message: "no such file"}, After: lasting(time.Hour)}).
 		Then(Retrying{"a", 1, failure("a"), epoch.Add(time.Hour), nil}))
 	t.Run("a base delay needs no maximum", func(t *testing.T) {
 		s := running(with(activity("a"), func(a *definition.Activity) { a.Retry = &definition.Retry{BaseDelay: lasting(time.Hour)} })).When(retry(1))

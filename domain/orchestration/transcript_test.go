@@ -199,9 +199,9 @@ func (p *transcript) report(verb, name, rest string) Command {
 	case "schedule":
 		return Schedule{Report: n.Report, After: definition.Duration(p.duration(rest))}
 	case "retry":
-		return Retry{Report: n.Report, Error: Fault{"fetch", rest}}
+		return Retry{Report: n.Report, Error: Fault{Step: "fetch", Message: rest}}
 	case "fail":
-		return Fail{Report: n.Report, Error: Fault{"fetch", rest}}
+		return Fail{Report: n.Report, Error: Fault{Step: "fetch", Message: rest}}
 	case "claim":
 		return Heartbeat{Report: n.Report, Agent: rest}
 	}
@@ -212,7 +212,7 @@ func (p *transcript) report(verb, name, rest string) Command {
 func (p *transcript) document(n *asked, text string) Command {
 	d, err := partstree.Parse([]byte(text))
 	if err != nil {
-		return Fail{Report: n.Report, Error: Fault{"parse", err.Error()}}
+		return Fail{Report: n.Report, Error: Fault{Step: "parse", Message: err.Error()}}
 	}
 	var in partstree.Request
 	p.decode(string(n.input), &in)

@@ -83,7 +83,7 @@ func (s State) due(at time.Time, i int32) []Event {
 		return s.fail(at, i, *fault)
 	}
 	if passed(n.deadline, now) {
-		return s.fail(at, i, Fault{stepDeadline, fmt.Sprintf("the activity did not end by its deadline; it was %s in attempt %d", n.phase, n.attempt)})
+		return s.fail(at, i, Fault{Step: stepDeadline, Message: fmt.Sprintf("the activity did not end by its deadline; it was %s in attempt %d", n.phase, n.attempt)})
 	}
 	switch n.phase {
 	case ActivityReady:
@@ -92,14 +92,14 @@ func (s State) due(at time.Time, i int32) []Event {
 		}
 	case ActivityRunning:
 		if passed(n.lease, now) {
-			return s.again(at, i, Retry{Error: Fault{stepLease, fmt.Sprintf("agent %s was not heard of for %s", n.agent, heartbeatTimeout(n.def))}})
+			return s.again(at, i, Retry{Error: Fault{Step: stepLease, Message: fmt.Sprintf("agent %s was not heard of for %s", n.agent, heartbeatTimeout(n.def))}})
 		}
 		if passed(n.overtime(), now) {
-			return s.again(at, i, Retry{Error: Fault{stepAttempt, fmt.Sprintf("the attempt took longer than %s", attemptTimeout(n.def))}})
+			return s.again(at, i, Retry{Error: Fault{Step: stepAttempt, Message: fmt.Sprintf("the attempt took longer than %s", attemptTimeout(n.def))}})
 		}
 	case ActivityWaiting:
 		if passed(n.next, now) {
-			return s.fail(at, i, Fault{stepWait, "nobody reported in time"})
+			return s.fail(at, i, Fault{Step: stepWait, Message: "nobody reported in time"})
 		}
 	case ActivityScheduled, ActivityRetrying:
 		if passed(n.next, now) {

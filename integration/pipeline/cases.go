@@ -71,7 +71,7 @@ func (s *scenario) good(ctx context.Context) error {
 	gate := func(srv *service) *gate {
 		g, err := s.gates.open(ctx, srv.address, nil)
 		if err != nil {
-			s.wrong.add("%v", err)
+			s.wrong.Add("%v", err)
 			return &gate{}
 		}
 		return g
@@ -90,7 +90,7 @@ func (s *scenario) good(ctx context.Context) error {
 	}
 	fmt.Printf("  done in %s: %s\n", since(began), f.Output.Message)
 	if !strings.Contains(out, f.Output.Message) || f.Output.Message == "" {
-		s.wrong.add("waybill submit does not show the message %q: %s", f.Output.Message, out)
+		s.wrong.Add("waybill submit does not show the message %q: %s", f.Output.Message, out)
 	}
 	container := s.checkRequests(asked, download.requests(), upload.requests(), transform.requests())
 	rows, err := s.rows(ctx, container+"-parquet", container+".parquet")
@@ -98,7 +98,7 @@ func (s *scenario) good(ctx context.Context) error {
 		return err
 	}
 	for _, w := range s.repo.compare(rows) {
-		s.wrong.add("%s", w)
+		s.wrong.Add("%s", w)
 	}
 	fmt.Printf("  the Parquet file was read back: %d files as in the repository\n", len(rows))
 	return nil
@@ -108,7 +108,7 @@ func (s *scenario) good(ctx context.Context) error {
 // the name of the container.
 func (s *scenario) checkRequests(asked map[string]any, download, upload, transform []request) string {
 	if len(download) != 1 || len(upload) != 1 || len(transform) != 1 {
-		s.wrong.add("the services were asked %d, %d and %d times, want once each", len(download), len(upload), len(transform))
+		s.wrong.Add("the services were asked %d, %d and %d times, want once each", len(download), len(upload), len(transform))
 		return ""
 	}
 	d, u, t := download[0], upload[0], transform[0]
@@ -121,16 +121,16 @@ func (s *scenario) checkRequests(asked map[string]any, download, upload, transfo
 		{t, "/v3/transform-container-to-parquet", "application/json"},
 	} {
 		if r.method != http.MethodPost || r.request.path != r.path || r.request.contentType != r.contentType || r.key == "" {
-			s.wrong.add("want POST %s as %q with an Idempotency-Key, found %s %s as %q with %q", r.path, r.contentType, r.method, r.request.path, r.request.contentType, r.key)
+			s.wrong.Add("want POST %s as %q with an Idempotency-Key, found %s %s as %q with %q", r.path, r.contentType, r.method, r.request.path, r.request.contentType, r.key)
 		}
 	}
 	var body map[string]any
 	if err := json.Unmarshal(d.body, &body); err != nil || !maps.Equal(body, asked) {
-		s.wrong.add("the download service was asked for %s, want %v", d.body, asked)
+		s.wrong.Add("the download service was asked for %s, want %v", d.body, asked)
 	}
 	query, err := url.ParseQuery(u.query)
 	if path := query.Get("repo_path"); err != nil || len(query) != 1 || !filepath.IsAbs(path) || len(u.body) > 0 {
-		s.wrong.add("the upload service was asked with %q and a body of %d bytes, want repo_path alone", u.query, len(u.body))
+		s.wrong.Add("the upload service was asked with %q and a body of %d bytes, want repo_path alone", u.query, len(u.body))
 	}
 	body = nil
 	container := ""
@@ -138,7 +138,7 @@ func (s *scenario) checkRequests(asked map[string]any, download, upload, transfo
 		container, _ = body["container_name"].(string)
 	}
 	if len(body) != 2 || container == "" || body["single_parquet"] != true {
-		s.wrong.add("the transformation service was asked for %s, want container_name and single_parquet", t.body)
+		s.wrong.Add("the transformation service was asked for %s, want container_name and single_parquet", t.body)
 	}
 	return container
 }
@@ -197,7 +197,7 @@ func (s *scenario) recovers(ctx context.Context) error {
 	_, uploads := f.node("upload")
 	_, transforms := f.node("transform")
 	if code != 0 || f.State != "COMPLETED" || uploads != 3 || transforms < 2 {
-		s.wrong.add("with services that come back the pipeline is %s, exit code %d, after %d and %d attempts: %s", f.State, code, uploads, transforms, out)
+		s.wrong.Add("with services that come back the pipeline is %s, exit code %d, after %d and %d attempts: %s", f.State, code, uploads, transforms, out)
 	}
 	fmt.Printf("  a service that answered 503 twice, and one that was down and came up: done in %s, with %d and %d attempts\n", since(began), uploads, transforms)
 	return nil
@@ -298,7 +298,7 @@ func (s *scenario) fail(ctx context.Context, want failure) string {
 	id := "fails-" + want.node + "-" + want.name
 	f, out, code, err := s.submit(ctx, id, want.over)
 	if err != nil {
-		s.wrong.add("%s: %v: %s", id, err, out)
+		s.wrong.Add("%s: %v: %s", id, err, out)
 		return id
 	}
 	message := ""
@@ -307,7 +307,7 @@ func (s *scenario) fail(ctx context.Context, want failure) string {
 	}
 	state, tried := f.node(want.node)
 	if f.State != "ERROR" || code != 1 || state != "FAILED" {
-		s.wrong.add("%s is %s, its activity %s, exit code %d, want ERROR, FAILED, 1", id, f.State, state, code)
+		s.wrong.Add("%s is %s, its activity %s, exit code %d, want ERROR, FAILED, 1", id, f.State, state, code)
 	}
 	wanted := 1
 	if want.again {
@@ -315,18 +315,18 @@ func (s *scenario) fail(ctx context.Context, want failure) string {
 	}
 	// What cannot even be asked for, for want of what it needs, is not tried at all.
 	if tried != wanted && (tried != 0 || wanted != 1) {
-		s.wrong.add("%s was tried %d times, want %d", id, tried, wanted)
+		s.wrong.Add("%s was tried %d times, want %d", id, tried, wanted)
 	}
 	for _, text := range append([]string{want.node}, want.says...) {
 		if !strings.Contains(out, text) {
-			s.wrong.add("%s: what waybill prints has no %q: %s", id, text, out)
+			s.wrong.Add("%s: what waybill prints has no %q: %s", id, text, out)
 		}
 	}
 	// What comes after the failed step is never called.
 	before := true
 	for _, n := range f.Nodes {
 		if before && n.ID != want.node && n.State != "COMPLETED" || !before && n.State != "CANCELLED" {
-			s.wrong.add("%s: %s is %s", id, n.ID, n.State)
+			s.wrong.Add("%s: %s is %s", id, n.ID, n.State)
 		}
 		before = before && n.ID != want.node
 	}

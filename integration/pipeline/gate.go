@@ -86,21 +86,3 @@ func says(status int, contentType, body string) http.HandlerFunc {
 		fmt.Fprint(w, body)
 	}
 }
-
-// wrongs are what is wrong; it is safe for concurrent use.
-type wrongs struct {
-	mu sync.Mutex
-	l  []string
-}
-
-func (w *wrongs) add(format string, args ...any) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.l = append(w.l, fmt.Sprintf(format, args...))
-}
-
-func (w *wrongs) all() []string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.l
-}

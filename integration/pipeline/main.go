@@ -47,7 +47,7 @@ type scenario struct {
 	upload           *service
 	transform        *service
 	gates            gates
-	wrong            wrongs
+	wrong            audit.Wrongs
 }
 
 func main() {
@@ -68,12 +68,7 @@ func run(ctx context.Context, on stage.Stage, p paths) error {
 			return err
 		}
 	}
-	wrong := s.wrong.all()
-	audit.Print(os.Stdout, wrong)
-	if len(wrong) > 0 {
-		return fmt.Errorf("%d things are wrong", len(wrong))
-	}
-	return nil
+	return s.wrong.Report(os.Stdout)
 }
 
 // startStorage starts Azurite with an account of its own.

@@ -8,8 +8,24 @@ import (
 	"strings"
 )
 
-// Prefix is the path below which reports about work arrive.
-const Prefix = "/callbacks/work/"
+// The paths below which others report, or push.
+const (
+	// Prefix is for reports about work.
+	Prefix = root + "/work/"
+	// ConnectorPrefix is for the events of connectors.
+	ConnectorPrefix = root + "/edc/"
+	// ProvisionerPrefix is for what provisioners have done.
+	ProvisionerPrefix = root + "/provisioner/"
+	// UploadPrefix is for data that is pushed.
+	UploadPrefix = "/uploads/"
+
+	root = "/callbacks"
+)
+
+// Prefixes are the paths below which nobody needs a token.
+func Prefixes() []string {
+	return []string{Prefix, ConnectorPrefix, ProvisionerPrefix, UploadPrefix}
+}
 
 // Proofs makes and checks proofs with one key.
 type Proofs struct{ key []byte }
@@ -18,10 +34,13 @@ type Proofs struct{ key []byte }
 func New(key []byte) *Proofs { return &Proofs{key} }
 
 // Of is the proof for a piece of work.
-func (p *Proofs) Of(workID string) string {
+func (p *Proofs) Of(workID string) string { return p.of("work callback", workID) }
+
+// of is a proof of a kind: what the key proves of one thing must not be mistaken for a
+// proof of another.
+func (p *Proofs) of(kind, text string) string {
 	mac := hmac.New(sha256.New, p.key)
-	// What else the key may ever prove must not be mistaken for this.
-	mac.Write([]byte("work callback\x00" + workID))
+	mac.Write([]byte(kind + "\x00" + text))
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
@@ -33,20 +52,32 @@ func (p *Proofs) Proves(workID, proof string) bool {
 
 // Addresses makes the addresses themselves.
 type Addresses struct {
-	proofs *Proofs
-	base   string
+	proofs    *Proofs
+	base      string // of all but callbacks
+	callbacks string
 }
 
 // At makes Addresses below a URL, which is where others reach us.
 func (p *Proofs) At(base string) *Addresses {
-	return &Addresses{p, strings.TrimSuffix(base, "/")}
+	base = strings.TrimSuffix(base, "/")
+	return &Addresses{p, base, base + root}
+}
+
+// CalledAt is the same with callbacks at a URL of their own: what comes there has to reach
+// the path /callbacks of any of our processes.
+func (a *Addresses) CalledAt(callbacks string) *Addresses {
+	return &Addresses{a.proofs, a.base, strings.TrimSuffix(callbacks, "/")}
 }
 
 // Of is the address of a piece of work. A JSON value posted to it completes the work with
 // this value as its output; below it, complete, fail and heartbeat take what the routes
 // of the API with these names take.
 func (a *Addresses) Of(workID string) string {
-	return a.base + Prefix + url.PathEscape(workID) + "/" + a.proofs.Of(workID)
+	return a.callback(Prefix) + url.PathEscape(workID) + "/" + a.proofs.Of(workID)
+}
+
+func (a *Addresses) callback(prefix string) string {
+	return a.callbacks + strings.TrimPrefix(prefix, root)
 }
 
 // Proof is the part of the address that nobody else may see.

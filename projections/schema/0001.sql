@@ -2,7 +2,9 @@
 --
 -- Keys are packed integers, so that what belongs together lies together and new rows
 -- are appended: a job has a key, its node number n has job * 2^32 + n, the piece of its
--- history that begins with event s has job * 2^32 + s. Times are nanoseconds since 1970.
+-- history that begins with event s has job * 2^32 + s. Transfers, counter-parties and their
+-- accesses have keys of the same series, so that one table has the histories of all; round n of
+-- an access has access * 2^32 + n. Times are nanoseconds since 1970.
 
 -- Where each partition of the log has been read to. topic_id tells a topic from another
 -- one that took its name.
@@ -61,6 +63,7 @@ CREATE TABLE node (
   state  INTEGER NOT NULL, -- PENDING is 0, up to SKIPPED 9
   waited INTEGER NOT NULL, -- somebody outside was told the work's id
   work   TEXT,             -- the work's id, while somebody may still ask for it
+  access TEXT,             -- ids of the negotiations that it acquired access by, JSON
   doc    TEXT    NOT NULL
 ) STRICT;
 -- Work that was done where nobody outside ever knew its id is not looked for.
@@ -81,6 +84,80 @@ CREATE TABLE history (
   key    INTEGER PRIMARY KEY,
   events BLOB NOT NULL
 ) STRICT;
+
+-- doc is the transfer as the HTTP interface shows it; that of one which waits for access names the
+-- counter-party in the place of the round.
+CREATE TABLE transfer (
+  key         INTEGER PRIMARY KEY,
+  id          TEXT    NOT NULL,
+  seq         INTEGER NOT NULL, -- of the last event folded in
+  code        INTEGER NOT NULL, -- of the state
+  created     INTEGER NOT NULL,
+  provider    TEXT    NOT NULL,
+  connector   TEXT    NOT NULL,
+  asset       TEXT    NOT NULL,
+  job         TEXT,             -- whose activity asked for it, where one did
+  negotiation TEXT,             -- id of the round that gave it access
+  doc         TEXT    NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX transfer_id ON transfer (id);
+CREATE INDEX transfer_created ON transfer (created, id);
+CREATE INDEX transfer_provider ON transfer (provider, created, id);
+CREATE INDEX transfer_asset ON transfer (asset, created, id);
+CREATE INDEX transfer_job ON transfer (job, created, id) WHERE job IS NOT NULL;
+CREATE INDEX transfer_code ON transfer (code, created, id) WHERE code <> 800;
+
+-- A counter-party: one of our connectors and a provider, whose id they are. tasks are those that are
+-- open, JSON.
+CREATE TABLE party (
+  key   INTEGER PRIMARY KEY,
+  id    TEXT    NOT NULL,
+  seq   INTEGER NOT NULL, -- of the last event folded in
+  tasks TEXT    NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX party_id ON party (id);
+
+-- What is known of an asset of a counter-party: its rounds, and a history.
+CREATE TABLE access (
+  key   INTEGER PRIMARY KEY,
+  party INTEGER NOT NULL,
+  asset TEXT    NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX access_asset ON access (party, asset);
+
+-- The rounds of accesses. edr is the last one's, sealed as it stands on the log. doc is the round as
+-- the HTTP interface shows it, without tasks and waiters.
+CREATE TABLE negotiation (
+  key       INTEGER PRIMARY KEY,
+  id        TEXT    NOT NULL,
+  first     INTEGER NOT NULL, -- sequence of its first event
+  code      INTEGER NOT NULL,
+  created   INTEGER NOT NULL,
+  provider  TEXT    NOT NULL,
+  connector TEXT    NOT NULL,
+  asset     TEXT    NOT NULL,
+  edr       TEXT,
+  doc       TEXT    NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX negotiation_id ON negotiation (id);
+CREATE INDEX negotiation_created ON negotiation (created, id);
+CREATE INDEX negotiation_provider ON negotiation (provider, created, id);
+CREATE INDEX negotiation_asset ON negotiation (asset, created, id);
+CREATE INDEX negotiation_code ON negotiation (code, created, id) WHERE code <> 1200;
+
+-- Who waits for access, once for each asset; for all of a type the asset is empty until the catalog
+-- has answered.
+CREATE TABLE waiter (
+  waiter TEXT    NOT NULL,
+  party  INTEGER NOT NULL,
+  asset  TEXT    NOT NULL,
+  since  INTEGER NOT NULL,
+  job    TEXT,             -- whose activity waits, where one does without a transfer
+  doc    TEXT    NOT NULL,
+  PRIMARY KEY (waiter, party, asset)
+) WITHOUT ROWID, STRICT;
+CREATE INDEX waiter_asset ON waiter (party, asset, since, waiter);
+CREATE INDEX waiter_job ON waiter (job) WHERE job IS NOT NULL;
 
 -- Definitions as they stand in started events, cut out of the history: each once.
 CREATE TABLE plan (
@@ -202,13 +279,98 @@ CREATE VIEW nodes AS SELECT
   json_extract(n.doc, '$.since') AS since,
   json_extract(n.doc, '$.deadline') AS deadline,
   json_extract(n.doc, '$.nextAttemptAt') AS next_attempt_at,
-  json_extract(n.doc, '$.waitingOn') AS waiting_on,
+  CASE n.doc ->> '$.waitingOn.kind' WHEN 'transfer' THEN coalesce(
+    (SELECT t.waiting_on FROM transfers t WHERE t.id = n.doc ->> '$.transferId'), n.doc ->> '$.waitingOn')
+  WHEN 'negotiation' THEN coalesce(
+    (SELECT json_object('kind', 'negotiation', 'id', a.negotiation) FROM awaited a WHERE a.job = j.id AND a.node = n.id AND a.negotiation IS NOT NULL LIMIT 1),
+    n.doc ->> '$.waitingOn')
+  ELSE n.doc ->> '$.waitingOn' END AS waiting_on,
+  json_extract(n.doc, '$.transferId') AS transfer_id,
+  coalesce(json_extract(n.doc, '$.negotiationId'),
+    (SELECT t.negotiation FROM transfer t WHERE t.id = n.doc ->> '$.transferId')) AS negotiation_id,
   nullif(n.doc -> '$.output', 'null') AS output,
   json_extract(n.doc, '$.error') AS error,
   json_extract(n.doc, '$.startedAt') AS started_at,
   json_extract(n.doc, '$.endedAt') AS ended_at,
   n.seq AS sequence
 FROM job j JOIN node n ON n.key BETWEEN j.key << 32 AND (j.key << 32) + 0xffffffff;
+
+-- The round that somebody waits for now, by who waits.
+CREATE VIEW awaited AS SELECT w.waiter, w.job, w.doc ->> '$.nodeId' AS node, p.id AS party,
+  (SELECT n.id FROM access a JOIN negotiation n ON n.key BETWEEN a.key << 32 AND (a.key << 32) + 0xffffffff
+    WHERE a.party = w.party AND a.asset = w.asset ORDER BY n.key DESC LIMIT 1) AS negotiation
+FROM waiter w JOIN party p ON p.key = w.party;
+
+-- One row per transfer. waiting_on is {kind, id} of whom it waits for.
+CREATE VIEW transfers AS SELECT
+  t.id,
+  t.job AS job_id,
+  json_extract(doc, '$.nodeId') AS node_id,
+  json_extract(doc, '$.attempt') AS attempt,
+  t.provider,
+  json_extract(doc, '$.connector') AS connector,
+  json_extract(doc, '$.adapter') AS adapter,
+  json_extract(doc, '$.counterPartyId') AS counter_party_id,
+  t.asset AS asset_id,
+  json_extract(doc, '$.way') AS way,
+  json_extract(doc, '$.transferType') AS transfer_type,
+  json_extract(doc, '$.state') AS state,
+  t.code,
+  json_extract(doc, '$.outcome') AS outcome,
+  json_extract(doc, '$.reason') AS reason,
+  json_extract(doc, '$.by') AS ended_by,
+  json_extract(doc, '$.error') AS error,
+  json_extract(doc, '$.providerProcessId') AS provider_process_id,
+  json_extract(doc, '$.manifest') AS manifest,
+  json_extract(doc, '$.resources') AS resources,
+  json_extract(doc, '$.createdAt') AS created_at,
+  json_extract(doc, '$.since') AS since,
+  json_extract(doc, '$.until') AS until,
+  json_extract(doc, '$.deadline') AS deadline,
+  json_extract(doc, '$.endedAt') AS ended_at,
+  CASE WHEN doc ->> '$.waitingOn.kind' = 'negotiation' THEN coalesce(
+    (SELECT json_object('kind', 'negotiation', 'id', a.negotiation) FROM awaited a WHERE a.waiter = t.id AND a.negotiation IS NOT NULL LIMIT 1),
+    json_object('kind', 'provider', 'id', t.provider))
+  ELSE doc ->> '$.waitingOn' END AS waiting_on,
+  t.negotiation AS negotiation_id,
+  json_extract(doc, '$.agreementId') AS agreement_id,
+  json_extract(doc, '$.constraints') AS constraints,
+  nullif(doc -> '$.output', 'null') AS output,
+  json_extract(doc, '$.history') AS history,
+  t.seq AS sequence,
+  json_extract(doc, '$.position') AS position
+FROM transfer t;
+
+-- One row per round. waiters are the ids of those who wait for the asset now, of its last round.
+CREATE VIEW negotiations AS SELECT
+  n.id,
+  n.key & 0xffffffff AS round,
+  n.provider,
+  json_extract(doc, '$.connector') AS connector,
+  json_extract(doc, '$.counterPartyId') AS counter_party_id,
+  n.asset AS asset_id,
+  json_extract(doc, '$.state') AS state,
+  n.code,
+  json_extract(doc, '$.agreementId') AS agreement_id,
+  json_extract(doc, '$.agreement.state') AS agreement_state,
+  json_extract(doc, '$.edr.state') AS edr_state,
+  json_extract(doc, '$.edr.since') AS edr_since,
+  json_extract(doc, '$.edr.expiresAt') AS edr_expires_at,
+  json_extract(doc, '$.edr.processId') AS edr_process_id,
+  (SELECT json_group_array(waiter) FROM (SELECT w.waiter FROM access a JOIN waiter w ON w.party = a.party AND w.asset = a.asset
+    WHERE a.key = n.key >> 32 AND NOT EXISTS (SELECT 1 FROM negotiation l WHERE l.key > n.key AND l.key <= (a.key << 32) + 0xffffffff)
+    ORDER BY w.since, w.waiter)) AS waiters,
+  json_extract(doc, '$.reason') AS reason,
+  json_extract(doc, '$.by') AS ended_by,
+  json_extract(doc, '$.error') AS error,
+  json_extract(doc, '$.constraints') AS constraints,
+  json_extract(doc, '$.createdAt') AS created_at,
+  json_extract(doc, '$.since') AS since,
+  json_extract(doc, '$.deadline') AS deadline,
+  json_extract(doc, '$.endedAt') AS ended_at,
+  json_extract(doc, '$.history') AS history,
+  json_extract(doc, '$.position') AS position
+FROM negotiation n;
 
 CREATE VIEW rejections AS SELECT
   command_id, command_type, aggregate, aggregate_id, code, reason, errors,

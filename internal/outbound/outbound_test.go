@@ -1,11 +1,11 @@
-package agents_test
+package outbound_test
 
 import (
 	"net/netip"
 	"net/url"
 	"testing"
 
-	"github.com/waybill/waybill/consumers/agents"
+	"github.com/waybill/waybill/internal/outbound"
 )
 
 func TestTheAllowList(t *testing.T) {
@@ -19,7 +19,7 @@ func TestTheAllowList(t *testing.T) {
 		"http://Provider/": {[]string{"http://provider"}, []string{"https://provider"}},
 		"*":                {[]string{"http://anything:1", "https://1.2.3.4"}, []string{"file:///etc/passwd"}},
 	} {
-		o, err := agents.NewOutbound([]string{entry})
+		o, err := outbound.New([]string{entry})
 		if err != nil {
 			t.Errorf("%s: %v", entry, err)
 			continue
@@ -41,7 +41,7 @@ func TestTheAllowList(t *testing.T) {
 		}
 	}
 	for _, entry := range []string{"", "a:", "a:b", "ftp://a", "http://", "a/b", "*:80", "*.a", "[::1", "[::1]8", "u@a"} {
-		if _, err := agents.NewOutbound([]string{entry}); err == nil {
+		if _, err := outbound.New([]string{entry}); err == nil {
 			t.Errorf("%q is taken for a host", entry)
 		}
 	}
@@ -55,7 +55,7 @@ func TestAddressesThatAreNeverCalled(t *testing.T) {
 		"224.0.0.1": true, "ff02::1": true, "255.255.255.255": true, "192.0.0.192": true, "168.63.129.16": true,
 		"127.0.0.1": false, "::1": false, "10.0.0.1": false, "192.168.1.1": false, "8.8.8.8": false, "2001:db8::1": false, "fd00::1": false,
 	} {
-		if got := agents.Forbidden(netip.MustParseAddr(address)); got != want {
+		if got := outbound.Forbidden(netip.MustParseAddr(address)); got != want {
 			t.Errorf("%s: %v", address, got)
 		}
 	}

@@ -1,4 +1,4 @@
-package agents
+package outbound
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Outbound says which hosts agents may call, and makes the clients that call no others.
+// Hosts says which hosts may be called, and makes the clients that call no others.
 // An entry of the allow list is
 //
 //   - "provider1:8181": this host on this port,
@@ -26,9 +26,10 @@ import (
 // a connection to a link-local, multicast or unspecified address, or to one of those where
 // clouds serve their metadata, is refused when it is dialled, so that no name and no
 // redirect leads there.
-type Outbound struct {
+type Hosts struct {
 	any   bool
 	rules []rule
+	also  func(*url.URL) bool // nil: nothing
 }
 
 type rule struct{ scheme, host, port string } // an empty scheme or port means the default, "*" any port
@@ -49,9 +50,9 @@ func (e *ForbiddenAddressError) Error() string {
 	return fmt.Sprintf("%s is a link-local, metadata, multicast or unspecified address, which is never called", e.Address)
 }
 
-// NewOutbound reads an allow list. Without entries nothing is allowed.
-func NewOutbound(allow []string) (*Outbound, error) {
-	o := &Outbound{}
+// New reads an allow list. Without entries nothing is allowed.
+func New(allow []string) (*Hosts, error) {
+	o := &Hosts{}
 	for _, entry := range allow {
 		if entry = strings.TrimSpace(entry); entry == "*" {
 			o.any = true
@@ -64,6 +65,11 @@ func NewOutbound(allow []string) (*Outbound, error) {
 		o.rules = append(o.rules, r)
 	}
 	return o, nil
+}
+
+// Or are the same hosts and those of the URLs that fit.
+func (o *Hosts) Or(fits func(*url.URL) bool) *Hosts {
+	return &Hosts{any: o.any, rules: o.rules, also: fits}
 }
 
 func parseRule(entry string) (rule, error) {
@@ -104,7 +110,7 @@ func (r rule) fits(u *url.URL) bool {
 	if r.scheme != "" && r.scheme != u.Scheme || !strings.EqualFold(r.host, u.Hostname()) {
 		return false
 	}
-	port := portOf(u)
+	port := Port(u)
 	switch r.port {
 	case "*":
 		return true
@@ -121,7 +127,8 @@ func defaultPort(scheme string) string {
 	return "80"
 }
 
-func portOf(u *url.URL) string {
+// Port is the port of a URL, said or implied.
+func Port(u *url.URL) string {
 	if p := u.Port(); p != "" {
 		return p
 	}
@@ -129,11 +136,11 @@ func portOf(u *url.URL) string {
 }
 
 // Check returns a *NotAllowedError unless the URL's host may be called.
-func (o *Outbound) Check(u *url.URL) error {
+func (o *Hosts) Check(u *url.URL) error {
 	if u.Scheme != "http" && u.Scheme != "https" {
 		return fmt.Errorf("%q is neither http nor https", u.Redacted())
 	}
-	if o.any {
+	if o.any || o.also != nil && o.also(u) {
 		return nil
 	}
 	for _, r := range o.rules {
@@ -141,7 +148,7 @@ func (o *Outbound) Check(u *url.URL) error {
 			return nil
 		}
 	}
-	return &NotAllowedError{net.JoinHostPort(u.Hostname(), portOf(u))}
+	return &NotAllowedError{net.JoinHostPort(u.Hostname(), Port(u))}
 }
 
 // maxRedirects is what browsers and clients of other languages stop at, halved.
@@ -149,7 +156,7 @@ const maxRedirects = 10
 
 // Client makes a client that calls only what is allowed; connections per host are kept
 // for that many callers at once. It uses no proxy: whom a proxy calls nobody could check.
-func (o *Outbound) Client(callers int) *http.Client {
+func (o *Hosts) Client(callers int) *http.Client {
 	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second, ControlContext: control}
 	return &http.Client{
 		Transport: &http.Transport{
@@ -165,7 +172,7 @@ func (o *Outbound) Client(callers int) *http.Client {
 				return errTooManyRedirects
 			}
 			if err := o.Check(req.URL); err != nil {
-				return &redirectError{err}
+				return &RedirectError{err}
 			}
 			return nil
 		},
@@ -174,12 +181,16 @@ func (o *Outbound) Client(callers int) *http.Client {
 
 var errTooManyRedirects = errors.New("it redirects again and again")
 
-type redirectError struct{ err error }
+// RedirectError is a redirect to where nothing may be called.
+type RedirectError struct{ err error }
 
-func (e *redirectError) Error() string {
+// Error implements error.
+func (e *RedirectError) Error() string {
 	return "it redirects to where nothing may be called: " + e.err.Error()
 }
-func (e *redirectError) Unwrap() error { return e.err }
+
+// Unwrap gives what is wrong with the address.
+func (e *RedirectError) Unwrap() error { return e.err }
 
 // control looks at the very address that is about to be dialled, after resolving.
 func control(_ context.Context, _, address string, _ syscall.RawConn) error {

@@ -1,0 +1,148 @@
+package edc
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/waybill/waybill/consumers/connectors/adapter"
+)
+
+// EDR implements adapter.Contracts.
+func (c *Connector) EDR(ctx context.Context, processID string) (adapter.EDR, error) {
+	path := "/v3/edrs/" + escape(processID) + "/dataaddress"
+	if c.cfg.Refresh {
+		path += "?auto_refresh=true"
+	}
+	return c.edr(ctx, http.MethodGet, path)
+}
+
+// Refresh implements adapter.Contracts.
+func (c *Connector) Refresh(ctx context.Context, processID string) (adapter.EDR, error) {
+	if !c.cfg.Refresh {
+		return adapter.EDR{}, &adapter.Fault{Step: adapter.StepEDR, Code: adapter.CodeEDRDead, Err: fmt.Errorf("connector %s cannot refresh a token: it is not configured with refresh: tractusx", c.cfg.Name)}
+	}
+	edr, err := c.edr(ctx, http.MethodPost, "/v3/edrs/"+escape(processID)+"/refresh")
+	if f, ok := errors.AsType[*adapter.Fault](err); ok && !f.Again {
+		f.Code = adapter.CodeEDRDead
+	}
+	return edr, err
+}
+
+func (c *Connector) edr(ctx context.Context, method, path string) (adapter.EDR, error) {
+	raw, failed := c.call(ctx, adapter.StepEDR, method, path, nil)
+	if failed != nil {
+		return adapter.EDR{}, failed.err()
+	}
+	edr, err := ParseEDR(raw, time.Now())
+	if err != nil {
+		return adapter.EDR{}, &adapter.Fault{Step: adapter.StepEDR, Err: err}
+	}
+	return edr, nil
+}
+
+// ParseEDR reads a data address, as the connector's cache answers it or, within properties
+// with whole names, as a callback has it. Its error shows nothing of it.
+func ParseEDR(raw json.RawMessage, now time.Time) (adapter.EDR, error) {
+	n := object(raw)
+	if n.text("endpoint") == "" {
+		n = object(n.get("properties"))
+	}
+	edr := adapter.EDR{Endpoint: n.text("endpoint"), Authorization: n.text("authorization"), Raw: raw}
+	switch {
+	case edr.Endpoint == "":
+		return adapter.EDR{}, errors.New("the data address has no endpoint")
+	case edr.Authorization == "":
+		return adapter.EDR{}, errors.New("the data address has no authorization")
+	}
+	if at, ok := expiry(edr.Authorization); ok {
+		edr.ExpiresAt = at
+	} else if seconds, ok := number(n.get("expiresIn")); ok && seconds > 0 && seconds < float64(maxExpiry/time.Second) {
+		edr.ExpiresAt = now.Add(time.Duration(seconds * float64(time.Second))).UTC()
+	}
+	return edr, nil
+}
+
+// maxExpiry bounds how long a token says that it is good; more is no limit at all.
+const maxExpiry = 10 * 365 * 24 * time.Hour
+
+// expiry is what a JWT says of its end.
+func expiry(token string) (time.Time, bool) {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return time.Time{}, false
+	}
+	claims, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[1], "="))
+	if err != nil {
+		return time.Time{}, false
+	}
+	seconds, ok := number(object(claims).get("exp"))
+	if !ok || seconds <= 0 || seconds > 1<<40 {
+		return time.Time{}, false
+	}
+	return time.Unix(int64(seconds), 0).UTC(), true
+}
+
+// Document implements adapter.Adapter: it is fetched from where the EDR leads, with its token.
+func (c *Connector) Document(ctx context.Context, w adapter.Want) (adapter.Document, error) {
+	fault := func(step string, err error) (adapter.Document, error) {
+		return adapter.Document{}, &adapter.Fault{Step: step, Err: err}
+	}
+	if w.EDR == nil {
+		return fault(adapter.StepEDR, fmt.Errorf("an asset of %s is fetched with an EDR, and there is none", w.Provider))
+	}
+	u, err := url.Parse(w.EDR.Endpoint)
+	if err != nil {
+		return fault(adapter.StepAddress, errors.New("the endpoint of the EDR is no URL"))
+	}
+	where := shown(u)
+	if err := c.mayCall(u, w.Provider); err != nil {
+		return fault(adapter.StepAddress, fmt.Errorf("the endpoint of the EDR, %s: %w", where, err))
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), http.NoBody)
+	if err != nil {
+		return fault(adapter.StepAddress, fmt.Errorf("the endpoint of the EDR, %s, cannot be asked", where))
+	}
+	req.Header.Set("Authorization", w.EDR.Authorization)
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", "waybill")
+	answer, failed := c.cfg.Limits.Do(c.data, req)
+	if failed == nil {
+		failed = answer.Refusal()
+	}
+	if failed == nil {
+		return adapter.Document{Body: answer.Body, ContentType: answer.Header.Get("Content-Type"), Source: where}, nil
+	}
+	f := &adapter.Fault{Step: adapter.StepFetch, Err: fmt.Errorf("GET %s: %w", where, failed), Again: failed.Again, After: failed.After}
+	switch {
+	case failed.Address:
+		f.Step = adapter.StepAddress
+	case answer != nil && (answer.Status == http.StatusUnauthorized || answer.Status == http.StatusForbidden):
+		f.Code = adapter.CodeEDRDead
+		f.Err = fmt.Errorf("%w: the EDR is no longer good", f.Err)
+	}
+	return adapter.Document{}, f
+}
+
+// mayCall says whether the endpoint that a provider names is one to call: on the provider's own
+// host, or on one that is configured. Addresses that are never called are refused on dialling.
+func (c *Connector) mayCall(u *url.URL, provider string) error {
+	if p, err := url.Parse(provider); err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && strings.EqualFold(u.Hostname(), p.Hostname()) {
+		return nil
+	}
+	if err := c.cfg.Endpoints.Check(u); err != nil {
+		return fmt.Errorf("%w, or under allowEndpoints of connector %s", err, c.cfg.Name)
+	}
+	return nil
+}
+
+// shown is an address without what may be secret: user, query and fragment.
+func shown(u *url.URL) string {
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
+}

@@ -1,0 +1,263 @@
+package negotiation
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/waybill/waybill/domain/machine"
+)
+
+// The steps at which access is refused.
+const (
+	atCatalog     = "catalog"
+	atOffer       = "offer"
+	atNegotiation = "negotiation"
+	atAgreement   = "agreement"
+	atEDR         = "edr"
+	atDeadline    = "deadline"
+)
+
+// The codes of a fault.
+const (
+	codeAgreementDead = "agreement-dead"
+	codeNotFound      = "not-found" // it is not offered
+	codeRefused       = "refused"   // by the other side, or by the policies that are accepted here
+)
+
+// maxAnswered is how many waiters one event answers: it has to fit into a record.
+const maxAnswered = 1000
+
+// maxText bounds the text of a fault.
+const maxText = 2 << 10
+
+func (s State) acquire(at time.Time, c Acquire) ([]Event, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	if s.b.recent.has(c.CommandID) {
+		return nil, nil
+	}
+	w := Wish{
+		Waiter: c.Waiter, AssetID: c.AssetID, AssetType: c.AssetType, Need: c.Need, CounterPartyID: c.CounterPartyID,
+		Deadline: c.Deadline, Reply: c.Reply, CommandID: c.CommandID, TraceParent: c.TraceParent,
+	}
+	if w.Deadline.IsZero() {
+		w.Deadline = at.Add(s.cfg.Wish)
+	}
+	before := s.b.wishes.get(c.Waiter)
+	if before != nil && before.same(w) {
+		return nil, nil
+	}
+	if before == nil && c.AssetType == "" { // thousands a second go this way
+		if a := s.b.accesses.get(c.AssetID); a != nil && a.meets(c.Need, at) {
+			return []Event{a.served(c.Need, nil, &w)}, nil
+		}
+	}
+	d := s.decision(at)
+	if before != nil {
+		d.emit(Left{Waiter: c.Waiter, Reason: "it has another wish now"})
+	}
+	d.emit(Joined{w})
+	if c.AssetType == "" {
+		d.serve(c.AssetID)
+	} else if l := d.b.listings.get(c.AssetType); !l.busy && at.Before(l.until) {
+		d.spread(c.AssetType, l.offers)
+	}
+	return d.done(), nil
+}
+
+func (c Acquire) check() error {
+	switch {
+	case c.Waiter == "":
+		return machine.Refuse(machine.Schema, "nobody is named who is to be answered", machine.Problem{Path: "waiter", Message: "is missing"})
+	case (c.AssetID == "") == (c.AssetType == ""):
+		return machine.Refuse(machine.Schema, "either an asset or a type of assets is acquired", machine.Problem{Path: "assetId", Message: "give assetId or assetType"})
+	case c.Need != NeedAgreement && c.Need != NeedEDR:
+		return machine.Refuse(machine.Schema, fmt.Sprintf("nobody knows the need %q", c.Need), machine.Problem{Path: "need", Message: "is agreement or edr"})
+	}
+	return nil
+}
+
+// same says that the wish is the one that waits already: a command with another ID may repeat it, but
+// an answer that goes elsewhere is another wish.
+func (w *wish) same(other Wish) bool {
+	if w.CommandID != "" && w.CommandID == other.CommandID {
+		return true
+	}
+	reply := w.Reply == other.Reply || w.Reply != nil && other.Reply != nil && *w.Reply == *other.Reply
+	return reply && w.AssetID == other.AssetID && w.AssetType == other.AssetType && w.Need == other.Need
+}
+
+func (a *access) served(n Need, waiters []string, w *Wish) Served {
+	e := Served{AssetID: a.asset, Round: a.round, AgreementID: a.agreement, Waiters: waiters, Wish: w}
+	if n == NeedEDR {
+		e.ProcessID = a.edr.process
+	}
+	return e
+}
+
+// serve grants access to those who have what they need.
+func (d *decision) serve(asset string) {
+	a := d.b.accesses.get(asset)
+	if a == nil {
+		return
+	}
+	for _, n := range []Need{NeedAgreement, NeedEDR} {
+		if !a.meets(n, d.at) {
+			continue
+		}
+		var met []string
+		for _, name := range a.waiters {
+			if w := d.b.wishes.get(name); w != nil && w.Need == n {
+				met = append(met, name)
+			}
+		}
+		for some := range slices.Chunk(met, maxAnswered) {
+			d.emit(a.served(n, some, nil))
+		}
+		d.conclude(met)
+		if a = d.b.accesses.get(asset); a == nil {
+			return
+		}
+	}
+}
+
+// fail refuses all who wait for an asset.
+func (d *decision) fail(a *access, fault Fault, again bool) {
+	all := a.waiters
+	for some := range slices.Chunk(all, maxAnswered) {
+		d.emit(Failed{
+			AssetID: a.asset, Waiters: some, Error: fault, Again: again, Rounds: a.tried, NegotiationID: a.negotiationID,
+			Constraints: a.offer.Constraints,
+		})
+	}
+	d.conclude(all)
+}
+
+// fault is why there is no access to an asset: at which step, and all that the other side does not say.
+func (d *decision) fault(a *access, step, text string) Fault {
+	connector, provider := Split(d.s.id)
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s (asset %q of %s through connector %q", text, a.asset, provider, connector)
+	if c := a.offer.Constraints; c != "" {
+		fmt.Fprintf(&b, "; offered with %s", c)
+	}
+	if a.tried > 0 {
+		fmt.Fprintf(&b, "; rounds tried: %d", a.tried)
+	}
+	return Fault{Step: step, Message: clip(b.String() + ")")}
+}
+
+func clip(s string) string {
+	if len(s) <= maxText {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxText], "") + "…"
+}
+
+// conclude answers those wishes by type that have an outcome for each of their assets.
+func (d *decision) conclude(names []string) {
+	for _, name := range names {
+		if w := d.b.wishes.get(name); w != nil && w.AssetType != "" && w.assets != nil && len(w.outcomes) == len(w.assets) {
+			d.answer(w, nil)
+		}
+	}
+}
+
+// answer ends a wish by type. What has no outcome has late for one.
+func (d *decision) answer(w *wish, late *Fault) {
+	outcomes := make(map[string]outcome, len(w.outcomes))
+	for _, o := range w.outcomes {
+		outcomes[o.AssetID] = o
+	}
+	e := Answered{Waiter: w.Waiter, AssetType: w.AssetType, Offers: make([]OfferState, 0, len(w.assets)+len(w.refused))}
+	failed, texts := true, []string(nil)
+	add := func(o OfferState, again bool) {
+		e.Offers = append(e.Offers, o)
+		if o.Error == nil {
+			failed = false
+			return
+		}
+		e.Again = e.Again || again
+		texts = append(texts, o.Error.Message)
+		if e.Error == nil {
+			e.Error = &Fault{Step: o.Error.Step}
+		}
+	}
+	for _, asset := range w.assets {
+		o, ok := outcomes[asset]
+		if !ok {
+			o = outcome{OfferState{AssetID: asset, Error: late}, true}
+		}
+		add(o.OfferState, o.again)
+	}
+	for _, r := range w.refused {
+		add(OfferState{AssetID: r.AssetID, Error: &r.Error}, false)
+	}
+	if failed {
+		e.Error.Message = clip(fmt.Sprintf("none of the %d assets of type %q could be had: %s", len(e.Offers), w.AssetType, strings.Join(texts, "; ")))
+	} else {
+		e.Error, e.Again = nil, false
+	}
+	d.emit(e)
+}
+
+// expire refuses somebody whose own deadline has passed.
+func (d *decision) expire(name string) {
+	w := d.b.wishes.get(name)
+	what, asset := "it was still waiting", w.AssetID
+	if a := d.b.accesses.get(asset); w.AssetType == "" && a != nil {
+		what = a.stands()
+	}
+	connector, provider := Split(d.s.id)
+	fault := Fault{Step: atDeadline, Message: clip(fmt.Sprintf("no access by %s: %s (%s of %s through connector %q)",
+		w.Deadline.UTC().Format(time.RFC3339), what, cmp.Or(quoted("asset", w.AssetID), quoted("type", w.AssetType)), provider, connector))}
+	if w.AssetType != "" && w.assets != nil {
+		d.answer(w, &fault)
+		return
+	}
+	d.emit(Left{Waiter: name, Error: &fault, Again: true})
+}
+
+func quoted(what, name string) string {
+	if name == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s %q", what, name)
+}
+
+// stands says for people what an access is at.
+func (a *access) stands() string {
+	switch a.step {
+	case stepCatalog:
+		return "the catalog was being asked"
+	case stepRound:
+		return fmt.Sprintf("the negotiation of round %d was %s", a.tried, a.phase)
+	case stepEDR:
+		return "the EDR was " + string(EDRPending)
+	case stepNone:
+	}
+	return "it waited for its turn, since there are so many requests at this provider"
+}
+
+// release takes a waiter out and takes down what it says of what it was granted.
+func (s State) release(at time.Time, c Release) []Event {
+	d := s.decision(at)
+	if s.b.wishes.get(c.Waiter) != nil {
+		d.emit(Left{Waiter: c.Waiter, Reason: c.Reason})
+	}
+	if !c.Dead {
+		return d.done()
+	}
+	if a := d.b.accesses.get(s.b.owners[c.Agreement]); a != nil && c.Agreement != "" && a.agreement == c.Agreement {
+		d.disown(a, cmp.Or(c.Reason, "the agreement was refused"))
+	}
+	if a := d.b.accesses.get(s.b.owners[c.Process]); a != nil && c.Process != "" && a.edr.process == c.Process && a.edr.phase == EDRValid {
+		d.emit(EDRDead{AssetID: a.asset, Round: a.round, ProcessID: c.Process, Reason: cmp.Or(c.Reason, "the EDR opens nothing any more")})
+		d.proceed(a.asset)
+	}
+	return d.done()
+}

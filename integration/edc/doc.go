@@ -1,0 +1,8 @@
+// Command edc runs jobs of `waybill serve` on real connectors of Eclipse Dataspace Components,
+// which the script in connectors starts: one consumer, to whom Waybill speaks, and three
+// providers. Whatever is counted is counted at the providers, never by Waybill.
+//
+//	bash integration/edc/run                  some three minutes
+//	bash integration/edc/run -full            everything, in full numbers
+//	bash integration/edc/run -only tree,push  some scenarios; -list names them
+package main

@@ -1,0 +1,4 @@
+package outbound
+
+// Forbidden is shown to tests.
+var Forbidden = forbidden

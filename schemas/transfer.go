@@ -1,0 +1,432 @@
+package schemas
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/waybill/waybill/domain/orchestration"
+	"github.com/waybill/waybill/domain/transfer"
+)
+
+// EncodeTransferCommand writes a command's value and names its type. It refuses the commands that
+// are not on the wire.
+func EncodeTransferCommand(c transfer.Command) (wireType string, data []byte, err error) {
+	if r, ok := c.(transfer.Report); ok {
+		return encodeReport(r.Command)
+	}
+	if wireType = transferCommandType(c); wireType == "" {
+		return "", nil, fmt.Errorf("command %T is not on the wire", c)
+	}
+	data, err = Encode(c)
+	return wireType, data, err
+}
+
+// encodeReport writes what an agent says of a piece of work.
+func encodeReport(c orchestration.Command) (wireType string, data []byte, err error) {
+	if !isReport(orchestrationCommandType(c)) {
+		return "", nil, fmt.Errorf("command %T is no report about work", c)
+	}
+	return EncodeOrchestrationCommand(c)
+}
+
+func isReport(wireType string) bool { return slices.Contains(WorkReports(), wireType) }
+
+func transferCommandType(c transfer.Command) string {
+	switch c.(type) {
+	case transfer.Initiate:
+		return TransferInitiate
+	case transfer.Suspend:
+		return TransferSuspend
+	case transfer.Resume:
+		return TransferResume
+	case transfer.Terminate:
+		return TransferTerminate
+	case transfer.Deprovision:
+		return TransferDeprovision
+	case transfer.Granted:
+		return TransferGranted
+	case transfer.Refused:
+		return TransferRefused
+	case transfer.Observed:
+		return TransferObserved
+	case transfer.Provisioned:
+		return TransferProvisioned
+	case transfer.Uploaded:
+		return TransferUploaded
+	case transfer.Deprovisioned:
+		return TransferResourceDeprovisioned
+	case transfer.Report, transfer.Wake, transfer.TakeOver:
+	}
+	return ""
+}
+
+// DecodeTransferCommand reads and checks a command's value as DecodeOrchestrationCommand does. It is
+// safe for concurrent use.
+func DecodeTransferCommand(wireType string, data []byte) (transfer.Command, error) {
+	if isReport(wireType) {
+		c, err := DecodeOrchestrationCommand(wireType, data)
+		if err != nil {
+			return nil, err
+		}
+		return transfer.Report{Command: c}, nil
+	}
+	if !slices.Contains(TransferCommands(), wireType) {
+		return nil, unknownCommand(wireType, append(TransferCommands(), WorkReports()...))
+	}
+	data, err := measure(data)
+	if err != nil {
+		return nil, err
+	}
+	r := reader{scanner: scanner{data: data, strict: true, most: depthOf(wireType)}}
+	c := r.transfer(wireType)
+	r.end()
+	if r.err != nil || r.unsure {
+		if err := explain(wireType, data, r.err); err != nil {
+			return nil, err
+		}
+	}
+	if i, ok := c.(transfer.Initiate); ok {
+		i.Fingerprint = Fingerprint(data)
+		return i, nil
+	}
+	return c, nil
+}
+
+func (r *reader) transfer(wireType string) transfer.Command {
+	switch wireType {
+	case TransferInitiate:
+		return r.initiate()
+	case TransferSuspend:
+		return transfer.Suspend(r.cancel())
+	case TransferResume:
+		return transfer.Resume(r.cancel())
+	case TransferTerminate:
+		return transfer.Terminate(r.cancel())
+	case TransferDeprovision:
+		return transfer.Deprovision(r.cancel())
+	case TransferGranted:
+		return r.granted()
+	case TransferRefused:
+		return r.refused()
+	case TransferObserved:
+		return r.observed()
+	case TransferProvisioned:
+		return r.provisioned()
+	case TransferUploaded:
+		return r.uploaded()
+	case TransferResourceDeprovisioned:
+		return r.deprovisioned()
+	}
+	return nil
+}
+
+// must reads a string that has to be there and say something, and notes that by a bit of the
+// reader's own object.
+func (r *reader) must(given *int, bit int) string {
+	*given |= bit
+	return r.required(0)
+}
+
+func (r *reader) all(given, bits int) {
+	if given != bits {
+		r.mismatch("a member is missing")
+	}
+}
+
+func (r *reader) initiate() transfer.Initiate {
+	var c transfer.Initiate
+	given := 0
+	for o := r.object(); o.next(); {
+		switch string(o.name) {
+		case "provider":
+			c.Provider = r.must(&given, 1)
+		case "assetId":
+			c.AssetID = r.must(&given, 2)
+		case "counterPartyId":
+			c.CounterPartyID = r.str()
+		case "transferType":
+			c.TransferType = r.str()
+		case "destination":
+			c.Destination = r.anObject()
+		case "manifest":
+			r.unsure = true
+			r.other(&c.Manifest)
+		case "properties":
+			c.Properties = r.anObject()
+		case "deadline":
+			c.Deadline = r.duration()
+		case "asker":
+			c.Asker = r.asker()
+		case "as":
+			c.As = r.str()
+		case "retry":
+			r.unsure = true
+			r.other(&c.Retry)
+		default:
+			r.unknown(o.name)
+		}
+	}
+	r.all(given, 3)
+	return c
+}
+
+// anObject reads an object, in which what is kept elsewhere is well referred to; nil for null.
+func (r *reader) anObject() []byte {
+	v := r.references()
+	if len(v) > 0 && v[0] != '{' {
+		r.mismatch("want an object")
+	}
+	return v
+}
+
+func (r *reader) asker() *transfer.Asker {
+	if r.err != nil || r.null() {
+		return nil
+	}
+	var a transfer.Asker
+	given := 0
+	for o := r.object(); o.next(); {
+		switch string(o.name) {
+		case "aggregate":
+			if a.Aggregate = r.must(&given, 1); a.Aggregate != AggregateOrchestration {
+				r.mismatch("only activities of orchestrations are answered")
+			}
+		case "id":
+			a.ID = r.must(&given, 2)
+		case "activityId":
+			a.ActivityID = r.must(&given, 4)
+		case "workId":
+			a.WorkID = r.must(&given, 8)
+		case "attempt":
+			a.Attempt = r.count(1)
+			given |= 16
+		default:
+			r.unknown(o.name)
+		}
+	}
+	r.all(given, 31)
+	return &a
+}
+
+// count reads a whole number from least on, which must not be null.
+func (r *reader) count(least int) int {
+	if r.null() {
+		r.mismatch("got null, want integer")
+	}
+	n := r.integer()
+	if n < least || n > math.MaxInt32 {
+		r.mismatch(fmt.Sprintf("want a number from %d on", least))
+	}
+	return n
+}
+
+func (r *reader) granted() transfer.Granted {
+	var c transfer.Granted
+	given := 0
+	for o := r.object(); o.next(); {
+		switch string(o.name) {
+		case "negotiation":
+			c.Negotiation = r.must(&given, 1)
+		case "round":
+			c.Round = r.count(0)
+			given |= 2
+		case "negotiationId":
+			c.NegotiationID = r.must(&given, 4)
+		case "assetId":
+			c.AssetID = r.must(&given, 8)
+		case "agreementId":
+			c.AgreementID = r.must(&given, 16)
+		case "counterPartyId":
+			c.CounterPartyID = r.str()
+		case "constraints":
+			c.Constraints = r.str()
+		case "formats":
+			r.unsure = true
+			r.other(&c.Formats)
+		case "edr":
+			c.EDR = r.edr()
+		default:
+			r.unknown(o.name)
+		}
+	}
+	r.all(given, 31)
+	return c
+}
+
+func (r *reader) edr() *transfer.EDR {
+	if r.err != nil || r.null() {
+		return nil
+	}
+	var e transfer.EDR
+	given := 0
+	for o := r.object(); o.next(); {
+		switch string(o.name) {
+		case "processId":
+			e.ProcessID = r.must(&given, 1)
+		case "data":
+			e.Data = r.sealed()
+			given |= 2
+		case "expiresAt":
+			e.ExpiresAt = r.instant()
+		default:
+			r.unknown(o.name)
+		}
+	}
+	r.all(given, 3)
+	return &e
+}
+
+func (r *reader) refused() transfer.Refused {
+	var c transfer.Refused
+	given := 0
+	for o := r.object(); o.next(); {
+		switch string(o.name) {
+		case "negotiation":
+			c.Negotiation = r.must(&given, 1)
+		case "negotiationId":
+			c.NegotiationID = r.str()
+		case "error":
+			c.Error = r.fault()
+			given |= 2
+		case "again":
+			c.Again = r.boolean()
+		case "rounds":
+			if !r.null() {
+				c.Rounds = r.count(0)
+			}
+		case "constraints":
+			c.Constraints = r.str()
+		default:
+			r.unknown(o.name)
+		}
+	}
+	r.all(given, 3)
+	return c
+}
+
+func (r *reader) observed() transfer.Observed {
+	var c transfer.Observed
+	given := 0
+	for o := r.object(); o.next(); {
+		switch string(o.name) {
+		case "processId":
+			c.ProcessID = r.must(&given, 1)
+		case "state":
+			c.State = r.must(&given, 2)
+		case "detail":
+			c.Detail = r.str()
+		case "token":
+			c.Token = r.str()
+		case "agreementDead":
+			c.AgreementDead = r.boolean()
+		default:
+			r.unknown(o.name)
+		}
+	}
+	r.all(given, 3)
+	return c
+}
+
+func (r *reader) provisioned() transfer.Provisioned {
+	var c transfer.Provisioned
+	given := 0
+	for o := r.object(); o.next(); {
+		switch string(o.name) {
+		case "resourceDefinitionId":
+			c.ResourceDefinitionID = r.must(&given, 1)
+		case "assetId":
+			c.AssetID = r.str()
+		case "resourceName":
+			c.ResourceName = r.str()
+		case "contentDataAddress":
+			c.ContentDataAddress = r.anObject()
+		case "secret":
+			if !r.null() {
+				c.Secret = r.sealed()
+			}
+		case "hasToken":
+			c.HasToken = r.boolean()
+		default:
+			r.unknown(o.name)
+		}
+	}
+	r.all(given, 1)
+	return c
+}
+
+func (r *reader) uploaded() transfer.Uploaded {
+	var c transfer.Uploaded
+	given := 0
+	for o := r.object(); o.next(); {
+		switch string(o.name) {
+		case "resourceDefinitionId":
+			c.ResourceDefinitionID = r.must(&given, 1)
+		case "digest":
+			c.Digest = r.must(&given, 2)
+		case "bytes":
+			r.unsure = true // of its range
+			c.Bytes = int64(r.integer())
+			given |= 4
+		case "content":
+			c.Content = r.references()
+			given |= 8
+		default:
+			r.unknown(o.name)
+		}
+	}
+	r.all(given, 15)
+	return c
+}
+
+func (r *reader) deprovisioned() transfer.Deprovisioned {
+	var c transfer.Deprovisioned
+	given := 0
+	for o := r.object(); o.next(); {
+		switch string(o.name) {
+		case "provisionedResourceId":
+			c.ProvisionedResourceID = r.must(&given, 1)
+		case "inProcess":
+			c.InProcess = r.boolean()
+		case "error":
+			c.Error = r.boolean()
+		case "errorMessage":
+			c.ErrorMessage = r.str()
+		default:
+			r.unknown(o.name)
+		}
+	}
+	r.all(given, 1)
+	return c
+}
+
+// sealed reads a secret that is sealed; in the clear it is refused, and not shown.
+func (r *reader) sealed() json.RawMessage {
+	if r.err != nil {
+		return nil
+	}
+	if r.space() != '{' {
+		r.mismatchOrSyntax("want a sealed secret")
+		return nil
+	}
+	start := r.pos
+	there := false
+	for o := r.object(); o.next(); {
+		if string(o.name) != "$sealed" {
+			r.unknown(o.name)
+			continue
+		}
+		there = true
+		if raw, escaped := r.quoted("want a string"); r.err == nil && (escaped || !isSealed.Match(raw)) {
+			r.mismatch("does not match " + sealedPattern)
+		}
+	}
+	if !there {
+		r.mismatch("$sealed is missing")
+	}
+	if r.err != nil {
+		return nil
+	}
+	return append(json.RawMessage(nil), r.data[start:r.pos]...)
+}
