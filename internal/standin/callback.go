@@ -232,9 +232,6 @@ func (t *transfer) payload() any {
 
 // outbox is the one thread that sends all callbacks of a connector.
 type outbox struct {
-	ctx  context.Context // every life's
-	gate *gate
-
 	mu     sync.Mutex
 	queue  []message
 	counts CallbackCounts
@@ -246,12 +243,12 @@ type outbox struct {
 // callbackTimeout is how long an answer to a callback is waited for.
 const callbackTimeout = 30 * time.Second
 
-func (o *outbox) start() {
+func (o *outbox) start(ctx context.Context, g *gate) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	ctx, cancel := context.WithCancel(o.ctx)
-	o.cancel, o.wake, o.done = cancel, make(chan struct{}, 1), make(chan struct{})
-	go o.run(ctx, o.wake, o.done)
+	ctx, o.cancel = context.WithCancel(ctx)
+	o.wake, o.done = make(chan struct{}, 1), make(chan struct{})
+	go o.run(ctx, g, o.wake, o.done)
 }
 
 // stop forgets what was not sent.
@@ -292,7 +289,7 @@ func (o *outbox) counted() CallbackCounts {
 	return o.counts
 }
 
-func (o *outbox) run(ctx context.Context, wake <-chan struct{}, done chan<- struct{}) {
+func (o *outbox) run(ctx context.Context, g *gate, wake <-chan struct{}, done chan<- struct{}) {
 	defer close(done)
 	client := &http.Client{Transport: &http.Transport{}, Timeout: callbackTimeout}
 	defer client.CloseIdleConnections()
@@ -307,7 +304,7 @@ func (o *outbox) run(ctx context.Context, wake <-chan struct{}, done chan<- stru
 		o.queue = nil
 		o.mu.Unlock()
 		for i := range batch {
-			if ctx.Err() != nil || !o.gate.pass(ctx) || !pause(ctx, batch[i].wait) {
+			if ctx.Err() != nil || !g.pass(ctx) || !pause(ctx, batch[i].wait) {
 				return
 			}
 			o.send(ctx, client, &batch[i])

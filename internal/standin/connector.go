@@ -64,8 +64,7 @@ func Start(ctx context.Context, cfg Config) (*Connector, error) {
 		return nil, fmt.Errorf("connector: %w", err)
 	}
 	c.base = c.srv.url()
-	c.outbox.ctx, c.outbox.gate = c.ctx, &c.srv.gate
-	c.outbox.start()
+	c.outbox.start(context.WithoutCancel(ctx), &c.srv.gate) // stop ends it
 	context.AfterFunc(ctx, c.Close)
 	return c, nil
 }
@@ -128,7 +127,7 @@ func (c *Connector) Restart(ctx context.Context, forget bool) error {
 	if err := c.srv.start(ctx); err != nil {
 		return err
 	}
-	c.outbox.start()
+	c.outbox.start(context.WithoutCancel(ctx), &c.srv.gate)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.up = true
