@@ -110,3 +110,12 @@ func withoutTransferFingerprint(c transfer.Command) transfer.Command {
 	}
 	return c
 }
+
+// transferCompletion is the end of a transfer, with every field set.
+func transferCompletion(state transfer.Phase, outcome transfer.Outcome) schemas.TransferCompletion {
+	return schemas.TransferCompletion{
+		ID: "t-1", Provider: "http://provider1:8282/api/dsp", Connector: "consumer", AssetID: "asset-1", State: state, Code: int(state), Outcome: outcome,
+		Reason: "fetch: 503", ProcessID: "p-1", AgreementID: "a-1", Output: raw(`{"value":"The quick"}`), Properties: raw(`{"globalAssetId":"urn:x"}`),
+		Error: &sampleFault, StartedAt: noon, EndedAt: noon.Add(time.Second),
+	}
+}
