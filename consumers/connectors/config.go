@@ -11,6 +11,7 @@ import (
 	"github.com/waybill/waybill/consumers/agent/secret"
 	"github.com/waybill/waybill/consumers/connectors/edc"
 	"github.com/waybill/waybill/domain/definition"
+	"github.com/waybill/waybill/domain/negotiation"
 	"github.com/waybill/waybill/domain/partstree"
 	"github.com/waybill/waybill/internal/outbound"
 )
@@ -82,6 +83,14 @@ type TTL struct {
 	EDR         definition.Duration `json:"edr,omitempty"` // where it does not say itself
 	Negotiation definition.Duration `json:"negotiation,omitempty"`
 	Catalog     definition.Duration `json:"catalog,omitempty"`
+}
+
+// Negotiations are the settings of the machine for access through the connector.
+func (k Connector) Negotiations() negotiation.Config {
+	return negotiation.Config{
+		Parallelism: k.Parallelism, Agreement: time.Duration(k.TTL.Agreement), EDR: time.Duration(k.TTL.EDR),
+		Round: time.Duration(k.TTL.Negotiation), Listing: time.Duration(k.TTL.Catalog), Refresh: k.Refresh == RefreshTractusX,
+	}
 }
 
 // isName is what a name looks like: it is the first word of the key of a negotiation.

@@ -159,8 +159,7 @@ func requireToken(token string, next http.Handler) http.Handler {
 		scheme, given, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 		got := sha256.Sum256([]byte(given))
 		known := strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare(got[:], want[:]) == 1
-		below := func(prefix string) bool { return strings.HasPrefix(r.URL.Path, prefix) }
-		open := r.URL.Path == "/healthz" || r.URL.Path == "/readyz" || r.URL.Path == "/" || slices.ContainsFunc(callbacks.Prefixes(), below)
+		open := r.URL.Path == "/healthz" || r.URL.Path == "/readyz" || r.URL.Path == "/" || proven(r.URL.Path)
 		if !known && !open {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="waybill"`)
 			problem.Write(w, problem.Problem{Status: http.StatusUnauthorized, Detail: "the request needs the server's token: Authorization: Bearer …"})
@@ -168,6 +167,11 @@ func requireToken(token string, next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// proven says whether a path is one of those that prove by themselves who was given them.
+func proven(path string) bool {
+	return slices.ContainsFunc(callbacks.Prefixes(), func(prefix string) bool { return strings.HasPrefix(path, prefix) })
 }
 
 // publicHost is the name by which others reach us, by way of a proxy on this machine say.

@@ -61,6 +61,7 @@ func serving(env *Env, c cobra.Command, run func(cmd *cobra.Command, cfg app.Con
 		config    string
 
 		addressKeyFile string
+		sealKeysFile   string
 
 		printConfig bool
 		keepBlobs   = duration(orchestration.DefaultKeepBlobs)
@@ -93,6 +94,11 @@ func serving(env *Env, c cobra.Command, run func(cmd *cobra.Command, cfg app.Con
 				return err
 			}
 		}
+		if sealKeysFile != "" {
+			if cfg.SealKeys, err = app.ReadSealKeys(sealKeysFile); err != nil {
+				return err
+			}
+		}
 		cfg.KeepBlobs = time.Duration(keepBlobs)
 		cfg.Version = version()
 		defer pace.Keep()()
@@ -115,6 +121,7 @@ func serving(env *Env, c cobra.Command, run func(cmd *cobra.Command, cfg app.Con
 	f.StringVar(&keyFile, "callback-key-file", "", "file with the key that signs what callbacks are told (HMAC-SHA256)")
 	f.StringVar(&cfg.PublicURL, "public-url", "", "where others reach the API, for the addresses they are given (default the API's own address)")
 	f.StringVar(&addressKeyFile, "address-key-file", "", "file with the key of those addresses, the same for all processes (default one made in --data)")
+	f.StringVar(&sealKeysFile, "seal-keys-file", "", "file with the keys that secrets are sealed with on the log, ID:BASE64 a line, the first in use (default one made in --data)")
 	f.StringVar(&cfg.TLSCert, "tls-cert", "", "certificate, PEM file")
 	f.StringVar(&cfg.TLSKey, "tls-key", "", "its key, PEM file")
 	logs.flags(f)
