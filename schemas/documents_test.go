@@ -272,6 +272,8 @@ func TestAsyncAPIHasEveryTopic(t *testing.T) {
 	}
 	for _, want := range []string{
 		"{prefix}.orchestration.commands", "{prefix}.orchestration.events", "{prefix}.orchestration.completions",
+		"{prefix}.transfer.commands", "{prefix}.transfer.events", "{prefix}.transfer.completions",
+		"{prefix}.negotiation.commands", "{prefix}.negotiation.events", "{prefix}.negotiation.completions",
 		"{prefix}.definition.commands", "{prefix}.definition.events", "{prefix}.definition.completions",
 		"{prefix}.definitions", "{prefix}.work.{activityType}", "{prefix}.deadletters", "{prefix}.shards", "{prefix}.blobs",
 	} {
