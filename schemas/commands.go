@@ -208,6 +208,7 @@ var (
 	isURL      = regexp.MustCompile(urlPattern)
 	isLabel    = regexp.MustCompile(labelPattern)
 	isSealed   = regexp.MustCompile(sealedPattern)
+	isInstant  = regexp.MustCompile(`^\s*"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z"$`)
 )
 
 // reader reads commands, as strictly as their JSON Schemas say.

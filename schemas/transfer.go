@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/domain/transfer"
@@ -253,6 +254,17 @@ func (r *reader) granted() transfer.Granted {
 	}
 	r.all(given, 31)
 	return c
+}
+
+// instant reads a time as it is mostly written; whether another form is one is the schema's to say,
+// for package time takes more.
+func (r *reader) instant() time.Time {
+	start := r.pos
+	t := r.scanner.instant()
+	if r.err == nil && !isInstant.Match(r.data[start:r.pos]) {
+		r.unsure = true
+	}
+	return t
 }
 
 func (r *reader) edr() *transfer.EDR {

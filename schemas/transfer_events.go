@@ -3,6 +3,7 @@ package schemas
 import (
 	"fmt"
 
+	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/transfer"
 )
 
@@ -19,6 +20,7 @@ func EncodeTransferEvent(e transfer.Event) (wireType string, data []byte, err er
 		w.signature(e.Reason, e.By)
 		w.fault("error", e.Error)
 		w.truth("again", e.Again)
+		w.after(e.After)
 		w.until("until", e.Until)
 	case transfer.ResourceProvisioned:
 		wireType = TransferResourceProvisioned
@@ -160,6 +162,14 @@ func (w *writer) transferEnded(e *transfer.Ended) {
 	w.signature(e.Reason, e.By)
 	w.fault("error", e.Error)
 	w.truth("again", e.Again)
+	w.after(e.After)
+}
+
+// after leaves nothing out but what is not there.
+func (w *writer) after(d definition.Duration) {
+	if d != 0 {
+		w.other("after", d)
+	}
 }
 
 // DecodeTransferEvent reads an event's value, as Decoder.DecodeOrchestrationEvent does. It is safe for
@@ -313,6 +323,8 @@ func (s *scanner) moved() transfer.Moved {
 			s.other(&e.Error)
 		case "again":
 			e.Again = s.boolean()
+		case "after":
+			s.other(&e.After)
 		case "until":
 			e.Until = s.instant()
 		default:
@@ -410,6 +422,8 @@ func (s *scanner) transferEnded() transfer.Ended {
 			s.other(&e.Error)
 		case "again":
 			e.Again = s.boolean()
+		case "after":
+			s.other(&e.After)
 		default:
 			s.raw()
 		}

@@ -66,8 +66,8 @@ type Config struct {
 	Version   string // shown by /metrics and the page
 	Logger    *slog.Logger
 
-	// Connectors are those through which providers are spoken with. Provisioners make what a
-	// transfer needs to be there.
+	// Connectors are those through which providers are spoken with. Provisioners, beside the local
+	// one, make what a transfer needs to be there.
 	Connectors   connectors.Config
 	Provisioners []provisioners.Settings
 	// Outside says what the agents that speak with the outside may do; Allow adds to its list.

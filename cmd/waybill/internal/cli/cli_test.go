@@ -187,7 +187,8 @@ func compact(t *testing.T, raw []byte) string {
 func TestSettingsComeFromFlagsThenEnvironmentThenFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "waybill.yaml")
 	text := "listen: 127.0.0.1:1\ndata: of-file\nprefix: of-file\nshards: 3\nfsync: true\nallow: [file:1]\n" +
-		"agents: {secrets: {a: {env: A, hosts: [h]}}, exec: {programs: {p: {path: /bin/sh, env: {B: b, C: {file: c}}, exitCodes: {\"3\": retry}}}}}\n"
+		"agents: {secrets: {a: {env: A, hosts: [h]}}, exec: {programs: {p: {path: /bin/sh, env: {B: b, C: {file: c}}, exitCodes: {\"3\": retry}}}}}\n" +
+		"provisioners: [{type: depot, adapter: http, endpoint: \"http://depot/provision\"}]\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +203,7 @@ func TestSettingsComeFromFlagsThenEnvironmentThenFile(t *testing.T) {
 	for _, want := range []string{
 		"listen: 127.0.0.1:1", "data: of-env", "prefix: of-flag", "shards: 3", "fsync: true",
 		"allow:\n- file:1\n- flag:1", "roles:\n- machines\n- agents\n", "kafkaListen: 127.0.0.1:9092",
-		"path: /bin/sh", "C:\n            file: c\n", "hosts:\n      - h\n",
+		"path: /bin/sh", "C:\n            file: c\n", "hosts:\n      - h\n", "endpoint: http://depot/provision\n",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in\n%s", want, &out)
@@ -227,6 +228,8 @@ func TestAMistakeInAFileNamesFileAndSetting(t *testing.T) {
 		"listen: a\nlisten: b": "listen",
 		"agents: {exc: {}}\n":  `unknown field "exc"`,
 		"agents: {exec: {programs: {p: {env: {A: {fil: x}}}}}}\n": `unknown field "fil"`,
+		"provisioners: [{type: a, adapter: ftp}]\n":               `provisioners[0] (a): adapter "ftp"`,
+		"provisioners: [{type: a, adaptor: s3}]\n":                `unknown field "adaptor"`,
 		"\t": "yaml",
 	} {
 		file := filepath.Join(t.TempDir(), "waybill.yaml")

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/waybill/waybill/consumers/agent/secret"
 	"github.com/waybill/waybill/consumers/agents"
+	"github.com/waybill/waybill/consumers/provisioners"
 	"github.com/waybill/waybill/domain/definition"
 )
 
@@ -34,12 +36,13 @@ func fileSettings() []string {
 
 // structured are what only the file can hold: sections with members of their own.
 type structured struct {
-	Agents agents.Settings    `json:"agents"`
-	Vault  secret.VaultConfig `json:"vault"`
+	Agents       agents.Settings         `json:"agents"`
+	Provisioners []provisioners.Settings `json:"provisioners"`
+	Vault        secret.VaultConfig      `json:"vault"`
 }
 
 // sections are the names of the structured ones.
-func sections() []string { return []string{"agents", "vault"} }
+func sections() []string { return []string{"agents", "provisioners", "vault"} }
 
 // readStructured reads the sections of the configuration file, strictly.
 func readStructured(fs *pflag.FlagSet, getenv func(string) (string, bool)) (structured, error) {
@@ -62,7 +65,7 @@ func readStructured(fs *pflag.FlagSet, getenv func(string) (string, bool)) (stru
 		err = yaml.UnmarshalStrict(b, &s)
 	}
 	if err == nil {
-		err = s.Vault.Check()
+		err = cmp.Or(s.Vault.Check(), provisioners.Check(s.Provisioners))
 	}
 	if err != nil {
 		return s, usagef("%s: %w", path, err)
