@@ -91,6 +91,14 @@ type TTL struct {
 	Catalog     definition.Duration `json:"catalog,omitempty"`
 }
 
+// Deadlines are how long something may take.
+type Deadlines struct {
+	Catalog definition.Duration `json:"catalog,omitempty"` // until it answers
+	State   definition.Duration `json:"state,omitempty"`   // that a negotiation stays in one state
+	EDR     definition.Duration `json:"edr,omitempty"`     // from the request on
+	Wish    definition.Duration `json:"wish,omitempty"`    // of somebody who has not said how long
+}
+
 // Negotiations are the settings of access through the connector.
 func (k Connector) Negotiations() negotiation.Config {
 	return negotiation.Config{
