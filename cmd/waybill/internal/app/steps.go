@@ -278,7 +278,7 @@ func (m *Main) apiRoutes(mux *http.ServeMux) error {
 		defer cancel()
 		return publisher.Ping(ctx)
 	}})
-	in, err := intake.New(intake.Config{Publisher: publisher, Reads: newReads(m.db, m.definitions), Proofs: m.proofs, MaxPayload: m.cfg.MaxPayload, Logger: m.cfg.Logger})
+	in, err := intake.New(intake.Config{Publisher: publisher, Reads: newReads(m.db, m.definitions), Proofs: m.proofs, Keys: m.keys, MaxPayload: m.cfg.MaxPayload, Logger: m.cfg.Logger})
 	if err != nil {
 		return fmt.Errorf("intake: %w", err)
 	}
@@ -287,7 +287,10 @@ func (m *Main) apiRoutes(mux *http.ServeMux) error {
 	if err != nil {
 		return err
 	}
-	query.Routes(mux, query.Config{DB: m.db, Blobs: m.blobs, BuiltIn: func(kind string) []query.BuiltIn { return own[kind] }, Logger: m.cfg.Logger})
+	query.Routes(mux, query.Config{
+		DB: m.db, Blobs: m.blobs, BuiltIn: func(kind string) []query.BuiltIn { return own[kind] },
+		Keys: m.keys, Guarded: m.cfg.Token != "", Logger: m.cfg.Logger,
+	})
 	m.pageRoutes(mux)
 	document(mux, "/openapi.json", schemas.OpenAPI())
 	document(mux, "/asyncapi.json", schemas.AsyncAPI())
