@@ -245,8 +245,12 @@ func (a *access) stands() string {
 
 // release takes a waiter out and takes down what it says of what it was granted.
 func (s State) release(at time.Time, c Release) []Event {
+	waits := s.b.wishes.get(c.Waiter) != nil
+	if !waits && !c.Dead {
+		return nil
+	}
 	d := s.decision(at)
-	if s.b.wishes.get(c.Waiter) != nil {
+	if waits {
 		d.emit(Left{Waiter: c.Waiter, Reason: c.Reason})
 	}
 	if !c.Dead {

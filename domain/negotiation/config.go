@@ -37,7 +37,7 @@ const (
 	DefaultRound        = 10 * time.Minute
 	DefaultState        = 2 * time.Minute
 	DefaultProcess      = 2 * time.Minute
-	DefaultCatalog      = 2 * time.Minute
+	DefaultCatalog      = 5 * time.Minute
 	DefaultListing      = 30 * time.Second
 	DefaultWish         = time.Hour
 	DefaultTransferType = "HttpData-PULL"

@@ -137,9 +137,7 @@ func (d *decision) overdue(a *access) {
 func (d *decision) processObserved(a *access, c Observed) {
 	switch {
 	case a.edr.phase == EDRPending && !a.edr.refreshing() && c.State == stateStarted && len(c.EDR) > 0:
-		if t, ok := d.s.b.tasks.Find(workEDRPoll + " " + a.asset); ok { // a request is answered in a moment
-			d.drop(t.WorkID, "the connector has said it by itself")
-		}
+		d.drop(a.work, "the connector has said it by itself")
 		d.granted(a, Look{EDR: c.EDR, ExpiresAt: c.ExpiresAt})
 	case a.edr.phase == EDRPending:
 		d.nudge(workEDRPoll, a.asset)

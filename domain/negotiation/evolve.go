@@ -277,7 +277,11 @@ func (b *book) refuse(e Failed) {
 		for _, name := range e.Waiters {
 			if b.wishes.get(name) != nil {
 				fault := e.Error
-				b.settleWish(name, outcome{OfferState{AssetID: a.asset, NegotiationID: e.NegotiationID, Error: &fault}, e.Again})
+				o := OfferState{AssetID: a.asset, NegotiationID: e.NegotiationID, Error: &fault}
+				if e.Rounds > 0 {
+					o.ID = a.id
+				}
+				b.settleWish(name, outcome{o, e.Again})
 			}
 		}
 		a.waiters = without(a.waiters, e.Waiters...)
