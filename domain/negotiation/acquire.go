@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/waybill/waybill/domain/machine"
+	"github.com/waybill/waybill/domain/partstree"
 )
 
 // The steps at which access is refused.
@@ -34,7 +35,7 @@ const maxAnswered = 1000
 const maxText = 2 << 10
 
 func (s State) acquire(at time.Time, c Acquire) ([]Event, error) {
-	if err := c.check(); err != nil {
+	if err := s.check(c); err != nil {
 		return nil, err
 	}
 	if s.b.recent.has(c.CommandID) {
@@ -69,16 +70,39 @@ func (s State) acquire(at time.Time, c Acquire) ([]Event, error) {
 	return d.done(), nil
 }
 
-func (c Acquire) check() error {
+func (s State) check(c Acquire) error {
 	switch {
 	case c.Waiter == "":
-		return machine.Refuse(machine.Schema, "nobody is named who is to be answered", machine.Problem{Path: "waiter", Message: "is missing"})
+		return refuse("waiter", "nobody is named who is to be answered")
 	case (c.AssetID == "") == (c.AssetType == ""):
-		return machine.Refuse(machine.Schema, "either an asset or a type of assets is acquired", machine.Problem{Path: "assetId", Message: "give assetId or assetType"})
+		return refuse("assetId", "want either an asset or a type of assets")
 	case c.Need != NeedAgreement && c.Need != NeedEDR:
-		return machine.Refuse(machine.Schema, fmt.Sprintf("nobody knows the need %q", c.Need), machine.Problem{Path: "need", Message: "is agreement or edr"})
+		return refuse("need", fmt.Sprintf("%q is neither agreement nor edr", c.Need))
+	}
+	return s.checkKey(c)
+}
+
+// checkKey refuses what has come to the wrong aggregate: two for one provider would negotiate twice.
+func (s State) checkKey(c Acquire) error {
+	connector, provider := Split(s.id)
+	if c.Connector != "" && c.Connector != connector {
+		return refuse("connector", fmt.Sprintf("connector %q was asked for at %q: a wish goes to the key <connector> <normalised address>", c.Connector, s.id))
+	}
+	if c.Provider == provider && s.b.count > 0 {
+		return nil // the first wish has had its address checked
+	}
+	address, err := partstree.NormalizeURL(c.Provider)
+	switch {
+	case err != nil:
+		return refuse("provider", err.Error())
+	case address != provider:
+		return refuse("provider", fmt.Sprintf("the provider %s was asked for at %q: a wish goes to the key <connector> <normalised address>", address, s.id))
 	}
 	return nil
+}
+
+func refuse(path, message string) error {
+	return machine.Refuse(machine.Schema, "this cannot be acquired", machine.Problem{Path: path, Message: message})
 }
 
 // same says that the wish is the one that waits already: a command with another ID may repeat it, but
