@@ -79,3 +79,16 @@ func negotiationCommands() map[string]negotiation.Command {
 		},
 	}
 }
+
+// roundCompletion is the end of a round, with every field set.
+func roundCompletion(state negotiation.Phase) schemas.RoundCompletion {
+	return schemas.RoundCompletion{
+		ID: "n-0", Round: 3, Provider: "http://provider1:8282/api/dsp", Connector: "consumer", CounterPartyID: "provider1", AssetID: "asset-1",
+		State: state, NegotiationID: "n-1", AgreementID: "a-1", Reason: "the connector says no", StartedAt: noon, EndedAt: noon.Add(time.Second),
+	}
+}
+
+var sampleWishCompletion = schemas.WishCompletion{
+	Waiter: "t-1", CommandID: "c-1", AssetType: "type-1", OfferState: sampleOfferState, Round: 3, Again: true, Rounds: 3,
+	Constraints: "region eq eu", Offers: []negotiation.OfferState{sampleOfferState},
+}

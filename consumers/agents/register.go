@@ -18,6 +18,7 @@ const (
 	ExecType      = "exec"
 	TerraformType = "terraform"
 	KafkaType     = "kafka"
+	LookupType    = "registry-lookup"
 )
 
 // Config is what the built-in agents need to know. Zero values take the defaults.
@@ -58,6 +59,7 @@ func Register(pool *agent.Pool, cfg Config) error {
 	pool.Register(RetrieveType, NewRetrieve(plain.Config{
 		Hosts: hosts, Limits: outbound.Limits{Timeout: cfg.Timeout, MaxBytes: cfg.MaxDocumentBytes}, Concurrency: cfg.Concurrency,
 	}), cfg.Concurrency)
+	pool.Register(LookupType, Lookup{}, cfg.Concurrency)
 	pool.Register(CallbackType, NewCallback(hosts, cfg.CallbackKey, cfg.Concurrency), cfg.Concurrency)
 	if cfg.Results != "" {
 		pool.Register(AggregateType, NewAggregate(cfg.Results), cfg.Concurrency)

@@ -675,7 +675,7 @@ func (c *store[S, C, E]) emit(b *batch, en *entry[S], seq int64, at time.Time, f
 		c.sh.needTopic(f.Type)
 		b.addAfter(c.sh.keyed(t.Work(f.Type), f.ID, env, c.m.Name, mustJSON(f)))
 	case machine.Send:
-		env.ID, env.Type, env.Subject = f.ID, f.Type, f.Key
+		env.ID, env.Type, env.Subject, env.TraceParent = f.ID, f.Type, f.Key, f.TraceParent
 		b.addAfter(c.sh.keyed(t.Commands(f.Aggregate), f.Key, env, c.m.Name, mustJSON(f.Value)))
 	case machine.Completion:
 		env.ID, env.Type, env.Subject = f.ID, f.Type, en.id

@@ -9,10 +9,17 @@ import (
 // their values.
 const PartsTree = "parts-tree"
 
+// RegistryTree is the type of the built-in orchestration that looks a part up in the registries of a
+// provider, retrieves its submodels and joins their values.
+const RegistryTree = "registry-tree"
+
 // The built-in activity types.
 const (
 	Noop      = "noop"
 	Retrieve  = "retrieve"
+	Transfer  = "transfer"
+	Acquire   = "acquire"
+	Lookup    = "registry-lookup"
 	Aggregate = "aggregate"
 	Callback  = "callback" // also the type of the orchestration around it
 	HTTP      = "http"
@@ -24,7 +31,10 @@ const (
 // BuiltIns returns what is there without anybody putting it: it cannot be changed or
 // deleted, and nothing else may have its types. The caller may keep and change what it gets.
 func BuiltIns() ([]Orchestration, []ActivityType) {
-	return []Orchestration{partsTree(), callback()}, []ActivityType{noop(), retrieve(), aggregate(), callbackActivity(), httpActivity(), execActivity(), terraformActivity(), kafkaActivity()}
+	return []Orchestration{partsTree(), registryTree(), callback()}, []ActivityType{
+		noop(), retrieve(), transferActivity(), acquireActivity(), lookupActivity(), aggregate(),
+		callbackActivity(), httpActivity(), execActivity(), terraformActivity(), kafkaActivity(),
+	}
 }
 
 // documentProperties say which document of which provider.
@@ -110,7 +120,9 @@ func retrieve() ActivityType {
 		Type:        Retrieve,
 		Description: "Retrieves a document from its provider and spawns one activity for each document it refers to.",
 		InputSchema: Schema{OpenAPIV3Schema: compact(`{"type": "object", "required": ["file", "connectorUrl"],
-			"properties": {` + documentProperties + `}}`)},
+			"properties": {` + documentProperties + `,
+				"as": {"type": "string", "description": "how the document reads: parts-tree unless given, registry, or document for anything"},
+				"properties": {"type": "object", "description": "of a registry: globalAssetId"}, "counterPartyId": {"type": "string"}}}`)},
 		OutputSchema: Schema{OpenAPIV3Schema: compact(`{"type": "object"}`)},
 		Version:      1,
 	}
@@ -124,6 +136,93 @@ func aggregate() ActivityType {
 			"properties": {"documents": {"type": "array", "items": {"type": "object"}},` + destinationProperty + `}}`)},
 		OutputSchema: Schema{OpenAPIV3Schema: compact(`{"type": "object",
 			"properties": {"value": {"type": "string"}, "path": {"type": "string"}, "size": {"type": "integer", "minimum": 0}}}`)},
+		Version: 1,
+	}
+}
+
+// providerProperties say with whom a transfer is made, or access acquired.
+const providerProperties = `
+	"provider": {"type": "string", "format": "uri", "pattern": "^https?://[^/]", "description": "address of the provider's connector"},
+	"counterPartyId": {"type": "string", "description": "the provider's id, where the catalog does not say it"}`
+
+func transferActivity() ActivityType {
+	return ActivityType{
+		Type:        Transfer,
+		Description: "Moves an asset: fetches it, or has the provider send it.",
+		InputSchema: Schema{OpenAPIV3Schema: compact(`{"type": "object", "required": ["provider", "assetId"],
+			"properties": {` + providerProperties + `,
+				"assetId": {"type": "string", "minLength": 1},
+				"transferType": {"type": "string", "description": "one of the provider's formats: HttpData-PULL unless given, what ends in -PUSH is sent by the provider"},
+				"destination": {"type": ["object", "null"], "description": "data address that the provider sends to"},
+				"manifest": {"type": ["object", "null"], "description": "{definitions: [{id, type, ...}]}: what is provisioned before and deprovisioned after"},
+				"properties": {"type": ["object", "null"]},
+				"as": {"type": "string", "description": "how the document reads: document unless given, parts-tree, registry"},
+				"deadline": {"type": "string", "description": "in total"}}}`)},
+		Version: 1,
+	}
+}
+
+func acquireActivity() ActivityType {
+	return ActivityType{
+		Type:        Acquire,
+		Description: "Acquires access to an asset, or to all assets of a type: a contract, and an EDR where one is needed.",
+		InputSchema: Schema{OpenAPIV3Schema: compact(`{"type": "object", "required": ["provider"],
+			"properties": {` + providerProperties + `,
+				"assetId": {"type": "string", "description": "either this"},
+				"assetType": {"type": "string", "description": "or this: all assets of that dct:type"},
+				"need": {"type": "string", "enum": ["agreement", "edr"], "description": "edr unless given"}}}`)},
+		OutputSchema: Schema{OpenAPIV3Schema: compact(`{"type": "object"}`)},
+		Version:      1,
+	}
+}
+
+func lookupActivity() ActivityType {
+	return ActivityType{
+		Type:        Lookup,
+		Description: "Spawns one activity for each registry that has granted access, which looks a part up there.",
+		InputSchema: Schema{OpenAPIV3Schema: compact(`{"type": "object", "required": ["provider", "globalAssetId", "offers"],
+			"properties": {` + providerProperties + `, "globalAssetId": {"type": "string", "minLength": 1},
+				"offers": {"type": "array", "items": {"type": "object"}, "description": "as acquire lists them"}}}`)},
+		OutputSchema: Schema{OpenAPIV3Schema: compact(`{"type": "object"}`)},
+		Version:      1,
+	}
+}
+
+// registryTree goes from the registries of a provider to a part's submodels. One registry that fails does
+// not fail the others.
+func registryTree() Orchestration {
+	from := func(names ...string) []Mapping {
+		l := make([]Mapping, len(names))
+		for i, n := range names {
+			l[i] = Mapping{Source: n, Target: n}
+		}
+		return l
+	}
+	return Orchestration{
+		Type:        RegistryTree,
+		Description: "Looks a part up in the registries of a provider, retrieves its submodels and joins their values.",
+		Schema: compact(`{"type": "object", "additionalProperties": false, "required": ["globalAssetId", "provider"],
+			"properties": {"globalAssetId": {"type": "string", "minLength": 1, "maxLength": 2048},
+				"registryType": {"type": "string", "minLength": 1, "description": "dct:type of the registries; registry unless given"},` +
+			providerProperties + `,` + destinationProperty + `}}`),
+		Input: compact(`{"registryType": "registry"}`),
+		Output: []Mapping{
+			{Source: "aggregate.value", Target: "value"},
+			{Source: "aggregate.path", Target: "path"},
+			{Source: "aggregate.size", Target: "size"},
+			{Source: "lookup.registries", Target: "registries"},
+		},
+		Activities: []Activity{
+			{ID: "registries", Type: Acquire, Inputs: append(from("provider", "counterPartyId"), Mapping{Source: "registryType", Target: "assetType"})},
+			{
+				ID: "lookup", Type: Lookup, DependsOn: Names{"registries"},
+				Inputs: append(from("provider", "counterPartyId", "globalAssetId"), Mapping{Source: "registries.offers", Target: "offers"}),
+			},
+			{
+				ID: "aggregate", Type: Aggregate, DependsOn: Names{"lookup"},
+				Inputs: append(from("destination"), Mapping{Source: "lookup.**", Target: "documents"}),
+			},
+		},
 		Version: 1,
 	}
 }

@@ -281,7 +281,7 @@ func TestCatalog(t *testing.T) {
 	if got := strings.Join(c.UsedBy("slow.example.com"), " "); got != "greet" {
 		t.Errorf("used by %s", got)
 	}
-	if got := strings.Join(c.Types(definition.KindActivity), " "); got != "aggregate callback exec http kafka noop retrieve slow.example.com terraform" {
+	if got := strings.Join(c.Types(definition.KindActivity), " "); got != "acquire aggregate callback exec http kafka noop registry-lookup retrieve slow.example.com terraform transfer" {
 		t.Errorf("activity types %s", got)
 	}
 	apply("orchestration/greet", "")

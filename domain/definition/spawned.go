@@ -16,7 +16,7 @@ func CheckSpawned(a *Activity) error {
 	if err := CheckID(a.ID); err != nil {
 		return fmt.Errorf("a spawned activity: %w", err)
 	}
-	if err := CheckType(a.Type); err != nil {
+	if err := CheckActivityType(a.Type); err != nil {
 		return fmt.Errorf("spawned activity %s: type: %w", a.ID, err)
 	}
 	if w := bytes.TrimSpace(a.With); len(w) > 0 && w[0] != '{' {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -62,6 +63,23 @@ func CheckType(typ string) error {
 		}
 	}
 	return nil
+}
+
+// CheckActivityType refuses also the names of the work that machines ask for by themselves: nobody
+// else may ask their agents for it, or carry it out in their place.
+func CheckActivityType(typ string) error {
+	if slices.Contains(reservedTypes, typ) {
+		return fmt.Errorf("the activity type %q is reserved for what transfers and negotiations ask for", typ)
+	}
+	return CheckType(typ)
+}
+
+// reservedTypes are the types of work that only machines ask for.
+var reservedTypes = []string{
+	"catalog", "negotiation-request", "negotiation-poll", "negotiation-terminate",
+	"edr-request", "edr-poll", "edr-refresh", "edr-end",
+	"transfer-request", "transfer-poll", "transfer-terminate", "transfer-suspend", "transfer-resume",
+	"fetch", "collect", "provision", "deprovision",
 }
 
 // CheckName refuses a name that users give to what is not a type, a set say: it is at most 128
@@ -275,6 +293,14 @@ func (c *check) typeName(at string, v any) {
 	}
 }
 
+func (c *check) unreservedTypeName(at string, v any) {
+	if s, ok := c.str(at, v); ok {
+		if err := CheckActivityType(s); err != nil {
+			c.add(at, "%s", err)
+		}
+	}
+}
+
 // policies are what an activity and its type have in common.
 func (c *check) policies() []property {
 	return []property{
@@ -287,7 +313,7 @@ func (c *check) policies() []property {
 
 func (c *check) activityType(v any) {
 	c.object("", v, append([]property{
-		{name: "type", required: true, look: c.typeName},
+		{name: "type", required: true, look: c.unreservedTypeName},
 		{name: "provider", look: c.text},
 		{name: "description", look: c.text},
 		{name: "inputSchema", look: c.openAPISchema},
@@ -410,7 +436,7 @@ func (c *orchestrationCheck) activityTypeName(at string, v any) string {
 	if !ok {
 		return ""
 	}
-	if err := CheckType(typ); err != nil {
+	if err := CheckActivityType(typ); err != nil {
 		c.add(at, "%s", err)
 	} else if c.types != nil {
 		if _, known := c.types(typ); !known {

@@ -127,6 +127,8 @@ type CancelWork struct {
 	Attempt int    `json:"attempt"`
 	Type    string `json:"type"`
 	Reason  string `json:"reason"`
+	// Input is that of the work, where it takes that to find the machine that carries it out.
+	Input json.RawMessage `json:"-"`
 }
 
 // Send is a command to another aggregate.
@@ -136,6 +138,8 @@ type Send struct {
 	Key       string // aggregate id
 	Type      string // wire name of the command
 	Value     any    // encoded as JSON
+	// TraceParent is the W3C trace context of whoever asked for what the command is for.
+	TraceParent string
 }
 
 // Completion is an end, told on the completions topic under the aggregate's key.

@@ -191,7 +191,7 @@ func (s State) calledOff(e Compensating) []machine.Effect {
 	}
 	var effects []machine.Effect
 	for i := range s.g.nodes {
-		effects = s.g.nodes[i].cancel(effects, "the orchestration is "+e.State.String())
+		effects = s.cancel(effects, int32(i), "the orchestration is "+e.State.String())
 	}
 	return effects
 }

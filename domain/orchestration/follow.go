@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/machine"
 )
 
@@ -119,16 +120,21 @@ func (s State) abandoned(activityID string, f Failure) []machine.Effect {
 // unwanted tells the agents that the attempt which is out, where one is, is no longer wanted.
 func (s State) unwanted(activityID, why string) []machine.Effect {
 	if i, ok := s.g.find(activityID); ok {
-		return s.g.nodes[i].cancel(nil, why)
+		return s.cancel(nil, i, why)
 	}
 	return nil
 }
 
-func (n *node) cancel(effects []machine.Effect, reason string) []machine.Effect {
+func (s State) cancel(effects []machine.Effect, i int32, reason string) []machine.Effect {
+	n := &s.g.nodes[i]
 	if !n.phase.offered() {
 		return effects
 	}
-	return append(effects, machine.CancelWork{ID: n.workID, Attempt: int(n.attempt), Type: n.def.Type, Reason: reason})
+	c := machine.CancelWork{ID: n.workID, Attempt: int(n.attempt), Type: n.def.Type, Reason: reason}
+	if c.Type == definition.Acquire {
+		c.Input = view{g: s.g, last: -1}.inputOf(i) // it says whose access is not waited for any more
+	}
+	return append(effects, c)
 }
 
 func (s State) ended(at time.Time, e Ended) []machine.Effect {
@@ -157,7 +163,7 @@ func (s State) ended(at time.Time, e Ended) []machine.Effect {
 	}
 	if s.g.open > 0 && e.State != PhaseCompleted {
 		for i := range s.g.nodes {
-			effects = s.g.nodes[i].cancel(effects, "the orchestration is "+e.State.String())
+			effects = s.cancel(effects, int32(i), "the orchestration is "+e.State.String())
 		}
 	}
 	return effects

@@ -102,6 +102,9 @@ func (s State) decideInitiate(at time.Time, c Initiate) ([]Event, error) {
 	return s.acquire(at, events, moves(PhaseProvisioned)), nil
 }
 
+// AsDocument is a document that is taken as it is; the same as nothing.
+const AsDocument = "document"
+
 // pushed is how the name of a transfer type ends that the provider sends.
 const pushed = "-PUSH"
 
@@ -115,6 +118,9 @@ func (s State) initiated(at time.Time, c Initiate) (Initiated, *orchestration.Fa
 	}
 	if string(e.Destination) == "null" {
 		e.Destination = nil
+	}
+	if e.As == AsDocument {
+		e.As = ""
 	}
 	within := time.Duration(c.Deadline)
 	if within <= 0 {

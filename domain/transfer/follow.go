@@ -105,7 +105,7 @@ func (s State) acquireCommand(at time.Time, e Acquiring) machine.Effect {
 		deadline = earlier
 	}
 	return machine.Send{
-		ID: machine.ID("acquire", s.id, strconv.Itoa(e.Acquisition)), Aggregate: "negotiation", Key: e.Negotiation, Type: acquireType,
+		ID: machine.ID("acquire", s.id, strconv.Itoa(e.Acquisition)), Aggregate: "negotiation", Key: e.Negotiation, Type: acquireType, TraceParent: s.l.TraceParent,
 		Value: acquire{s.l.Provider, s.l.Connector, s.l.AssetID, e.Need, s.id, s.l.CounterPartyID, deadline, reply{Aggregate, s.id}},
 	}
 }

@@ -20,6 +20,10 @@ func (s State) Deadline() time.Time {
 			}
 		}
 	}
+	// The runner's clock has milliseconds: it must not come before the time.
+	if down := at.Truncate(time.Millisecond); down.Before(at) {
+		return down.Add(time.Millisecond)
+	}
 	return at
 }
 

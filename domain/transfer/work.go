@@ -113,7 +113,6 @@ func (s State) request(at time.Time, agreement string) Event {
 		TransferType string          `json:"transferType"`
 		ProcessID    string          `json:"processId"`
 		Destination  json.RawMessage `json:"destination,omitempty"`
-		Secret       json.RawMessage `json:"secret,omitempty"` // that belongs to it
 		Callback     callback        `json:"callback"`
 	}
 	n := l.processes + 1
@@ -123,7 +122,7 @@ func (s State) request(at time.Time, agreement string) Event {
 		ProcessID: process, Destination: l.Destination, Callback: s.callback(process),
 	}
 	if r, address := l.landing(); r != nil {
-		in.Destination, in.Secret = address, r.secret
+		in.Destination = address
 	}
 	return s.ask(task.Spec{Name: taskRequest, Type: WorkRequest, Deadline: l.within(at, RequestWithin), Policy: l.policy(0)}, in, strconv.Itoa(n))
 }
