@@ -22,7 +22,8 @@ func (d *decision) process(a *access) {
 	asset, deadline := a.asset, d.at.Add(d.s.cfg.Process)
 	in := d.where(a.party)
 	in.AssetID = asset
-	if d.s.cfg.Refresh && a.edr.process != "" && a.edr.data != nil && !(a.edr.phase == EDRPhaseDead && a.edr.refreshed) {
+	spent := a.edr.phase == EDRPhaseDead && a.edr.refreshed // that has been tried
+	if d.s.cfg.Refresh && a.edr.process != "" && a.edr.data != nil && !spent {
 		in.ProcessID, in.EDR = a.edr.process, a.edr.data
 		d.emit(EDRRequested{AssetID: asset, Round: a.round, ProcessID: a.edr.process, Refresh: true, Deadline: deadline})
 		d.ask(workRefresh, workRefresh, asset, in, deadline.Add(grace))

@@ -173,6 +173,7 @@ func (p *provider) give(c Command) {
 				p.asked[f.Type]++
 			case machine.Send:
 				p.answer[f.Type]++
+			case machine.CancelWork, machine.Completion, machine.Announce, machine.Claim, machine.Discard:
 			}
 		}
 		p.s = p.s.Evolve(p.at, e)

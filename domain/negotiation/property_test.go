@@ -261,6 +261,7 @@ func (r *run) expect(c Command, events []Event) {
 			if w := r.s.b.wishes.get(e.Waiter); w != nil && e.Error == nil {
 				delete(r.told, w.CommandID)
 			}
+		case Listed, Failed, Answered, CatalogRequested, CatalogReceived, CatalogFailed, Started, Moved, AgreementDead, EDRRequested, EDRGranted, EDRDead, Evicted, Worked:
 		}
 	}
 	if a, ok := c.(Acquire); ok && len(events) > 0 {

@@ -314,6 +314,7 @@ func (p *transcript) follow(f machine.Effect) {
 		case WaiterCompletion:
 			fmt.Fprintf(&p.out, "    > %s: %s\n", f.Type, v.Waiter)
 		}
+	case machine.Announce, machine.Claim, machine.Discard:
 	}
 }
 
@@ -339,6 +340,7 @@ func (p *transcript) say(e Event) string {
 	case EDRRequested:
 		p.call(e.ProcessID, "p")
 		p.process[e.AssetID] = e.ProcessID
+	case Joined, Listed, Served, Failed, Answered, Left, CatalogRequested, CatalogReceived, CatalogFailed, AgreementDead, EDRGranted, EDRDead, Evicted:
 	}
 	b, _ := json.Marshal(e)
 	name := strings.TrimPrefix(fmt.Sprintf("%T", e), "negotiation.")
