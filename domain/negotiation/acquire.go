@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/domain/partstree"
@@ -78,6 +79,11 @@ func (s State) check(c Acquire) error {
 		return refuse("assetId", "want either an asset or a type of assets")
 	case c.Need != NeedAgreement && c.Need != NeedEDR:
 		return refuse("need", fmt.Sprintf("%q is neither agreement nor edr", c.Need))
+	}
+	for _, x := range []struct{ path, text string }{{"waiter", c.Waiter}, {"assetId", c.AssetID}, {"assetType", c.AssetType}} {
+		if strings.ContainsFunc(x.text, unicode.IsControl) {
+			return refuse(x.path, "has a control character")
+		}
 	}
 	return s.checkKey(c)
 }

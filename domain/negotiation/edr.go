@@ -13,8 +13,9 @@ import (
 // margin is how long before its end an EDR is not handed out any more: it is used a moment later.
 const margin = 2 * time.Second
 
-// process asks for an EDR for those who wait: for another token where the connector has a call for
-// that, else for a process.
+// process asks for an EDR for those who wait: for another token of one that has run out, where the
+// connector has a call for that, else for a process. One that was reported dead is not refreshed: late reports
+// of it name its process, and would be taken for reports of the new token.
 func (d *decision) process(a *access) {
 	if !d.pullable(a) {
 		return
@@ -22,8 +23,7 @@ func (d *decision) process(a *access) {
 	asset, deadline := a.asset, d.at.Add(d.s.cfg.Process)
 	in := d.where(a.party)
 	in.AssetID = asset
-	spent := a.edr.phase == EDRPhaseDead && a.edr.refreshed // that has been tried
-	if d.s.cfg.Refresh && a.edr.process != "" && a.edr.data != nil && !spent {
+	if d.s.cfg.Refresh && a.edr.phase == EDRValid {
 		in.ProcessID, in.EDR = a.edr.process, a.edr.data
 		d.emit(EDRRequested{AssetID: asset, Round: a.round, ProcessID: a.edr.process, Refresh: true, Deadline: deadline})
 		d.ask(workRefresh, workRefresh, asset, in, deadline.Add(grace))

@@ -123,6 +123,7 @@ func TestAWishThatCannotBeIsRefused(t *testing.T) {
 		"neither":         {Provider: "http://provider1", AssetID: "doc", Waiter: "t", Need: "all"},
 		"connector":       {Provider: "http://provider1", Connector: "other", AssetID: "doc", Waiter: "t", Need: NeedEDR},
 		"provider":        {Provider: "http://provider2", AssetID: "doc", Waiter: "t", Need: NeedEDR},
+		"control":         {Provider: "http://provider1", AssetID: "d\x1foc", Waiter: "t", Need: NeedEDR},
 		"http":            {Provider: "ftp://provider1", AssetID: "doc", Waiter: "t", Need: NeedEDR},
 	} {
 		t.Run(what, given().When(c).Refuses(machine.Schema, what))
