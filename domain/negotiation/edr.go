@@ -88,18 +88,17 @@ func (d *decision) processPolled(a *access, end *task.End) {
 // granted takes the EDR.
 func (d *decision) granted(a *access, look Look) {
 	asset := a.asset
-	until := d.at.Add(d.s.cfg.EDR)
-	e := EDRGranted{AssetID: asset, Round: a.round, ProcessID: a.edr.process, Data: look.EDR, ExpiresAt: look.ExpiresAt, Until: until, EvictAt: until}
+	e := EDRGranted{AssetID: asset, Round: a.round, ProcessID: a.edr.process, Data: look.EDR, ExpiresAt: look.ExpiresAt, Until: d.at.Add(d.s.cfg.EDR)}
 	if x := look.ExpiresAt; !x.IsZero() {
 		left := x.Sub(d.at)
 		if left <= 0 {
 			d.lost(a, fmt.Sprintf("the EDR of process %s had run out when it came", a.edr.process), true)
 			return
 		}
-		e.Until = earliest(x.Add(-min(margin, left/2)), until)
+		e.Until = x.Add(-min(margin, left/2)) // what it says itself wins
 	}
-	if !d.s.cfg.Refresh {
-		e.EvictAt = e.Until
+	if e.EvictAt = e.Until; d.s.cfg.Refresh {
+		e.EvictAt = e.Until.Add(d.s.cfg.EDR) // it can still be refreshed
 	}
 	d.emit(e)
 	d.proceed(asset)
