@@ -188,6 +188,7 @@ func (s State) grant(effects []machine.Effect, a *access, w *Wish, n int64) []ma
 func (s State) send(r *Reply, w *Wish, n int64, typ string, value any) machine.Effect {
 	return machine.Send{
 		ID: machine.ID("answer", aggregate, s.id, w.Waiter, strconv.FormatInt(n, 10)), Aggregate: r.Aggregate, Key: r.ID, Type: typ, Value: value,
+		TraceParent: w.TraceParent,
 	}
 }
 
