@@ -79,6 +79,8 @@ func (s State) check(c Acquire) error {
 		return refuse("assetId", "want either an asset or a type of assets")
 	case c.Need != NeedAgreement && c.Need != NeedEDR:
 		return refuse("need", fmt.Sprintf("%q is neither agreement nor edr", c.Need))
+	case c.AssetType != "" && c.Reply != nil && c.Reply.Aggregate == transferAggregate:
+		return refuse("assetType", "a transfer is of one asset")
 	}
 	for _, x := range []struct{ path, text string }{{"waiter", c.Waiter}, {"assetId", c.AssetID}, {"assetType", c.AssetType}} {
 		if strings.ContainsFunc(x.text, unicode.IsControl) {

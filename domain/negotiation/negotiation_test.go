@@ -124,6 +124,7 @@ func TestAWishThatCannotBeIsRefused(t *testing.T) {
 		"connector":       {Provider: "http://provider1", Connector: "other", AssetID: "doc", Waiter: "t", Need: NeedEDR},
 		"provider":        {Provider: "http://provider2", AssetID: "doc", Waiter: "t", Need: NeedEDR},
 		"control":         {Provider: "http://provider1", AssetID: "d\x1foc", Waiter: "t", Need: NeedEDR},
+		"one asset":       {Provider: "http://provider1", AssetType: "registry", Waiter: "t", Need: NeedEDR, Reply: &Reply{Aggregate: "transfer", ID: "t"}},
 		"http":            {Provider: "ftp://provider1", AssetID: "doc", Waiter: "t", Need: NeedEDR},
 	} {
 		t.Run(what, given().When(c).Refuses(machine.Schema, what))
@@ -270,5 +271,19 @@ func BenchmarkGrantedAtOnce(b *testing.B) {
 		}
 		s.Follow(epoch, events[0])
 		s = s.Evolve(epoch, events[0])
+	}
+}
+
+func BenchmarkNegotiated(b *testing.B) {
+	p := &provider{t: &testing.T{}, s: Configured(func(string) Config { return Config{Parallelism: 100} })(key), at: epoch, asked: map[string]int{}, answer: map[string]int{}}
+	for i := range b.N {
+		p.give(wants(fmt.Sprintf("t-%d", i), fmt.Sprintf("doc-%d", i), NeedEDR))
+		if len(p.works) >= 100 {
+			p.run()
+		}
+	}
+	p.run()
+	if p.answer["transfer.granted.v1"] != b.N {
+		b.Fatal(p.answer)
 	}
 }

@@ -20,15 +20,18 @@ import (
 // TestWhateverHappens gives a counter-party wishes, reports, callbacks and timeouts in any order, some of
 // them twice and some of them late. Every waiter is answered once, there is never more under way at the
 // provider than the limit, never two rounds for an asset, and nothing waits without a deadline.
-func TestWhateverHappens(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		r := newRun(t)
-		for range rapid.IntRange(1, 150).Draw(t, "commands") {
-			r.pass(rapid.SampledFrom(passes).Draw(t, "pass"))
-			r.give(r.command())
-		}
-		r.finish()
-	})
+func TestWhateverHappens(t *testing.T) { rapid.Check(t, property) }
+
+// FuzzDecide looks for the same with the fuzzer.
+func FuzzDecide(f *testing.F) { f.Fuzz(rapid.MakeFuzz(property)) }
+
+func property(t *rapid.T) {
+	r := newRun(t)
+	for range rapid.IntRange(1, 150).Draw(t, "commands") {
+		r.pass(rapid.SampledFrom(passes).Draw(t, "pass"))
+		r.give(r.command())
+	}
+	r.finish()
 }
 
 var (
