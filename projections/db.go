@@ -88,10 +88,11 @@ type DB struct {
 //go:embed schema/*.sql
 var migrations embed.FS
 
-// migrationFiles are applied in this order; the number of those a file has seen is its
-// user_version. A change that the rows cannot follow empties log_position and the tables,
-// and the log is folded anew.
-var migrationFiles = []string{"schema/0001.sql"}
+// schemaVersion is the user_version of a file with this build's schema. One of an older build is
+// removed, and the log is folded anew.
+const schemaVersion = 2
+
+const schemaFile = "schema/0001.sql"
 
 // Open opens the file, and makes it if it is not there. Nothing is read from the log
 // before Run. The caller closes the DB after Run has returned.
@@ -116,9 +117,39 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	return d, nil
 }
 
-// openWriter opens the one connection that writes.
+// openWriter opens the one connection that writes, on a file of this build's schema.
 func openWriter(ctx context.Context, cfg Config) (*writer, error) {
-	c, err := dial(ctx, cfg.Path, "mode=rwc&_mutex=no", // a connection never has two users
+	c, err := dialWriter(ctx, cfg.Path)
+	if err != nil {
+		return nil, err
+	}
+	have, err := c.version(ctx)
+	if err == nil && have > 0 && have < schemaVersion {
+		if err = errors.Join(c.close(), Rebuild(cfg.Path)); err != nil {
+			return nil, err
+		}
+		if c, err = dialWriter(ctx, cfg.Path); err != nil {
+			return nil, err
+		}
+		have = 0
+	}
+	w := &writer{
+		c: c, decoder: schemas.NewDecoder(), plans: make(map[*orchestration.Plan]plan), keep: cfg.Retention, pruned: -1 << 62,
+	}
+	if err == nil {
+		err = c.migrate(have)
+	}
+	if err == nil {
+		err = w.open(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", cfg.Path, err), c.close())
+	}
+	return w, nil
+}
+
+func dialWriter(ctx context.Context, path string) (*conn, error) {
+	return dial(ctx, path, "mode=rwc&_mutex=no", // a connection never has two users
 		"busy_timeout = 5000",           // somebody with a sqlite3 shell may hold a lock for a moment
 		"journal_mode = WAL",            // readers never wait for the writer, nor it for them
 		"synchronous = NORMAL",          // a power cut may lose the last commits, rows and positions together: they are folded again
@@ -127,22 +158,9 @@ func openWriter(ctx context.Context, cfg Config) (*writer, error) {
 		"cache_size = -32000",           // kB: the upper pages of the indexes, and a batch's worth of others
 		"temp_store = MEMORY",
 	)
-	if err != nil {
-		return nil, err
-	}
-	w := &writer{
-		c: c, decoder: schemas.NewDecoder(), plans: make(map[*orchestration.Plan]plan), keep: cfg.Retention, pruned: -1 << 62,
-	}
-	if err := w.open(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", cfg.Path, err), c.close())
-	}
-	return w, nil
 }
 
 func (w *writer) open(ctx context.Context) error {
-	if err := w.migrate(ctx); err != nil {
-		return err
-	}
 	err := w.c.query(ctx, `SELECT max(key) + 1 FROM (SELECT coalesce(max(key), 0) AS key FROM job UNION ALL SELECT coalesce(max(key), 0) FROM transfer
 UNION ALL SELECT coalesce(max(key), 0) FROM party UNION ALL SELECT coalesce(max(key), 0) FROM access)`, func(row []driver.Value) error {
 		w.nextKey = integer(row[0])
@@ -157,27 +175,29 @@ UNION ALL SELECT coalesce(max(key), 0) FROM party UNION ALL SELECT coalesce(max(
 	})
 }
 
-// migrate brings the file to this build's schema. A file of a newer build is refused.
-func (w *writer) migrate(ctx context.Context) error {
-	var have int
-	err := w.c.queryOnce(ctx, "PRAGMA user_version", func(row []driver.Value) error {
+// version is the schema that a file has; 0 for none.
+func (c *conn) version(ctx context.Context) (have int, err error) {
+	err = c.queryOnce(ctx, "PRAGMA user_version", func(row []driver.Value) error {
 		have = int(integer(row[0]))
 		return nil
 	})
+	return have, err
+}
+
+// migrate makes the tables of a file that has none. One of a newer build is refused.
+func (c *conn) migrate(have int) error {
+	switch {
+	case have > schemaVersion:
+		return fmt.Errorf("its schema is version %d, this build knows only up to %d: upgrade, or delete the file and have it rebuilt from the log", have, schemaVersion)
+	case have == schemaVersion:
+		return nil
+	}
+	text, err := migrations.ReadFile(schemaFile)
 	if err != nil {
 		return err
 	}
-	if have > len(migrationFiles) {
-		return fmt.Errorf("its schema is version %d, this build knows only up to %d: upgrade, or delete the file and have it rebuilt from the log", have, len(migrationFiles))
-	}
-	for i := have; i < len(migrationFiles); i++ {
-		text, err := migrations.ReadFile(migrationFiles[i])
-		if err != nil {
-			return err
-		}
-		if err := w.c.run(fmt.Sprintf("BEGIN IMMEDIATE; %s; PRAGMA user_version = %d; COMMIT", text, i+1)); err != nil {
-			return fmt.Errorf("%s: %w", migrationFiles[i], err)
-		}
+	if err := c.run(fmt.Sprintf("BEGIN IMMEDIATE; %s; PRAGMA user_version = %d; COMMIT", text, schemaVersion)); err != nil {
+		return fmt.Errorf("%s: %w", schemaFile, err)
 	}
 	return nil
 }

@@ -96,7 +96,9 @@ func exampleEvents(ctx context.Context, cluster kafka.Config) error {
 	}
 	defer cl.Close()
 	topics := cluster.Topics()
-	if err := kafka.EnsureTopics(ctx, cl, topics.Specs(1, []string{schemas.AggregateOrchestration, schemas.AggregateDefinition}, nil)); err != nil {
+	if err := kafka.EnsureTopics(ctx, cl, topics.Specs(1, []string{
+		schemas.AggregateOrchestration, schemas.AggregateDefinition, schemas.AggregateTransfer, schemas.AggregateNegotiation,
+	}, nil)); err != nil {
 		return err
 	}
 	plan, err := orchestration.NewPlan(definition.Orchestration{Type: "order", Activities: []definition.Activity{

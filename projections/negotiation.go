@@ -43,7 +43,7 @@ type access struct {
 	asset string
 	key   int64
 	kept  bool
-	round *round // the last; nil before the first
+	round *round   // the last; nil before the first
 	older []*round // that have changed in this batch
 	dirty bool
 	past  chunk

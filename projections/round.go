@@ -107,12 +107,12 @@ func (r *round) move(at int64, moves []negotiation.Move, reason, by string) {
 }
 
 func (r *round) moved(at int64, e negotiation.Moved) {
-	r.move(at, e.Moves, e.Reason, e.By)
+	r.move(at, e.Moves, e.Reason, string(e.By))
 	if e.NegotiationID != "" {
 		r.theirs = e.NegotiationID
 	}
 	if e.Reason != "" || e.By != "" {
-		r.reason, r.by = e.Reason, e.By
+		r.reason, r.by = e.Reason, string(e.By)
 	}
 	r.until = nanos(e.Until)
 	if e.AgreementID != "" {

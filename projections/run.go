@@ -18,7 +18,7 @@ import (
 )
 
 // aggregates whose events are folded.
-var aggregates = []string{schemas.AggregateOrchestration, schemas.AggregateDefinition}
+var aggregates = []string{schemas.AggregateOrchestration, schemas.AggregateDefinition, schemas.AggregateTransfer, schemas.AggregateNegotiation}
 
 // ErrRunning is what a second Run answers: a file has one writer.
 var ErrRunning = errors.New("projections: already running")

@@ -108,7 +108,7 @@ func TestAReadSeesItsWrite(t *testing.T) {
 	}
 	for what, p := range map[string]kafka.Position{
 		"a partition":  {Aggregate: schemas.AggregateOrchestration, Partition: 7},
-		"an aggregate": {Aggregate: "transfer"},
+		"an aggregate": {Aggregate: "parcel"},
 	} {
 		if err := db.WaitFor(limited(t), p); !IsNotFound(err) {
 			t.Errorf("%s that is not there: %v", what, err)
@@ -286,7 +286,7 @@ func TestLagEndsAtTheEndOfTheLog(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(lags) != 2*shards+1 {
+		if len(lags) != len(aggregates)*shards+1 {
 			t.Fatalf("%d partitions", len(lags))
 		}
 		total := int64(0)

@@ -135,7 +135,7 @@ type Task struct {
 	Type     string          `json:"type"` // of the agents
 	WorkID   string          `json:"workId"`
 	AssetID  string          `json:"assetId,omitempty"` // that it is about
-	State    string          `json:"state"` // READY, RUNNING, WAITING, SCHEDULED or RETRYING
+	State    string          `json:"state"`             // READY, RUNNING, WAITING, SCHEDULED or RETRYING
 	Attempt  int             `json:"attempt"`
 	Agent    *string         `json:"agent"` // who carries it out
 	Since    time.Time       `json:"since"`

@@ -29,21 +29,21 @@ type transferring struct {
 	created, deadline            int64
 
 	// How far it is.
-	phase                    transfer.Phase
-	since, until             int64
-	tasks                    tasks
-	resources                []Resource
-	acquiring                string // the negotiation that is asked for access
-	negotiation              string // id of the round that gave it
-	agreement, constraints   string
-	process                  string // the connector's transfer process: of a push transfer, or behind the EDR
-	edrExpires               int64
-	outcome                  transfer.Outcome
-	reason, by               string
-	failure                  json.RawMessage // the last error
-	output                   json.RawMessage
-	ended                    int64
-	history                  []Moment
+	phase                  transfer.Phase
+	since, until           int64
+	tasks                  tasks
+	resources              []Resource
+	acquiring              string // the negotiation that is asked for access
+	negotiation            string // id of the round that gave it
+	agreement, constraints string
+	process                string // the connector's transfer process: of a push transfer, or behind the EDR
+	edrExpires             int64
+	outcome                transfer.Outcome
+	reason, by             string
+	failure                json.RawMessage // the last error
+	output                 json.RawMessage
+	ended                  int64
+	history                []Moment
 }
 
 func (t *transferring) cacheKey() string { return t.id }

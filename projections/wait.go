@@ -10,7 +10,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/waybill/waybill/domain/negotiation"
 	"github.com/waybill/waybill/domain/orchestration"
+	"github.com/waybill/waybill/domain/transfer"
 	"github.com/waybill/waybill/internal/kafka"
 )
 
@@ -206,9 +208,9 @@ func (w *waiters) close() {
 	w.parked, w.early = nil, nil
 }
 
-// Watch returns a channel that has a notice whenever the job has changed since the last
-// one was taken; several changes may make one notice. The channel is closed when ctx
-// ends. A job that does not exist yet may be watched.
+// Watch returns a channel that has a notice whenever the job, the transfer or the negotiation has
+// changed since the last one was taken; several changes may make one notice. The channel is closed when ctx
+// ends. What does not exist yet may be watched.
 func (d *DB) Watch(ctx context.Context, id string) <-chan struct{} {
 	w := &d.waiting
 	ch := make(chan struct{}, 1)
@@ -235,32 +237,50 @@ func (d *DB) Watch(ctx context.Context, id string) <-chan struct{} {
 // WaitEnded returns when the job has ended. It answers a *NotFoundError for a job that
 // the rows do not have; who has just published it waits for its position first.
 func (d *DB) WaitEnded(ctx context.Context, id string) error {
+	return d.waitUntil(ctx, "job", id, "SELECT code FROM job WHERE id = ?", func(code int64) bool {
+		return orchestration.Phase(code).Final()
+	})
+}
+
+// WaitTransferOver is WaitEnded for a transfer: it returns when that has come to its outcome, whatever
+// there is left to be undone.
+func (d *DB) WaitTransferOver(ctx context.Context, id string) error {
+	return d.waitUntil(ctx, "transfer", id, "SELECT code FROM transfer WHERE id = ?", func(code int64) bool {
+		return transfer.Phase(code).Over()
+	})
+}
+
+// WaitNegotiated is WaitEnded for a round of a negotiation.
+func (d *DB) WaitNegotiated(ctx context.Context, id string) error {
+	return d.waitUntil(ctx, "negotiation", id, "SELECT code FROM negotiation WHERE id = ?", func(code int64) bool {
+		return negotiation.Phase(code).Final()
+	})
+}
+
+func (d *DB) waitUntil(ctx context.Context, what, id, query string, over func(code int64) bool) error {
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	changed := d.Watch(watching, id)
 	for {
-		ended, err := d.ended(ctx, id)
-		if ended || err != nil {
+		found, ended := false, false
+		err := d.read(ctx, func(c *conn) error {
+			return c.query(context.WithoutCancel(ctx), query, func(row []driver.Value) error {
+				found, ended = true, over(integer(row[0]))
+				return nil
+			}, id)
+		})
+		switch {
+		case err != nil:
 			return err
+		case !found:
+			return &NotFoundError{What: what, ID: id}
+		case ended:
+			return nil
 		}
 		if _, ok := <-changed; !ok {
-			return fmt.Errorf("job %s has not ended: %w", id, ctx.Err())
+			return fmt.Errorf("%s %s has not ended: %w", what, id, ctx.Err())
 		}
 	}
-}
-
-func (d *DB) ended(ctx context.Context, id string) (ended bool, err error) {
-	found := false
-	err = d.read(ctx, func(c *conn) error {
-		return c.query(context.WithoutCancel(ctx), "SELECT code FROM job WHERE id = ?", func(row []driver.Value) error {
-			found, ended = true, orchestration.Phase(integer(row[0])).Final()
-			return nil
-		}, id)
-	})
-	if err == nil && !found {
-		err = &NotFoundError{What: "job", ID: id}
-	}
-	return ended, err
 }
 
 // NotFoundError says that there is no such thing in the view.

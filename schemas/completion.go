@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 
 	"github.com/waybill/waybill/domain/machine"
+	"github.com/waybill/waybill/domain/negotiation"
 	"github.com/waybill/waybill/domain/orchestration"
+	"github.com/waybill/waybill/domain/transfer"
 )
 
 // Completion is the value of orchestration.completed.v1, .failed.v1 and .cancelled.v1: one
@@ -19,8 +21,34 @@ type Rejected = Refused
 // *UnknownVersionError for every other type, CommandRejected included.
 func DecodeCompletion(wireType string, data []byte) (Completion, error) {
 	var c Completion
-	known := Completions()[:3]
-	return c, decodeKnown(wireType, data, &c, known)
+	return c, decodeKnown(wireType, data, &c, OrchestrationCompletions())
+}
+
+// TransferCompletion is the value of transfer.completed.v1, .terminated.v1 and .deprovisioned.v1.
+type TransferCompletion = transfer.Completion
+
+// DecodeTransferCompletion reads the value of a transfer's end.
+func DecodeTransferCompletion(wireType string, data []byte) (TransferCompletion, error) {
+	var c TransferCompletion
+	return c, decodeKnown(wireType, data, &c, TransferCompletions())
+}
+
+// RoundCompletion is the value of negotiation.finalized.v1 and .terminated.v1: one for each round.
+type RoundCompletion = negotiation.RoundCompletion
+
+// WishCompletion is the value of negotiation.granted.v1 and .refused.v1: one for each wish for access.
+type WishCompletion = negotiation.WaiterCompletion
+
+// DecodeRoundCompletion reads the value of a round's end.
+func DecodeRoundCompletion(wireType string, data []byte) (RoundCompletion, error) {
+	var c RoundCompletion
+	return c, decodeKnown(wireType, data, &c, []string{NegotiationFinalized, NegotiationTerminated})
+}
+
+// DecodeWishCompletion reads the value of the answer to a wish.
+func DecodeWishCompletion(wireType string, data []byte) (WishCompletion, error) {
+	var c WishCompletion
+	return c, decodeKnown(wireType, data, &c, []string{NegotiationGranted, NegotiationRefused})
 }
 
 // DecodeRejected reads the value of command.rejected.v1.

@@ -154,6 +154,8 @@ func calls() []string {
 		"POST /v1/work/{workId}/complete", "POST /v1/work/{workId}/fail", "POST /v1/work/{workId}/heartbeat",
 		"POST /callbacks/work/{workId}/{proof}", "POST /callbacks/work/{workId}/{proof}/complete",
 		"POST /callbacks/work/{workId}/{proof}/fail", "POST /callbacks/work/{workId}/{proof}/heartbeat",
+		"POST /callbacks/edc/{subject}/{proof}", "POST /uploads/{subject}/{proof}", "PUT /uploads/{subject}/{proof}",
+		"POST /callbacks/provisioner/{subject}/{proof}/{transferId}/provision", "POST /callbacks/provisioner/{subject}/{proof}/{transferId}/deprovision",
 		"GET /v1/commands/{id}", "GET /v1/deadletters", "GET /v1/deadletters/{id}", "POST /v1/deadletters/{id}/replay",
 		"GET /healthz", "GET /readyz", "GET /metrics", "GET /openapi.json", "GET /asyncapi.json", "GET /",
 	}
@@ -270,6 +272,8 @@ func TestAsyncAPIHasEveryTopic(t *testing.T) {
 	}
 	for _, want := range []string{
 		"{prefix}.orchestration.commands", "{prefix}.orchestration.events", "{prefix}.orchestration.completions",
+		"{prefix}.transfer.commands", "{prefix}.transfer.events", "{prefix}.transfer.completions",
+		"{prefix}.negotiation.commands", "{prefix}.negotiation.events", "{prefix}.negotiation.completions",
 		"{prefix}.definition.commands", "{prefix}.definition.events", "{prefix}.definition.completions",
 		"{prefix}.definitions", "{prefix}.work.{activityType}", "{prefix}.deadletters", "{prefix}.shards", "{prefix}.blobs",
 	} {

@@ -133,6 +133,12 @@ func decodeRecord(wireType string, data []byte) (any, error) {
 		return schemas.DecodePosition(wireType, data)
 	case schemas.ShardOwned:
 		return schemas.DecodeOwned(wireType, data)
+	case schemas.TransferCompleted, schemas.TransferTerminated, schemas.TransferDeprovisioned:
+		return schemas.DecodeTransferCompletion(wireType, data)
+	case schemas.NegotiationFinalized, schemas.NegotiationTerminated:
+		return schemas.DecodeRoundCompletion(wireType, data)
+	case schemas.NegotiationGranted, schemas.NegotiationRefused:
+		return schemas.DecodeWishCompletion(wireType, data)
 	}
 	return schemas.DecodeCompletion(wireType, data)
 }

@@ -1,5 +1,7 @@
 package schemas
 
+import "slices"
+
 // Wire names of the commands: ce_type of the records on the commands topics.
 const (
 	OrchestrationStart   = "orchestration.start.v1"
@@ -118,6 +120,15 @@ const (
 	OrchestrationFailed    = "orchestration.failed.v1"
 	OrchestrationCancelled = "orchestration.cancelled.v1"
 	CommandRejected        = "command.rejected.v1"
+
+	TransferCompleted     = "transfer.completed.v1"
+	TransferTerminated    = "transfer.terminated.v1"
+	TransferDeprovisioned = "transfer.deprovisioned.v1"
+
+	NegotiationFinalized  = "negotiation.finalized.v1"
+	NegotiationTerminated = "negotiation.terminated.v1"
+	NegotiationGranted    = "negotiation.granted.v1"
+	NegotiationRefused    = "negotiation.refused.v1"
 )
 
 // Wire names of the records on the work topics.
@@ -207,7 +218,23 @@ func DefinitionEvents() []string { return []string{DefinitionChanged, Definition
 
 // Completions lists the wire names of what stands on the completions topics.
 func Completions() []string {
-	return []string{OrchestrationCompleted, OrchestrationFailed, OrchestrationCancelled, CommandRejected}
+	return append(slices.Concat(OrchestrationCompletions(), TransferCompletions(), NegotiationCompletions()), CommandRejected)
+}
+
+// OrchestrationCompletions lists the wire names of how a run of an orchestration ends.
+func OrchestrationCompletions() []string {
+	return []string{OrchestrationCompleted, OrchestrationFailed, OrchestrationCancelled}
+}
+
+// TransferCompletions lists the wire names of how a transfer ends.
+func TransferCompletions() []string {
+	return []string{TransferCompleted, TransferTerminated, TransferDeprovisioned}
+}
+
+// NegotiationCompletions lists the wire names of how a round ends, and of how a wish for access is
+// answered.
+func NegotiationCompletions() []string {
+	return []string{NegotiationFinalized, NegotiationTerminated, NegotiationGranted, NegotiationRefused}
 }
 
 // WorkRecords lists the wire names of what stands on the work topics.

@@ -20,7 +20,7 @@ var (
 	sampleRoundMoves = []negotiation.Move{{State: negotiation.PhaseAgreed, Code: 850, Inferred: true}, {State: negotiation.PhaseFinalized, Code: 1200, Inferred: true}}
 	sampleExpiry     = noon.Add(time.Hour)
 	sampleEDRState   = negotiation.EDRState{ProcessID: "p-1", ExpiresAt: &sampleExpiry, State: negotiation.EDRValid}
-	sampleOfferState = negotiation.OfferState{AssetID: "asset-1", NegotiationID: "n-1", AgreementID: "a-1", EDR: &sampleEDRState, Error: &sampleFault}
+	sampleOfferState = negotiation.OfferState{ID: "n-0", AssetID: "asset-1", NegotiationID: "n-1", AgreementID: "a-1", EDR: &sampleEDRState, Error: &sampleFault}
 )
 
 // negotiationEvents has one event of each type of a negotiation, with every field set; those about its
@@ -57,7 +57,7 @@ func negotiationEvents() map[string]negotiation.Event {
 		schemas.NegotiationEDRGranted: negotiation.EDRGranted{
 			AssetID: "asset-1", Round: 3, ProcessID: "p-1", Data: raw(sealed), ExpiresAt: sampleExpiry, Until: noon, EvictAt: noon.Add(24 * time.Hour),
 		},
-		schemas.NegotiationEDRDead: negotiation.EDRDead{AssetID: "asset-1", Round: 3, ProcessID: "p-1", Reason: "401", Again: true},
+		schemas.NegotiationEDRDead: negotiation.EDRDead{AssetID: "asset-1", Round: 3, ProcessID: "p-1", Reason: "401", End: true},
 		schemas.NegotiationEvicted: negotiation.Evicted{
 			Accesses: []string{"asset-1"}, EDRs: []string{"asset-2"}, Catalogs: []negotiation.Query{{AssetID: "asset-1", AssetType: "type-1"}},
 		},
@@ -78,4 +78,17 @@ func negotiationCommands() map[string]negotiation.Command {
 			EDR: raw(sealed), ExpiresAt: sampleExpiry,
 		},
 	}
+}
+
+// roundCompletion is the end of a round, with every field set.
+func roundCompletion(state negotiation.Phase) schemas.RoundCompletion {
+	return schemas.RoundCompletion{
+		ID: "n-0", Round: 3, Provider: "http://provider1:8282/api/dsp", Connector: "consumer", CounterPartyID: "provider1", AssetID: "asset-1",
+		State: state, NegotiationID: "n-1", AgreementID: "a-1", Reason: "the connector says no", StartedAt: noon, EndedAt: noon.Add(time.Second),
+	}
+}
+
+var sampleWishCompletion = schemas.WishCompletion{
+	Waiter: "t-1", CommandID: "c-1", AssetType: "type-1", OfferState: sampleOfferState, Round: 3, Again: true, Rounds: 3,
+	Constraints: "region eq eu", Offers: []negotiation.OfferState{sampleOfferState},
 }

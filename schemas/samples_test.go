@@ -164,6 +164,13 @@ func records() map[string]any {
 		schemas.OrchestrationCompleted: completion(orchestration.PhaseCompleted),
 		schemas.OrchestrationFailed:    completion(orchestration.PhaseError),
 		schemas.OrchestrationCancelled: completion(orchestration.PhaseCancelled),
+		schemas.TransferCompleted:      transferCompletion(transfer.PhaseCompleted, transfer.OutcomeCompleted),
+		schemas.TransferTerminated:     transferCompletion(transfer.PhaseTerminated, transfer.OutcomeTerminated),
+		schemas.TransferDeprovisioned:  transferCompletion(transfer.PhaseDeprovisioned, transfer.OutcomeTerminated),
+		schemas.NegotiationFinalized:   roundCompletion(negotiation.PhaseFinalized),
+		schemas.NegotiationTerminated:  roundCompletion(negotiation.PhaseTerminated),
+		schemas.NegotiationGranted:     sampleWishCompletion,
+		schemas.NegotiationRefused:     sampleWishCompletion,
 		schemas.CommandRejected:        refused,
 		schemas.WorkRequested: machine.Work{
 			ID: "w-1", Attempt: 2, Offer: 3, Aggregate: "orchestration", AggregateID: "job-1", Run: 2, ActivityID: "n2", Type: "retrieve", Owner: "job-0",

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/domain/transfer"
@@ -243,8 +244,7 @@ func (r *reader) granted() transfer.Granted {
 		case "constraints":
 			c.Constraints = r.str()
 		case "formats":
-			r.unsure = true
-			r.other(&c.Formats)
+			c.Formats = r.list()
 		case "edr":
 			c.EDR = r.edr()
 		default:
@@ -253,6 +253,29 @@ func (r *reader) granted() transfer.Granted {
 	}
 	r.all(given, 31)
 	return c
+}
+
+// list reads an array of strings, none of which is null; null is nil.
+func (r *reader) list() []string {
+	if r.err != nil || r.null() {
+		return nil
+	}
+	var l []string
+	for a := r.array(); a.next(); {
+		l = append(l, r.words())
+	}
+	return l
+}
+
+// instant reads a time as it is mostly written; whether another form is one is the schema's to say,
+// for package time takes more.
+func (r *reader) instant() time.Time {
+	start := r.pos
+	t := r.scanner.instant()
+	if r.err == nil && !isInstant.Match(r.data[start:r.pos]) {
+		r.unsure = true
+	}
+	return t
 }
 
 func (r *reader) edr() *transfer.EDR {

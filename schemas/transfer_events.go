@@ -19,6 +19,7 @@ func EncodeTransferEvent(e transfer.Event) (wireType string, data []byte, err er
 		w.signature(e.Reason, e.By)
 		w.fault("error", e.Error)
 		w.truth("again", e.Again)
+		w.length("after", e.After)
 		w.until("until", e.Until)
 	case transfer.ResourceProvisioned:
 		wireType = TransferResourceProvisioned
@@ -160,6 +161,7 @@ func (w *writer) transferEnded(e *transfer.Ended) {
 	w.signature(e.Reason, e.By)
 	w.fault("error", e.Error)
 	w.truth("again", e.Again)
+	w.length("after", e.After)
 }
 
 // DecodeTransferEvent reads an event's value, as Decoder.DecodeOrchestrationEvent does. It is safe for
@@ -313,6 +315,8 @@ func (s *scanner) moved() transfer.Moved {
 			s.other(&e.Error)
 		case "again":
 			e.Again = s.boolean()
+		case "after":
+			e.After = s.length()
 		case "until":
 			e.Until = s.instant()
 		default:
@@ -410,6 +414,8 @@ func (s *scanner) transferEnded() transfer.Ended {
 			s.other(&e.Error)
 		case "again":
 			e.Again = s.boolean()
+		case "after":
+			e.After = s.length()
 		default:
 			s.raw()
 		}

@@ -52,7 +52,7 @@ func transferEvents() map[string]transfer.Event {
 			Properties: raw(`{"globalAssetId":"urn:x"}`), Deadline: noon, Asker: &sampleAsker, As: "parts-tree", Retry: &sampleRetry,
 			Fingerprint: "0123456789abcdef", TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 		},
-		schemas.TransferMoved:               transfer.Moved{Moves: sampleMoves, Reason: "nobody needs it", By: "ada", Error: &sampleFault, Again: true, Until: noon},
+		schemas.TransferMoved:               transfer.Moved{Moves: sampleMoves, Reason: "nobody needs it", By: "ada", Error: &sampleFault, Again: true, After: definition.Duration(time.Minute), Until: noon},
 		schemas.TransferResourceProvisioned: transfer.ResourceProvisioned{DefinitionID: "d1", Resource: raw(`{"resourceName":"x"}`), Secret: raw(sealed)},
 		schemas.TransferResourceUploaded:    transfer.ResourceUploaded{DefinitionID: "d1", Digest: "00ff", Bytes: 43, Content: raw(`{"value":"The quick"}`)},
 		schemas.TransferResourceFreed:       transfer.ResourceDeprovisioned{DefinitionID: "d1", Error: &sampleFault},
@@ -65,7 +65,7 @@ func transferEvents() map[string]transfer.Event {
 		schemas.TransferEnded: transfer.Ended{
 			Moves: sampleMoves, Outcome: transfer.OutcomeTerminated, Output: raw(`{"value":"The quick"}`),
 			Spawn: []definition.Activity{{ID: "n-1", Type: "retrieve", With: raw(`{"file":"x"}`)}, sampleActivity("n-2")}, Key: "test-document-2",
-			Reason: "fetch: 503", By: "ada", Error: &sampleFault, Again: true,
+			Reason: "fetch: 503", By: "ada", Error: &sampleFault, Again: true, After: definition.Duration(time.Minute),
 		},
 	}
 	for wireType, e := range taskEvents() {
@@ -109,4 +109,13 @@ func withoutTransferFingerprint(c transfer.Command) transfer.Command {
 		return i
 	}
 	return c
+}
+
+// transferCompletion is the end of a transfer, with every field set.
+func transferCompletion(state transfer.Phase, outcome transfer.Outcome) schemas.TransferCompletion {
+	return schemas.TransferCompletion{
+		ID: "t-1", Provider: "http://provider1:8282/api/dsp", Connector: "consumer", AssetID: "asset-1", State: state, Code: int(state), Outcome: outcome,
+		Reason: "fetch: 503", ProcessID: "p-1", AgreementID: "a-1", Output: raw(`{"value":"The quick"}`), Properties: raw(`{"globalAssetId":"urn:x"}`),
+		Error: &sampleFault, StartedAt: noon, EndedAt: noon.Add(time.Second),
+	}
 }

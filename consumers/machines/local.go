@@ -2,11 +2,13 @@ package machines
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/waybill/waybill/consumers/agent"
 	"github.com/waybill/waybill/consumers/runner"
 	"github.com/waybill/waybill/domain/machine"
+	"github.com/waybill/waybill/domain/orchestration"
 )
 
 // Local lets a runner use the agents of this process.
@@ -48,6 +50,20 @@ type slot struct{ r *agent.Reservation }
 // Run implements runner.Slot.
 func (s slot) Run(ctx context.Context, w machine.Work, done func(runner.Result)) {
 	s.r.Run(ctx, w, func(r agent.Result) { done(r) })
+}
+
+// reported is what a local agent says of a piece of work, as the command that tells a machine.
+func reported(w machine.Work, r runner.Result) orchestration.Command {
+	rep := orchestration.Report{WorkID: w.ID, Attempt: w.Attempt}
+	switch r := r.(type) {
+	case agent.Result:
+		return r.Command(rep)
+	case *orchestration.Fault: // of what could not be handed on
+		return orchestration.Fail{Report: rep, Error: *r}
+	case error: // *runner.TooLargeError or *runner.UnfitError
+		return orchestration.Fail{Report: rep, Error: orchestration.Fault{Step: stepInput, Message: r.Error()}}
+	}
+	return orchestration.Fail{Report: rep, Error: orchestration.Fault{Message: fmt.Sprintf("a local agent answered with a %T", r)}}
 }
 
 // Release implements runner.Slot.

@@ -57,7 +57,7 @@ func newProcess(t *testing.T) *process {
 	}), 4)
 	r, err := runner.New(runner.Config{
 		Kafka: cfg, Shards: 4, Member: "m", Local: machines.Local(pool), Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
-		Machines: []runner.Binding{machines.Orchestration(cat, 0), machines.Definition(cat)},
+		Machines: []runner.Binding{machines.Orchestration(cat, nil, 0), machines.Definition(cat)},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -8,10 +8,12 @@ import (
 	"time"
 
 	"github.com/waybill/waybill/consumers/agent"
+	"github.com/waybill/waybill/consumers/connectors"
 	"github.com/waybill/waybill/consumers/runner"
 	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/domain/orchestration"
+	"github.com/waybill/waybill/domain/process"
 	"github.com/waybill/waybill/schemas"
 )
 
@@ -25,9 +27,10 @@ type Starts interface {
 	Activity(activityType string) (definition.ActivityType, bool)
 }
 
-// Orchestration is the machine of orchestrations. What ended ones have left among the blobs is kept
+// Orchestration is the machine of orchestrations. routes find who carries out the activities that need
+// access to a provider. What ended ones have left among the blobs is kept
 // for keepBlobs; 0: orchestration.DefaultKeepBlobs.
-func Orchestration(starts Starts, keepBlobs time.Duration) runner.Binding {
+func Orchestration(starts Starts, routes Routes, keepBlobs time.Duration) runner.Binding {
 	if keepBlobs == 0 {
 		keepBlobs = orchestration.DefaultKeepBlobs
 	}
@@ -65,11 +68,30 @@ func Orchestration(starts Starts, keepBlobs time.Duration) runner.Binding {
 			Lost:     orchestration.State.Lost,
 			Forget:   orchestration.State.Forget,
 		},
+		Delegate:  delegate(routes),
 		Place:     place,
 		Placement: placement,
 		Report: func(w machine.Work, r runner.Result) orchestration.Command {
-			return withContracts(starts, report(w, r))
+			return withContracts(starts, reported(w, r))
 		},
+	}
+}
+
+// delegate hands the activities on that transfers and negotiations carry out; they report.
+func delegate(routes Routes) func(machine.Effect) ([]machine.Send, runner.Result, bool) {
+	find := func(provider string) (connector, counterPartyID string, err error) {
+		r, err := routes.Find(provider)
+		if r.Adapter != connectors.AdapterEDC {
+			return "", r.CounterPartyID, err
+		}
+		return r.Connector, r.CounterPartyID, err
+	}
+	return func(f machine.Effect) ([]machine.Send, runner.Result, bool) {
+		sends, fault, ok := process.Delegate(find, f)
+		if fault != nil {
+			return nil, fault, ok
+		}
+		return sends, agent.Wait(), ok
 	}
 }
 
@@ -204,15 +226,4 @@ func placement(e orchestration.Event) string {
 		return o.Placement
 	}
 	return ""
-}
-
-func report(w machine.Work, r runner.Result) orchestration.Command {
-	rep := orchestration.Report{WorkID: w.ID, Attempt: w.Attempt}
-	switch r := r.(type) {
-	case agent.Result:
-		return r.Command(rep)
-	case error: // *runner.TooLargeError or *runner.UnfitError
-		return orchestration.Fail{Report: rep, Error: orchestration.Fault{Step: stepInput, Message: r.Error()}}
-	}
-	return orchestration.Fail{Report: rep, Error: orchestration.Fault{Message: fmt.Sprintf("a local agent answered with a %T", r)}}
 }

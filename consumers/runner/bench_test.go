@@ -47,7 +47,7 @@ func newEngine(b *testing.B) *engine {
 	types := plans{"chain": chain(b, "chain", "noop", 3), "tree": treePlan(b)}
 	r, err := runner.New(runner.Config{
 		Kafka: cfg, Member: "m1", Local: machines.Local(pool),
-		Machines: []runner.Binding{machines.Orchestration(types, 0)},
+		Machines: []runner.Binding{machines.Orchestration(types, nil, 0)},
 	})
 	if err != nil {
 		b.Fatal(err)

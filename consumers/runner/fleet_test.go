@@ -81,7 +81,7 @@ func (f *fleet) join(name string, register func(*agent.Pool)) *member {
 	}
 	r, err := runner.New(runner.Config{
 		Kafka: cfg, Shards: f.shards, Member: name, Local: machines.Local(m.pool),
-		Machines: []runner.Binding{machines.Orchestration(f.plans, 0)},
+		Machines: []runner.Binding{machines.Orchestration(f.plans, nil, 0)},
 		Logger:   slog.New(slog.NewTextHandler(f.t.Output(), nil)).With("member", name),
 	})
 	if err != nil {

@@ -239,7 +239,7 @@ func TestWorkThatIsTooLargeForARecordFailsWhereThereAreNoAgents(t *testing.T) {
 		f := newFleet(t, 1, onePlan(t, definition.Orchestration{Type: "large", Activities: []definition.Activity{a}}))
 		r, err := runner.New(runner.Config{
 			Kafka: f.cfg, Shards: 1, Member: "a", Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
-			Machines: []runner.Binding{machines.Orchestration(f.plans, 0)},
+			Machines: []runner.Binding{machines.Orchestration(f.plans, nil, 0)},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -353,7 +353,7 @@ func TestAPanicOfADecisionCostsNoSlotsAndNoOtherShard(t *testing.T) {
 		pool := agent.NewPool(slog.New(slog.DiscardHandler))
 		pool.Register("slow", agent.ProcessorFunc(func(context.Context, agent.Activity) agent.Result { return agent.Complete(nil) }), 3)
 		r, err := runner.New(runner.Config{
-			Kafka: f.cfg, Shards: 1, Member: "a", Local: machines.Local(pool), Machines: []runner.Binding{machines.Orchestration(p, 0)},
+			Kafka: f.cfg, Shards: 1, Member: "a", Local: machines.Local(pool), Machines: []runner.Binding{machines.Orchestration(p, nil, 0)},
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -81,7 +81,7 @@ func TestAStartedOrchestrationCompletes(t *testing.T) {
 		r, err := runner.New(runner.Config{
 			Kafka: cfg, Shards: 4, Member: "m1", Local: machines.Local(pool),
 			Logger:   slog.New(slog.NewTextHandler(t.Output(), nil)),
-			Machines: []runner.Binding{machines.Orchestration(plans{"chain": chain(t, "chain", "noop", 3)}, 0)},
+			Machines: []runner.Binding{machines.Orchestration(plans{"chain": chain(t, "chain", "noop", 3)}, nil, 0)},
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -251,7 +251,7 @@ func (p *process) start() {
 	if !p.agentsOnly {
 		r, err := runner.New(runner.Config{
 			Kafka: cfg, Shards: p.s.shards, Member: p.name, Local: machines.Local(pool), Logger: log,
-			Machines: []runner.Binding{machines.Orchestration(p.s.plans, 0)},
+			Machines: []runner.Binding{machines.Orchestration(p.s.plans, nil, 0)},
 		})
 		if err != nil {
 			p.s.t.Fatal(err)

@@ -11,8 +11,16 @@ import (
 	"github.com/waybill/waybill/domain/task"
 )
 
-// proceed does for an access what comes next. It holds a slot, or there is one for it.
+// proceed goes on with an access after a step. One that holds no slot waits for its turn.
 func (d *decision) proceed(asset string) {
+	d.serve(asset)
+	if a := d.b.accesses.get(asset); a != nil && a.busy {
+		d.next(asset)
+	}
+}
+
+// next does for an access what comes next. It holds a slot, or there is one for it.
+func (d *decision) next(asset string) {
 	d.serve(asset)
 	a := d.b.accesses.get(asset)
 	if a == nil || len(a.waiters) == 0 || a.step != stepNone {
@@ -192,7 +200,7 @@ func (d *decision) roundObserved(a *access, c Observed) {
 		return
 	}
 	if to >= PhaseFinalized {
-		d.tasks(d.s.b.tasks.Nudge(a.work))
+		d.nudge(workPoll, a.asset)
 		return
 	}
 	d.see(a.asset, c.State)

@@ -257,7 +257,6 @@ func (s State) release(at time.Time, c Release) []Event {
 	}
 	if a := d.b.accesses.get(s.b.owners[c.Process]); a != nil && c.Process != "" && a.edr.process == c.Process && a.edr.phase == EDRValid {
 		d.emit(EDRDead{AssetID: a.asset, Round: a.round, ProcessID: c.Process, Reason: cmp.Or(c.Reason, "the EDR opens nothing any more")})
-		d.proceed(a.asset)
 	}
 	return d.done()
 }

@@ -41,6 +41,7 @@ type decision struct {
 	s      State
 	b      *book
 	events []Event
+	over   string // ID of the task whose end it is about
 }
 
 func (s State) decision(at time.Time) *decision { return &decision{at: at, s: s, b: s.b.sketch()} }
@@ -65,7 +66,18 @@ func (d *decision) tasks(of []task.Event) {
 }
 
 // drop gives up the task of an access, if it is still open.
-func (d *decision) drop(work, why string) { d.tasks(d.s.b.tasks.Drop(work, why)) }
+func (d *decision) drop(work, why string) {
+	if work != d.over {
+		d.tasks(d.s.b.tasks.Drop(work, why))
+	}
+}
+
+// nudge makes the agent that looks how far an asset's negotiation or process is look at once.
+func (d *decision) nudge(typ, asset string) {
+	if t, ok := d.s.b.tasks.Find(typ + " " + asset); ok {
+		d.tasks(d.s.b.tasks.Nudge(t.WorkID))
+	}
+}
 
 // done gives the slots that are free to those who wait for one, and ends the decision.
 func (d *decision) done() []Event {
@@ -79,7 +91,7 @@ func (d *decision) done() []Event {
 		if next.kind == ofListing {
 			d.askFor(next.key)
 		} else {
-			d.proceed(next.key)
+			d.next(next.key)
 		}
 		if len(d.b.queue) > 0 && d.b.queue[0] == next {
 			break // cannot be: whoever is at the head begins, or is answered
@@ -171,6 +183,7 @@ func (d *decision) looked(c orchestration.Schedule) {
 
 // ended goes on after the end of a task.
 func (d *decision) ended(end *task.End) {
+	d.over = end.WorkID
 	kind, key, _ := strings.Cut(end.Name, " ")
 	if kind == nameListing {
 		if l := d.b.listings.get(key); l != nil && l.busy && l.work == end.WorkID {

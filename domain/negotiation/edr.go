@@ -72,7 +72,7 @@ func (d *decision) processPolled(a *access, end *task.End) {
 	case len(look.EDR) > 0 && (look.State == stateStarted || look.State == ""):
 		d.granted(a, look)
 	case look.State == stateLost:
-		d.lost(a, fmt.Sprintf("the connector knows process %s no longer", a.edr.process), false, "")
+		d.lost(a, fmt.Sprintf("the connector knows process %s no longer", a.edr.process), false)
 	case look.AgreementDead:
 		d.disown(a, cmp.Or(look.Detail, "the provider ended the process behind the EDR for it"))
 	default:
@@ -80,7 +80,7 @@ func (d *decision) processPolled(a *access, end *task.End) {
 		if look.Detail != "" {
 			text += ": " + look.Detail
 		}
-		d.lost(a, text, look.State == stateStarted, codeRefused)
+		d.lost(a, text, look.State == stateStarted)
 	}
 }
 
@@ -92,7 +92,7 @@ func (d *decision) granted(a *access, look Look) {
 	if x := look.ExpiresAt; !x.IsZero() {
 		left := x.Sub(d.at)
 		if left <= 0 {
-			d.lost(a, fmt.Sprintf("the EDR of process %s had run out when it came", a.edr.process), true, "")
+			d.lost(a, fmt.Sprintf("the EDR of process %s had run out when it came", a.edr.process), true)
 			return
 		}
 		e.Until = earliest(x.Add(-min(margin, left/2)), until)
@@ -106,7 +106,7 @@ func (d *decision) granted(a *access, look Look) {
 
 // lost goes on after a process that brought no EDR: with another, a limited number of times, then
 // with another agreement.
-func (d *decision) lost(a *access, why string, end bool, code string) {
+func (d *decision) lost(a *access, why string, end bool) {
 	asset := a.asset
 	d.dead(a, why, end)
 	if a = d.b.accesses.get(asset); a == nil {
@@ -117,7 +117,6 @@ func (d *decision) lost(a *access, why string, end bool, code string) {
 		return
 	}
 	d.disown(a, fmt.Sprintf("%d processes brought no EDR, the last: %s", a.lost, why))
-	_ = code
 }
 
 // overdue gives up a process that brings no EDR in time.
@@ -130,7 +129,7 @@ func (d *decision) overdue(a *access) {
 		d.proceed(asset)
 		return
 	}
-	d.lost(a, text, true, "")
+	d.lost(a, text, true)
 }
 
 // processObserved takes down what a callback says of the process behind an EDR. The EDR itself comes
@@ -138,10 +137,12 @@ func (d *decision) overdue(a *access) {
 func (d *decision) processObserved(a *access, c Observed) {
 	switch {
 	case a.edr.phase == EDRPending && !a.edr.refreshing() && c.State == stateStarted && len(c.EDR) > 0:
-		d.drop(a.work, "the connector has said it already")
+		if t, ok := d.s.b.tasks.Find(workEDRPoll + " " + a.asset); ok { // a request is answered in a moment
+			d.drop(t.WorkID, "the connector has said it by itself")
+		}
 		d.granted(a, Look{EDR: c.EDR, ExpiresAt: c.ExpiresAt})
 	case a.edr.phase == EDRPending:
-		d.tasks(d.s.b.tasks.Nudge(a.work))
+		d.nudge(workEDRPoll, a.asset)
 	case a.edr.phase == EDRValid && ends(c.State):
 		d.emit(EDRDead{AssetID: a.asset, Round: a.round, ProcessID: c.ProcessID, Reason: cmp.Or(c.Detail, "the connector says that its process is "+c.State)})
 	}

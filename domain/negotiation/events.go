@@ -80,7 +80,8 @@ type Answered struct {
 
 // OfferState is how it came out for one asset of a wish by type.
 type OfferState struct {
-	AssetID       string    `json:"assetId"`
+	ID            string    `json:"id,omitempty"` // our id of the negotiation
+	AssetID       string    `json:"assetId,omitempty"`
 	NegotiationID string    `json:"negotiationId,omitempty"`
 	AgreementID   string    `json:"agreementId,omitempty"`
 	EDR           *EDRState `json:"edr,omitempty"`
@@ -166,19 +167,16 @@ type Moved struct {
 	NegotiationID string `json:"negotiationId,omitempty"` // the connector's, once, when it is known
 	AgreementID   string `json:"agreementId,omitempty"`   // FINALIZED
 	Reason        string `json:"reason,omitempty"`        // TERMINATING, TERMINATED
-	By            By     `json:"by,omitempty"`            // who ended it
+	By            string `json:"by,omitempty"`            // who ended it
 	// Until is until when the state may last, or, FINALIZED, until when the agreement is used.
 	Until time.Time `json:"until,omitzero"`
 }
 
-// By says who ended a round.
-type By string
-
 // Who ends a round.
 const (
-	ByProvider  By = "provider"  // it was TERMINATED there, or on the way there
-	ByConnector By = "connector" // ours: it would not begin, or has forgotten it
-	ByWaybill   By = "waybill"   // it stayed in one state for too long
+	ByProvider  = "provider"  // it was TERMINATED there, or on the way there
+	ByConnector = "connector" // ours: it would not begin, or has forgotten it
+	ByWaybill   = "waybill"   // it stayed in one state for too long
 )
 
 // AgreementDead says that the agreement is of no use any more.

@@ -230,7 +230,7 @@ func (b *book) serve(e Served) {
 
 // state is how an access stands for somebody who has what he needs.
 func (a *access) state(n Need) OfferState {
-	o := OfferState{AssetID: a.asset, NegotiationID: a.negotiationID, AgreementID: a.agreement}
+	o := OfferState{ID: a.id, AssetID: a.asset, NegotiationID: a.negotiationID, AgreementID: a.agreement}
 	if n == NeedEDR {
 		o.EDR = &EDRState{ProcessID: a.edr.process, State: EDRValid}
 		if x := a.edr.expiresAt; !x.IsZero() {
@@ -507,6 +507,7 @@ func (b *book) bury(a *access, e EDRDead) {
 		b.chores = append(b.chores, chore{typ: workEDREnd, id: e.ProcessID, asset: a.asset, reason: e.Reason})
 	}
 	a.lost++
+	a.passing = true // the agreement was good enough
 }
 
 func (b *book) evict(e Evicted) {

@@ -15,6 +15,9 @@ import (
 	"github.com/waybill/waybill/producers"
 )
 
+// errNoAddress is the answer to what was guessed wrong: it looks like what was never there.
+var errNoAddress = fail(http.StatusNotFound, "there is no such address")
+
 const (
 	// patience is how long a report may be ahead of what the view knows of its work: it can
 	// be here before the request that asked for it has been answered.
@@ -28,14 +31,10 @@ const (
 // completes the work with the output {"body": value}, for a system that has a form of its
 // own for what it tells.
 func (in *Intake) callbackRoutes(handle func(string, func(http.ResponseWriter, *http.Request) error)) {
-	if in.cfg.Proofs == nil {
-		return
-	}
 	proven := func(h func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
 		return func(w http.ResponseWriter, r *http.Request) error {
-			// What was guessed wrong looks like what was never there.
 			if !in.cfg.Proofs.Proves(r.PathValue("workId"), r.PathValue("proof")) {
-				return fail(http.StatusNotFound, "there is no such address")
+				return errNoAddress
 			}
 			if wait := in.notYet(r, r.PathValue("workId")); wait != "" {
 				w.Header().Set("Retry-After", "1")

@@ -12,6 +12,7 @@ import (
 	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/internal/callbacks"
 	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/internal/seal"
 	"github.com/waybill/waybill/producers"
 	"github.com/waybill/waybill/schemas"
 )
@@ -47,6 +48,7 @@ type Config struct {
 	PublishTimeout time.Duration     // zero means DefaultPublishTimeout
 	MaxWait        time.Duration     // zero means DefaultMaxWait
 	Proofs         *callbacks.Proofs // of the addresses that need no token; nil means there are none
+	Keys           *seal.Keyring     // seal the secrets in what others report; nil: what has one is refused
 	Logger         *slog.Logger      // takes faults that are not the caller's; nil discards them
 }
 
@@ -101,7 +103,11 @@ func (in *Intake) Routes(mux *http.ServeMux) {
 	handle("POST /v1/work/{workId}/fail", in.failWork)
 	handle("POST /v1/work/{workId}/heartbeat", in.heartbeatWork)
 	handle("POST /v1/deadletters/{id}/replay", in.replayDeadLetter)
-	in.callbackRoutes(handle)
+	if in.cfg.Proofs != nil {
+		in.callbackRoutes(handle)
+		in.connectorRoutes(handle)
+		in.provisionerRoutes(handle)
+	}
 }
 
 // publish bounds how long Kafka may take.

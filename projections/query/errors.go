@@ -43,6 +43,18 @@ func (e *noResultError) Error() string {
 	return fmt.Sprintf("job %q is %s: it has no result yet", e.id, e.state)
 }
 
+// noEDRError says why there is no EDR to be had.
+type noEDRError struct{ id, state string }
+
+func (e *noEDRError) Error() string {
+	return fmt.Sprintf("negotiation %q has no EDR that could be used, it is %s", e.id, e.state)
+}
+
+// forbiddenError says why something is not given to whoever asks.
+type forbiddenError struct{ reason string }
+
+func (e *forbiddenError) Error() string { return e.reason }
+
 // removedError says that the large values of a job are there no more.
 type removedError struct{ at time.Time }
 
@@ -67,6 +79,8 @@ func (q *queries) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		fault  *projections.Fault
 		gone   *blobs.GoneError
 		old    *removedError
+		noEDR  *noEDRError
+		denied *forbiddenError
 	)
 	switch {
 	case errors.As(err, &param):
@@ -81,6 +95,10 @@ func (q *queries) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		if p.Status = http.StatusConflict; none.state.Final() {
 			p.Status = http.StatusNotFound
 		}
+	case errors.As(err, &noEDR):
+		p.Status = http.StatusConflict
+	case errors.As(err, &denied):
+		p.Status = http.StatusForbidden
 	case errors.As(err, &gone), errors.As(err, &old):
 		p.Status = http.StatusGone
 	case errors.As(err, &late):

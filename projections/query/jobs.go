@@ -30,7 +30,7 @@ func (q *queries) job(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		if err := q.ended(r.Context(), id, d); err != nil {
+		if err := q.ended(r.Context(), id, d, q.db.WaitEnded); err != nil {
 			return err
 		}
 	}
@@ -42,14 +42,14 @@ func (q *queries) job(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, doc)
 }
 
-// ended waits so long for the end of a job. One that goes on is shown as it is.
-func (q *queries) ended(ctx context.Context, id string, d time.Duration) error {
+// ended waits so long for the end of something. What goes on is shown as it is.
+func (q *queries) ended(ctx context.Context, id string, d time.Duration, end func(context.Context, string) error) error {
 	if d == 0 {
 		return nil
 	}
 	limited, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
-	err := q.db.WaitEnded(limited, id)
+	err := end(limited, id)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil
 	}
@@ -77,17 +77,24 @@ func (q *queries) edges(w http.ResponseWriter, r *http.Request) error {
 	return answerPage(w, p, err)
 }
 
+// events answers with the history of a job, with all=true with those of its transfers and
+// negotiations as well.
 func (q *queries) events(w http.ResponseWriter, r *http.Request) error {
 	v := r.URL.Query()
+	all, err := truth(v, "all")
+	switch {
+	case err != nil:
+		return err
+	case !all:
+		return q.history(q.db.Events)(w, r)
+	case v.Has("after"):
+		return &ParamError{"after", "counts the events of the job alone: page through all of them with the cursor"}
+	}
 	n, err := limit(v)
 	if err != nil {
 		return err
 	}
-	after, err := number(v, "after")
-	if err != nil {
-		return err
-	}
-	p, err := q.db.Events(r.Context(), r.PathValue("id"), after, n, v.Get("cursor"))
+	p, err := q.db.AllEvents(r.Context(), r.PathValue("id"), n, v.Get("cursor"))
 	return answerPage(w, p, err)
 }
 

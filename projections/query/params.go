@@ -56,6 +56,18 @@ func number(v url.Values, name string) (int64, error) {
 	return n, nil
 }
 
+// truth reads a parameter that is true or false; absent is false.
+func truth(v url.Values, name string) (bool, error) {
+	switch s := v.Get(name); s {
+	case "", "false":
+		return false, nil
+	case "true":
+		return true, nil
+	default:
+		return false, &ParamError{name, fmt.Sprintf("%.50q: want true or false", s)}
+	}
+}
+
 // limit reads the size of a page; absent is 0, the default.
 func limit(v url.Values) (int, error) {
 	n, err := number(v, "limit")

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/waybill/waybill/internal/seal"
 	"github.com/waybill/waybill/projections"
 )
 
@@ -30,6 +31,10 @@ type Config struct {
 	BuiltIn func(kind string) []BuiltIn
 	// Blobs reads what is too large to stand in the view; nil means that it cannot be read here.
 	Blobs Blobs
+	// Keys open what is sealed on the log; nil means that it cannot be opened here.
+	Keys *seal.Keyring
+	// Guarded says that only those get here who have the server's token: secrets are for them alone.
+	Guarded bool
 	// PositionWait bounds the wait for a position; 0 means DefaultPositionWait.
 	PositionWait time.Duration
 	// MaxWait bounds ?wait=; 0 means DefaultMaxWait.
@@ -78,11 +83,18 @@ func Routes(mux *http.ServeMux, cfg Config) {
 	handle("/v1/jobs/{id}", q.job, "wait")
 	handle("/v1/jobs/{id}/nodes", q.nodes, "state", "parent", "limit", "cursor")
 	handle("/v1/jobs/{id}/edges", q.edges, "limit", "cursor")
-	handle("/v1/jobs/{id}/events", q.events, "after", "limit", "cursor")
+	handle("/v1/jobs/{id}/events", q.events, "all", "after", "limit", "cursor")
 	handle("/v1/jobs/{id}/input", q.input)
 	handle("/v1/jobs/{id}/result", q.result)
 	handle("/v1/jobs/{id}/nodes/{nodeId}/output", q.nodeOutput)
 	handle("/v1/jobs/{id}/stream", q.stream)
+	handle("/v1/transfers", q.transfers, "state", "provider", "connector", "asset", "job", "limit", "cursor")
+	handle("/v1/transfers/{id}", q.transfer, "wait")
+	handle("/v1/transfers/{id}/events", q.history(q.db.TransferEvents), "after", "limit", "cursor")
+	handle("/v1/negotiations", q.negotiations, "state", "provider", "connector", "asset", "job", "limit", "cursor")
+	handle("/v1/negotiations/{id}", q.negotiation, "wait")
+	handle("/v1/negotiations/{id}/events", q.history(q.db.NegotiationEvents), "after", "limit", "cursor")
+	handle("/v1/negotiations/{id}/edr", q.edr)
 	plain("/v1/commands/{id}", []string{"wait"}, q.command)
 	handle("/v1/deadletters", q.deadLetters, "limit", "cursor")
 	handle("/v1/deadletters/{id}", q.deadLetter)

@@ -48,7 +48,7 @@ func newFixture(t testing.TB) *fixture {
 		t.Fatal(err)
 	}
 	t.Cleanup(cl.Close)
-	if err := kafka.EnsureTopics(t.Context(), cl, cfg.Topics().Specs(1, []string{schemas.AggregateOrchestration, schemas.AggregateDefinition}, nil)); err != nil {
+	if err := kafka.EnsureTopics(t.Context(), cl, cfg.Topics().Specs(1, []string{schemas.AggregateOrchestration, schemas.AggregateDefinition, schemas.AggregateTransfer, schemas.AggregateNegotiation}, nil)); err != nil {
 		t.Fatal(err)
 	}
 	db, err := projections.Open(t.Context(), projections.Config{Path: filepath.Join(t.TempDir(), "p.db"), Kafka: cfg})

@@ -86,12 +86,12 @@ func direct(callers int) *http.Client {
 type refusal struct {
 	*adapter.Fault
 	status  int
-	json    bool // it is said in JSON, so it is the connector's word and not its web server's
+	own     bool // it is the connector's word and not its web server's
 	message string
 }
 
 // is says that the connector itself answers that status.
-func (r *refusal) is(status int) bool { return r != nil && r.json && r.status == status }
+func (r *refusal) is(status int) bool { return r != nil && r.own && r.status == status }
 
 // err is the refusal as an error; nil stays nil.
 func (r *refusal) err() error {
@@ -172,7 +172,7 @@ func (c *Connector) refused(step, where, key string, answer *outbound.Answer) *r
 	failed := answer.Refusal()
 	r := &refusal{status: answer.Status}
 	var missing bool
-	r.message, missing, r.json = said(answer.Body)
+	r.message, missing, r.own = said(answer.Body)
 	if key != "" {
 		r.message = strings.ReplaceAll(r.message, key, secret.Redacted)
 	}
@@ -185,25 +185,26 @@ func (c *Connector) refused(step, where, key string, answer *outbound.Answer) *r
 	case missing && answer.Status == http.StatusNotFound:
 		r.Code = adapter.CodeNotFound
 		r.Err = fmt.Errorf("%w: %w", r.Err, adapter.ErrNotFound)
-	case !r.json && (answer.Status == http.StatusNotFound || answer.Status == http.StatusMethodNotAllowed):
+	case !r.own && (answer.Status == http.StatusNotFound || answer.Status == http.StatusMethodNotAllowed):
 		r.Again = true
 		r.Err = fmt.Errorf("%w with a page that is not the management API's: the connector may be starting, or managementUrl is wrong", r.Err)
-	case r.json && strings.Contains(r.message, "No provider dispatcher registered for protocol"):
-		r.Again = false // whatever the provider does, this connector does not speak it
+	case r.own && strings.Contains(r.message, "No provider dispatcher registered for protocol"):
+		r.Again, r.After = false, 0 // whatever the provider does, this connector does not speak it
 	}
 	return r
 }
 
-// said is what a body says is wrong: an array of errors, or one. ok: it is JSON.
-func said(body []byte) (message string, missing, ok bool) {
-	if !json.Valid(body) {
-		return "", false, false
-	}
+// said is what a body says is wrong. It is the connector's own word where it is an array of
+// errors with types; its web server, as long as nobody else answers, has pages, and objects
+// where JSON is asked for.
+func said(body []byte) (message string, missing, own bool) {
 	var messages []string
 	for _, item := range items(body) {
 		e := object(item)
-		missing = missing || e.text("type") == "ObjectNotFound"
-		m := cmp.Or(e.text("message"), e.text("error"), text(item))
+		kind := e.text("type")
+		own = own || kind != "" && bytes.HasPrefix(bytes.TrimSpace(body), []byte("["))
+		missing = missing || kind == "ObjectNotFound"
+		m := cmp.Or(e.text("message"), e.text("error"))
 		if path := e.text("path"); path != "" {
 			m = path + ": " + m
 		}
@@ -215,7 +216,7 @@ func said(body []byte) (message string, missing, ok bool) {
 	if len(message) > maxMessage {
 		message = strings.ToValidUTF8(message[:maxMessage], "") + "…"
 	}
-	return message, missing, true
+	return message, missing && own, own
 }
 
 // find asks for the entries of a collection that have a value.

@@ -91,23 +91,23 @@ func expiry(token string) (time.Time, bool) {
 
 // Document implements adapter.Adapter: it is fetched from where the EDR leads, with its token.
 func (c *Connector) Document(ctx context.Context, w adapter.Want) (adapter.Document, error) {
-	fault := func(step string, err error) (adapter.Document, error) {
-		return adapter.Document{}, &adapter.Fault{Step: step, Err: err}
+	wrong := func(err error) (adapter.Document, error) {
+		return adapter.Document{}, &adapter.Fault{Step: adapter.StepAddress, Err: err}
 	}
 	if w.EDR == nil {
-		return fault(adapter.StepEDR, fmt.Errorf("an asset of %s is fetched with an EDR, and there is none", w.Provider))
+		return adapter.Document{}, &adapter.Fault{Step: adapter.StepEDR, Code: adapter.CodeEDRDead, Err: fmt.Errorf("an asset of %s is fetched with an EDR, and there is none", w.Provider)}
 	}
 	u, err := url.Parse(w.EDR.Endpoint)
 	if err != nil {
-		return fault(adapter.StepAddress, errors.New("the endpoint of the EDR is no URL"))
+		return wrong(errors.New("the endpoint of the EDR is no URL"))
 	}
 	where := shown(u)
 	if err := c.mayCall(u, w.Provider); err != nil {
-		return fault(adapter.StepAddress, fmt.Errorf("the endpoint of the EDR, %s: %w", where, err))
+		return wrong(fmt.Errorf("the endpoint of the EDR, %s: %w", where, err))
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), http.NoBody)
 	if err != nil {
-		return fault(adapter.StepAddress, fmt.Errorf("the endpoint of the EDR, %s, cannot be asked", where))
+		return wrong(fmt.Errorf("the endpoint of the EDR, %s, cannot be asked", where))
 	}
 	req.Header.Set("Authorization", w.EDR.Authorization)
 	req.Header.Set("Accept", "application/json")

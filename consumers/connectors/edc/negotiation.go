@@ -157,11 +157,14 @@ func (c *Connector) EndNegotiation(ctx context.Context, id, reason string) error
 	_, failed := c.call(ctx, adapter.StepTerminate, http.MethodPost, negotiations+"/"+escape(id)+"/terminate", map[string]any{
 		"@type": "TerminateNegotiation", "@id": id, "reason": because(reason),
 	})
-	switch {
-	case failed == nil, failed.is(http.StatusNotFound), failed.is(http.StatusConflict):
+	if failed == nil || failed.is(http.StatusNotFound) || failed.is(http.StatusConflict) {
 		return nil
-	case failed.status == http.StatusInternalServerError && !failed.json:
-		return nil // so it answers for one that is FINALIZED
+	}
+	if failed.status == http.StatusInternalServerError {
+		// So it answers for one that is FINALIZED, and if something is wrong.
+		if n, err := c.Negotiation(ctx, id); err == nil && (n.State == stateFinalized || n.State == stateTerminated) {
+			return nil
+		}
 	}
 	return failed.err()
 }

@@ -15,6 +15,8 @@ import (
 	"github.com/waybill/waybill/consumers/agent"
 	"github.com/waybill/waybill/consumers/agent/secret"
 	"github.com/waybill/waybill/consumers/agents"
+	"github.com/waybill/waybill/consumers/connectors"
+	"github.com/waybill/waybill/consumers/provisioners"
 	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/internal/embedded"
@@ -56,6 +58,7 @@ type Config struct {
 	CallbackKey []byte // signs what callbacks are told; empty means that nothing is signed
 	PublicURL   string // where others reach the HTTP interface; empty means at its own address
 	AddressKey  []byte // makes the addresses that others are given unguessable; empty means one of this process
+	SealKeys    string // keys that secrets are sealed with on the log; empty means those of the data directory
 	MaxPayload  int64  // bytes of an input or an output at most; 0 means blob.DefaultMax
 	// KeepBlobs is how long what an ended orchestration left among the large values can be read; 0
 	// means orchestration.DefaultKeepBlobs.
@@ -63,6 +66,10 @@ type Config struct {
 	Version   string // shown by /metrics and the page
 	Logger    *slog.Logger
 
+	// Connectors are those through which providers are spoken with. Provisioners, beside the local
+	// one, make what a transfer needs to be there.
+	Connectors   connectors.Config
+	Provisioners []provisioners.Settings
 	// Outside says what the agents that speak with the outside may do; Allow adds to its list.
 	Outside agents.Settings
 	// Vault is where secrets may be kept.

@@ -18,6 +18,7 @@ import (
 	"github.com/waybill/waybill/internal/callbacks"
 	"github.com/waybill/waybill/internal/embedded"
 	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/internal/seal"
 	"github.com/waybill/waybill/projections"
 	"github.com/waybill/waybill/schemas"
 )
@@ -38,6 +39,7 @@ type Main struct {
 	kafka  kafka.Config
 	member string
 	proofs *callbacks.Proofs
+	keys   *seal.Keyring       // secrets cross the log sealed with these; nil where nobody hands any out
 	redact func(string) string // takes secrets out of texts
 
 	blobs       schemas.Blobs // where values are kept that are too large for a record
@@ -105,7 +107,7 @@ func (m *Main) Start(ctx context.Context) error {
 		return err
 	}
 	for _, step := range []func(context.Context) error{
-		m.openData, m.listen, m.startBroker, m.prepareTopics,
+		m.openData, m.listen, m.startBroker, m.openKeys, m.prepareTopics,
 		m.startProjections, m.startDefinitions, m.makeAgents, m.startMachines, m.startAgents, m.serve,
 	} {
 		if err = step(ctx); err == nil {

@@ -15,10 +15,13 @@ import (
 	"github.com/waybill/waybill/consumers/agent/secret"
 	"github.com/waybill/waybill/consumers/agents"
 	"github.com/waybill/waybill/consumers/catalog"
+	"github.com/waybill/waybill/consumers/connectors"
 	"github.com/waybill/waybill/consumers/machines"
+	"github.com/waybill/waybill/consumers/provisioners"
 	"github.com/waybill/waybill/consumers/runner"
 	"github.com/waybill/waybill/consumers/sweeper"
 	"github.com/waybill/waybill/domain/definition"
+	"github.com/waybill/waybill/domain/negotiation"
 	"github.com/waybill/waybill/producers"
 	"github.com/waybill/waybill/producers/intake"
 	"github.com/waybill/waybill/projections"
@@ -28,15 +31,16 @@ import (
 
 // aggregates lists the aggregate types whose topics are needed.
 func aggregates() []string {
-	return []string{schemas.AggregateOrchestration, schemas.AggregateDefinition}
+	return []string{schemas.AggregateOrchestration, schemas.AggregateDefinition, schemas.AggregateTransfer, schemas.AggregateNegotiation}
 }
 
 // activityTypes lists the activity types that agents of ours carry out.
 func (m *Main) activityTypes() []string {
 	types := []string{
-		agents.NoopType, agents.RetrieveType, agents.AggregateType, agents.CallbackType, agents.LookupType,
+		agents.NoopType, agents.AggregateType, agents.CallbackType, agents.LookupType,
 		agents.HTTPType, agents.ExecType, agents.TerraformType, agents.KafkaType,
 	}
+	types = append(append(types, connectors.Types()...), provisioners.Types()...)
 	return slices.AppendSeq(types, maps.Keys(m.cfg.Agents))
 }
 
@@ -123,6 +127,9 @@ func (m *Main) makeOutside(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := m.makeProviders(in); err != nil {
+		return err
+	}
 	made, err := settings.RegisterConfigured(ctx, m.pool, in)
 	for _, p := range made {
 		if k, ok := p.(*agents.Kafka); ok {
@@ -134,6 +141,33 @@ func (m *Main) makeOutside(ctx context.Context) error {
 		return usage("agents: %w", err)
 	}
 	return nil
+}
+
+// makeProviders makes the agents that speak with providers, by way of connectors or without, and
+// that look after what is pushed.
+func (m *Main) makeProviders(in agents.Surroundings) error {
+	err := connectors.Register(m.pool, m.cfg.Connectors, connectors.Surroundings{
+		Secrets: in.Secrets, Seals: m.keys, Callbacks: in.Callbacks, Allow: m.cfg.Allow,
+	})
+	if err != nil {
+		return usage("connectors: %w", err)
+	}
+	err = provisioners.Register(m.pool, provisioners.Config{
+		Provisioners: m.cfg.Provisioners, Keys: m.keys, Secrets: in.Secrets, Addresses: in.Callbacks, Allow: m.cfg.Allow, MaxBytes: m.cfg.MaxPayload,
+	})
+	if err != nil {
+		return usage("provisioners: %w", err)
+	}
+	return nil
+}
+
+// negotiations are the settings of access through one of our connectors.
+func (m *Main) negotiations(connector string) negotiation.Config {
+	i := slices.IndexFunc(m.cfg.Connectors.Connectors, func(k connectors.Connector) bool { return k.Name == connector })
+	if i < 0 {
+		return negotiation.Config{}
+	}
+	return m.cfg.Connectors.Connectors[i].Negotiations()
 }
 
 // surroundings are what this process has for its agents.
@@ -172,9 +206,16 @@ func (m *Main) startMachines(ctx context.Context) error {
 	if !m.cfg.has(RoleMachines) {
 		return nil
 	}
+	routes, err := connectors.NewRoutes(m.cfg.Connectors)
+	if err != nil {
+		return usage("connectors: %w", err)
+	}
 	cfg := runner.Config{
 		Kafka: m.kafka, Shards: m.cfg.Shards, Member: m.member, Logger: m.cfg.Logger,
-		Machines: []runner.Binding{machines.Orchestration(m.definitions, m.cfg.KeepBlobs), machines.Definition(m.definitions)},
+		Machines: []runner.Binding{
+			machines.Orchestration(m.definitions, routes, m.cfg.KeepBlobs), machines.Definition(m.definitions),
+			machines.Transfer(routes), machines.Negotiation(routes, m.negotiations),
+		},
 	}
 	if m.pool != nil {
 		cfg.Local = machines.Local(m.pool)
@@ -237,7 +278,7 @@ func (m *Main) apiRoutes(mux *http.ServeMux) error {
 		defer cancel()
 		return publisher.Ping(ctx)
 	}})
-	in, err := intake.New(intake.Config{Publisher: publisher, Reads: newReads(m.db, m.definitions), Proofs: m.proofs, MaxPayload: m.cfg.MaxPayload, Logger: m.cfg.Logger})
+	in, err := intake.New(intake.Config{Publisher: publisher, Reads: newReads(m.db, m.definitions), Proofs: m.proofs, Keys: m.keys, MaxPayload: m.cfg.MaxPayload, Logger: m.cfg.Logger})
 	if err != nil {
 		return fmt.Errorf("intake: %w", err)
 	}
@@ -246,7 +287,10 @@ func (m *Main) apiRoutes(mux *http.ServeMux) error {
 	if err != nil {
 		return err
 	}
-	query.Routes(mux, query.Config{DB: m.db, Blobs: m.blobs, BuiltIn: func(kind string) []query.BuiltIn { return own[kind] }, Logger: m.cfg.Logger})
+	query.Routes(mux, query.Config{
+		DB: m.db, Blobs: m.blobs, BuiltIn: func(kind string) []query.BuiltIn { return own[kind] },
+		Keys: m.keys, Guarded: m.cfg.Token != "", Logger: m.cfg.Logger,
+	})
 	m.pageRoutes(mux)
 	document(mux, "/openapi.json", schemas.OpenAPI())
 	document(mux, "/asyncapi.json", schemas.AsyncAPI())

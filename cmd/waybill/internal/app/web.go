@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -158,7 +159,7 @@ func requireToken(token string, next http.Handler) http.Handler {
 		scheme, given, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 		got := sha256.Sum256([]byte(given))
 		known := strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare(got[:], want[:]) == 1
-		open := r.URL.Path == "/healthz" || r.URL.Path == "/readyz" || r.URL.Path == "/" || strings.HasPrefix(r.URL.Path, callbacks.Prefix)
+		open := r.URL.Path == "/healthz" || r.URL.Path == "/readyz" || r.URL.Path == "/" || proven(r.URL.Path)
 		if !known && !open {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="waybill"`)
 			problem.Write(w, problem.Problem{Status: http.StatusUnauthorized, Detail: "the request needs the server's token: Authorization: Bearer …"})
@@ -166,6 +167,11 @@ func requireToken(token string, next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// proven says whether a path is one of those that prove by themselves who was given them.
+func proven(path string) bool {
+	return slices.ContainsFunc(callbacks.Prefixes(), func(prefix string) bool { return strings.HasPrefix(path, prefix) })
 }
 
 // publicHost is the name by which others reach us, by way of a proxy on this machine say.

@@ -61,6 +61,7 @@ func serving(env *Env, c cobra.Command, run func(cmd *cobra.Command, cfg app.Con
 		config    string
 
 		addressKeyFile string
+		sealKeysFile   string
 
 		printConfig bool
 		keepBlobs   = duration(orchestration.DefaultKeepBlobs)
@@ -70,7 +71,7 @@ func serving(env *Env, c cobra.Command, run func(cmd *cobra.Command, cfg app.Con
 		if err != nil {
 			return err
 		}
-		cfg.Outside, cfg.Vault = file.Agents, file.Vault
+		cfg.Outside, cfg.Provisioners, cfg.Vault, cfg.Connectors = file.Agents, file.Provisioners, file.Vault, file.Config
 		if printConfig {
 			return printSettings(env.Out, cmd.Flags(), file)
 		}
@@ -90,6 +91,11 @@ func serving(env *Env, c cobra.Command, run func(cmd *cobra.Command, cfg app.Con
 		}
 		if addressKeyFile != "" {
 			if cfg.AddressKey, err = app.ReadKey("--address-key-file", addressKeyFile); err != nil {
+				return err
+			}
+		}
+		if sealKeysFile != "" {
+			if cfg.SealKeys, err = app.ReadSealKeys(sealKeysFile); err != nil {
 				return err
 			}
 		}
@@ -115,6 +121,7 @@ func serving(env *Env, c cobra.Command, run func(cmd *cobra.Command, cfg app.Con
 	f.StringVar(&keyFile, "callback-key-file", "", "file with the key that signs what callbacks are told (HMAC-SHA256)")
 	f.StringVar(&cfg.PublicURL, "public-url", "", "where others reach the API, for the addresses they are given (default the API's own address)")
 	f.StringVar(&addressKeyFile, "address-key-file", "", "file with the key of those addresses, the same for all processes (default one made in --data)")
+	f.StringVar(&sealKeysFile, "seal-keys-file", "", "file with the keys that secrets are sealed with on the log, ID:BASE64 a line, the first in use (default one made in --data)")
 	f.StringVar(&cfg.TLSCert, "tls-cert", "", "certificate, PEM file")
 	f.StringVar(&cfg.TLSKey, "tls-key", "", "its key, PEM file")
 	logs.flags(f)
@@ -125,7 +132,10 @@ func serving(env *Env, c cobra.Command, run func(cmd *cobra.Command, cfg app.Con
 
 // printSettings prints a configuration file with the settings in force.
 func printSettings(out io.Writer, fs *pflag.FlagSet, file structured) error {
-	settings := map[string]any{"agents": file.Agents, "vault": file.Vault}
+	settings := map[string]any{
+		"agents": file.Agents, "provisioners": file.Provisioners, "vault": file.Vault,
+		"connectors": file.Connectors, "participants": file.Participants,
+	}
 	for _, name := range fileSettings() {
 		f := fs.Lookup(name)
 		if f == nil {

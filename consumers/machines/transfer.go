@@ -1,0 +1,89 @@
+package machines
+
+import (
+	"context"
+	"time"
+
+	"github.com/waybill/waybill/consumers/connectors"
+	"github.com/waybill/waybill/consumers/runner"
+	"github.com/waybill/waybill/domain/machine"
+	"github.com/waybill/waybill/domain/orchestration"
+	"github.com/waybill/waybill/domain/task"
+	"github.com/waybill/waybill/domain/transfer"
+	"github.com/waybill/waybill/schemas"
+)
+
+// Routes finds how a provider is spoken with. It is safe for concurrent use; the error says what is
+// wrong with the address. *connectors.Routes is one.
+type Routes interface {
+	Find(provider string) (connectors.Route, error)
+}
+
+// stepAddress is the step at which a transfer fails whose provider nobody can speak with.
+const stepAddress = "address"
+
+// Transfer is the machine of transfers.
+func Transfer(routes Routes) runner.Binding {
+	return runner.Machine[transfer.State, transfer.Command, transfer.Event]{
+		Name:          schemas.AggregateTransfer,
+		New:           transfer.New,
+		DecodeCommand: schemas.DecodeTransferCommand,
+		Admit: func(_ context.Context, _ string, c transfer.Command) (transfer.Command, error) {
+			return routed(routes, c), nil
+		},
+		Trace: func(c transfer.Command, traceParent string) transfer.Command {
+			if c, ok := c.(transfer.Initiate); ok && len(traceParent) <= maxTraceParent {
+				c.TraceParent = traceParent
+				return c
+			}
+			return c
+		},
+		IsReport: func(c transfer.Command) (report, silent bool) {
+			if r, ok := c.(transfer.Report); ok {
+				return isReport(r.Command)
+			}
+			return false, false
+		},
+		Hash:        schemas.Fingerprint,
+		EncodeEvent: schemas.EncodeTransferEvent,
+		NewDecoder:  func() func(string, []byte) (transfer.Event, error) { return schemas.DecodeTransferEvent },
+		Wake:        func() transfer.Command { return transfer.Wake{} },
+		TakeOver: func(placement, agent string, since time.Time) transfer.Command {
+			return transfer.TakeOver{Placement: placement, Agent: agent, Since: since}
+		},
+		Place: func(e transfer.Event, placement string) transfer.Event {
+			if w, ok := e.(transfer.Worked); ok {
+				return transfer.Worked{Event: task.Placed(w.Event, placement)}
+			}
+			return e
+		},
+		Placement: func(e transfer.Event) string {
+			if w, ok := e.(transfer.Worked); ok {
+				return task.Placement(w.Event)
+			}
+			return ""
+		},
+		Report: func(w machine.Work, r runner.Result) transfer.Command {
+			return transfer.Report{Command: reported(w, r)}
+		},
+	}
+}
+
+// routed fills in how the provider of a new transfer is spoken to. What is wrong with its address
+// ends the transfer, so that whoever asked is answered.
+func routed(routes Routes, c transfer.Command) transfer.Command {
+	start, ok := c.(transfer.Initiate)
+	if !ok {
+		return c
+	}
+	r, err := routes.Find(start.Provider)
+	if err != nil {
+		start.Problem = &orchestration.Fault{Step: stepAddress, Message: err.Error()}
+		return start
+	}
+	start.Connector, start.Adapter, start.Provider = r.Connector, r.Adapter, r.Provider
+	if start.CounterPartyID == "" {
+		start.CounterPartyID = r.CounterPartyID
+	}
+	return start
+}
