@@ -278,7 +278,7 @@ func (m *Main) apiRoutes(mux *http.ServeMux) error {
 		defer cancel()
 		return publisher.Ping(ctx)
 	}})
-	in, err := intake.New(intake.Config{Publisher: publisher, Reads: newReads(m.db, m.definitions), Proofs: m.proofs, MaxPayload: m.cfg.MaxPayload, Logger: m.cfg.Logger})
+	in, err := intake.New(intake.Config{Publisher: publisher, Reads: newReads(m.db, m.definitions), Proofs: m.proofs, Keys: m.keys, MaxPayload: m.cfg.MaxPayload, Logger: m.cfg.Logger})
 	if err != nil {
 		return fmt.Errorf("intake: %w", err)
 	}
