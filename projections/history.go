@@ -54,6 +54,13 @@ var historyTypes = [...]string{
 	26: schemas.TaskClaimed,
 	27: schemas.TaskScheduled,
 	28: schemas.TaskEnded,
+	29: schemas.NegotiationCatalogRequested,
+	30: schemas.NegotiationCatalogReceived,
+	31: schemas.NegotiationStarted,
+	32: schemas.NegotiationMoved,
+	33: schemas.NegotiationServed,
+	34: schemas.NegotiationEDRRequested,
+	35: schemas.NegotiationEDRGranted,
 }
 
 // gapMark stands where a type would.

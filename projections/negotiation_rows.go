@@ -25,7 +25,7 @@ func (w *writer) negotiationEvent(ctx context.Context, p *partition, r *kgo.Reco
 	if fresh, err := p.follows(&of.aggregated, r, ce); !fresh {
 		return err
 	}
-	e, err := decodeNegotiation(ce.Type)
+	e, err := schemas.DecodeNegotiationEvent(ce.Type, r.Value)
 	if err != nil {
 		return p.stop(r.Offset, ce.Type, err)
 	}
@@ -312,9 +312,4 @@ func (p *counterparty) settle() {
 	}
 	clear(p.changed)
 	p.changed = p.changed[:0]
-}
-
-// decodeNegotiation: nobody puts these events on the wire yet.
-func decodeNegotiation(typ string) (negotiation.Event, error) {
-	return nil, &schemas.UnknownVersionError{Type: typ}
 }

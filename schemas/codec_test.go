@@ -371,6 +371,18 @@ func TestTheFingerprintStays(t *testing.T) {
 	}
 }
 
+func TestTheSameSecretSealedAgainIsTheSameBody(t *testing.T) {
+	of := func(secret string) string {
+		return schemas.Fingerprint([]byte(`{"assetId":"a","destination":{"type":"HttpData","authCode":{"$sealed":"` + secret + `"}}}`))
+	}
+	if of("k1.bm90") != of("k2.cmVhbGx5") {
+		t.Error("a body that comes again is taken for another one: its secret was sealed anew")
+	}
+	if of("k1.bm90") == schemas.Fingerprint([]byte(`{"assetId":"a","destination":{"type":"HttpData"}}`)) {
+		t.Error("a body with a secret is taken for one without")
+	}
+}
+
 // It is what printf '{"input":{"name":"Ada"},"type":"greet"}' | sha256sum begins with.
 const fingerprintOfGreet = "bea9d5fb6b4a5048"
 

@@ -153,6 +153,15 @@ func explain(wireType string, data []byte, found error) error {
 	return found
 }
 
+// CheckReported says what keeps a value from being taken in a report about work: that it is no JSON, that
+// not every reader understands it alike, or that it is nested too deeply.
+func CheckReported(value []byte) error {
+	s := scanner{data: value, strict: true, most: maxDepth - 1} // the report is around it
+	s.raw()
+	s.end()
+	return s.err
+}
+
 // depthOf is how deep the value of a command may be. Those of transfers and negotiations are put
 // together by machines from what was taken before.
 func depthOf(wireType string) int {

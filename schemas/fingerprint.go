@@ -16,7 +16,8 @@ import (
 // exponent is written the shortest way that reads back as the same float64. So neither
 // the order of keys nor white space matters. What is not JSON is hashed as it is. What is kept
 // elsewhere counts with its bytes, wherever it was written: the same body is written there
-// again when it comes again.
+// again when it comes again. What is sealed does not count: the same secret is sealed to another
+// text each time.
 func Fingerprint(data []byte) string {
 	data = blob.Anonymous(data)
 	c := canon{scanner: scanner{data: bytes.TrimPrefix(data, byteOrderMark)}}
@@ -31,6 +32,9 @@ func Fingerprint(data []byte) string {
 	hex.Encode(text[:], sum[:8])
 	return string(text[:])
 }
+
+// sealedMember is the name of the one member of what is sealed.
+const sealedMember = "$sealed"
 
 // canon writes what it scans in its canonical form.
 type canon struct {
@@ -100,7 +104,11 @@ func (c *canon) members() {
 		m := member{name: o.name, from: len(c.out)}
 		c.out = appendString(c.out, o.name)
 		c.out = append(c.out, ':')
-		c.value()
+		if string(o.name) == sealedMember {
+			c.raw()
+		} else {
+			c.value()
+		}
 		m.to = len(c.out)
 		all = append(all, m)
 	}

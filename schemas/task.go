@@ -2,9 +2,11 @@ package schemas
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"time"
 
+	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/domain/task"
 )
@@ -71,11 +73,36 @@ func (w *writer) asked(e *task.Requested) {
 	w.str("type", e.Type)
 	w.json("input", e.Input)
 	w.until("deadline", e.Deadline)
-	if e.Policy != (task.Policy{}) {
-		w.other("policy", e.Policy)
-	}
+	w.policy(&e.Policy)
 	w.optional("owner", e.Owner)
 	w.optional("placement", e.Placement)
+}
+
+func (w *writer) policy(p *task.Policy) {
+	if *p == (task.Policy{}) {
+		return
+	}
+	w.name("policy")
+	n := w.nested()
+	if p.Retries != 0 {
+		n.integer("retries", p.Retries)
+	}
+	n.length("baseDelay", p.BaseDelay)
+	n.length("maxDelay", p.MaxDelay)
+	n.length("attemptTimeout", p.AttemptTimeout)
+	w.close(&n)
+}
+
+// length writes a length of time but 0.
+func (w *writer) length(name string, d definition.Duration) {
+	if d != 0 {
+		w.name(name)
+		b, err := d.MarshalJSON() // its own, so not checked again
+		if err != nil {
+			w.fail(fmt.Errorf("%s: %w", name, err))
+		}
+		w.out = append(w.out, b...)
+	}
 }
 
 // fault writes what went wrong; nothing is left out.
@@ -153,7 +180,7 @@ func (s *scanner) said() (e said) {
 		case "deadline":
 			e.Deadline = s.instant()
 		case "policy":
-			s.other(&e.Policy)
+			e.Policy = s.policy()
 		case "owner":
 			e.Owner = s.str()
 		case "placement":
@@ -177,4 +204,38 @@ func (s *scanner) said() (e said) {
 		}
 	}
 	return e
+}
+
+func (s *scanner) policy() (p task.Policy) {
+	if s.null() {
+		return p
+	}
+	for o := s.object(); o.next(); {
+		switch string(o.name) {
+		case "retries":
+			p.Retries = s.integer()
+		case "baseDelay":
+			p.BaseDelay = s.length()
+		case "maxDelay":
+			p.MaxDelay = s.length()
+		case "attemptTimeout":
+			p.AttemptTimeout = s.length()
+		default:
+			s.raw()
+		}
+	}
+	return p
+}
+
+// length reads a length of time; null is none.
+func (s *scanner) length() definition.Duration {
+	text := s.str()
+	if s.err != nil || text == "" {
+		return 0
+	}
+	d, err := definition.ParseDuration(text)
+	if err != nil {
+		s.mismatch(err.Error())
+	}
+	return definition.Duration(d)
 }

@@ -244,8 +244,7 @@ func (r *reader) granted() transfer.Granted {
 		case "constraints":
 			c.Constraints = r.str()
 		case "formats":
-			r.unsure = true
-			r.other(&c.Formats)
+			c.Formats = r.list()
 		case "edr":
 			c.EDR = r.edr()
 		default:
@@ -254,6 +253,18 @@ func (r *reader) granted() transfer.Granted {
 	}
 	r.all(given, 31)
 	return c
+}
+
+// list reads an array of strings, none of which is null; null is nil.
+func (r *reader) list() []string {
+	if r.err != nil || r.null() {
+		return nil
+	}
+	var l []string
+	for a := r.array(); a.next(); {
+		l = append(l, r.words())
+	}
+	return l
 }
 
 // instant reads a time as it is mostly written; whether another form is one is the schema's to say,

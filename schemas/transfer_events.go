@@ -3,7 +3,6 @@ package schemas
 import (
 	"fmt"
 
-	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/transfer"
 )
 
@@ -20,7 +19,7 @@ func EncodeTransferEvent(e transfer.Event) (wireType string, data []byte, err er
 		w.signature(e.Reason, e.By)
 		w.fault("error", e.Error)
 		w.truth("again", e.Again)
-		w.after(e.After)
+		w.length("after", e.After)
 		w.until("until", e.Until)
 	case transfer.ResourceProvisioned:
 		wireType = TransferResourceProvisioned
@@ -162,14 +161,7 @@ func (w *writer) transferEnded(e *transfer.Ended) {
 	w.signature(e.Reason, e.By)
 	w.fault("error", e.Error)
 	w.truth("again", e.Again)
-	w.after(e.After)
-}
-
-// after leaves nothing out but what is not there.
-func (w *writer) after(d definition.Duration) {
-	if d != 0 {
-		w.other("after", d)
-	}
+	w.length("after", e.After)
 }
 
 // DecodeTransferEvent reads an event's value, as Decoder.DecodeOrchestrationEvent does. It is safe for
@@ -324,7 +316,7 @@ func (s *scanner) moved() transfer.Moved {
 		case "again":
 			e.Again = s.boolean()
 		case "after":
-			s.other(&e.After)
+			e.After = s.length()
 		case "until":
 			e.Until = s.instant()
 		default:
@@ -423,7 +415,7 @@ func (s *scanner) transferEnded() transfer.Ended {
 		case "again":
 			e.Again = s.boolean()
 		case "after":
-			s.other(&e.After)
+			e.After = s.length()
 		default:
 			s.raw()
 		}

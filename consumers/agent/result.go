@@ -211,6 +211,9 @@ func (r Result) checked() Result {
 		if err != nil {
 			return fatal("spawn", fmt.Sprintf("the spawned activities cannot be encoded as JSON: %v", err))
 		}
+		if err := schemas.CheckReported(raw); err != nil {
+			return fatal("spawn", fmt.Sprintf("the spawned activities cannot be read by everybody alike: %v", err))
+		}
 		size += len(raw)
 	}
 	if size > MaxReportBytes {
@@ -220,16 +223,19 @@ func (r Result) checked() Result {
 }
 
 func encode(v any) (json.RawMessage, error) {
-	switch v := v.(type) {
-	case nil:
-		return nil, nil
-	case json.RawMessage:
-		if len(v) > 0 && !json.Valid(v) {
-			return nil, errors.New("it is not valid JSON")
+	raw, ok := v.(json.RawMessage)
+	if !ok && v != nil {
+		var err error
+		if raw, err = schemas.Encode(v); err != nil {
+			return nil, err
 		}
-		return v, nil
 	}
-	return schemas.Encode(v)
+	if len(raw) == 0 {
+		return nil, nil
+	}
+	// A machine that gets it from an agent of its own process looks at it no more, and could not
+	// write it down.
+	return raw, schemas.CheckReported(raw)
 }
 
 func messageOf(err error) string {
@@ -239,12 +245,12 @@ func messageOf(err error) string {
 	return clip(err.Error())
 }
 
-// clip makes a text fit for the log: UTF-8, of bounded length.
+// clip makes a text fit for the log: UTF-8, without U+0000, of bounded length.
 func clip(s string) string {
 	if len(s) > maxMessageBytes {
 		s = s[:maxMessageBytes] + "…"
 	}
-	if s = strings.ToValidUTF8(s, "\uFFFD"); s == "" {
+	if s = strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD"); s == "" {
 		return "an error without a text"
 	}
 	return s

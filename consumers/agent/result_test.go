@@ -58,11 +58,18 @@ func TestAResultThatCannotBeReportedIsFatal(t *testing.T) {
 		result agent.Result
 		says   string
 	}{
-		"the zero Result":            {agent.Result{}, "returned no result"},
-		"an output that is no JSON":  {agent.Complete(make(chan int)), "output cannot be encoded"},
-		"an output that is infinite": {agent.Complete(math.Inf(1)), "output cannot be encoded"},
-		"raw output that is no JSON": {agent.Complete(json.RawMessage("{")), "not valid JSON"},
-		"a state that is no JSON":    {agent.Wait().WithState(func() {}), "state cannot be encoded"},
+		"the zero Result":             {agent.Result{}, "returned no result"},
+		"an output that is no JSON":   {agent.Complete(make(chan int)), "output cannot be encoded"},
+		"an output that is infinite":  {agent.Complete(math.Inf(1)), "output cannot be encoded"},
+		"raw output that is no JSON":  {agent.Complete(json.RawMessage("{")), "output cannot be encoded"},
+		"an output that is not UTF-8": {agent.Complete(json.RawMessage("\"\xff\"")), "not UTF-8"},
+		"an output that is too deep": {
+			agent.Complete(json.RawMessage(strings.Repeat("[", 1000) + strings.Repeat("]", 1000))), "nested deeper than the limit",
+		},
+		"an output that C cuts off": {agent.Complete("a\x00b"), "U+0000"},
+		"a state with a name twice": {agent.Wait().WithState(json.RawMessage(`{"a":1,"a":2}`)), "the name is there twice"},
+		"a child that is not UTF-8": {agent.Complete(nil).Spawn(definition.Activity{With: json.RawMessage("{\"a\":\"\xff\"}")}), "cannot be read by everybody"},
+		"a state that is no JSON":   {agent.Wait().WithState(func() {}), "state cannot be encoded"},
 		"children that are too large": {
 			agent.Complete(nil).Spawn(definition.Activity{Name: strings.Repeat("x", agent.MaxReportBytes)}), "over the limit",
 		},
@@ -83,6 +90,11 @@ func TestAResultThatCannotBeReportedIsFatal(t *testing.T) {
 		want := orchestration.Fault{Step: "fetch", Message: "403", Code: "edr-dead"}
 		if c, ok := r.Command(orchestration.Report{}).(orchestration.Fail); !ok || c.Error != want {
 			t.Fatalf("it reports %+v", c)
+		}
+	})
+	t.Run("and a message is fit for the log", func(t *testing.T) {
+		if m := agent.Retry(errors.New("<html>\x00\xff")).Fault().Message; m != "<html>\uFFFD\uFFFD" {
+			t.Fatalf("it says %q", m)
 		}
 	})
 	t.Run("and an endless message is cut", func(t *testing.T) {

@@ -47,13 +47,40 @@ type Completion struct {
 // elsewhere, and the Output only refers to it. It is for the handler, while the subscription
 // lasts; what was removed since is a *blobs.GoneError.
 func (c Completion) Whole(ctx context.Context) (json.RawMessage, error) {
-	if !blob.Refers(c.Output) {
-		return c.Output, nil
+	return whole(ctx, c.blobs, c.ID, c.Output)
+}
+
+// Transfer is one end of a transfer.
+type Transfer struct {
+	EventID string // of the record; the same for each repeat of it
+	Name    string // schemas.TransferCompleted, TransferTerminated or TransferDeprovisioned
+	schemas.TransferCompletion
+
+	blobs schemas.Blobs
+}
+
+// Whole is the output with everything in its place, as Completion.Whole.
+func (t Transfer) Whole(ctx context.Context) (json.RawMessage, error) {
+	return whole(ctx, t.blobs, t.ID, t.Output)
+}
+
+// Negotiation is the end of a round, one contract negotiation, or the answer to one wish for access.
+// There is never a token in it.
+type Negotiation struct {
+	EventID string                   // of the record; the same for each repeat of it
+	Name    string                   // schemas.NegotiationFinalized, NegotiationTerminated, NegotiationGranted or NegotiationRefused
+	Round   *schemas.RoundCompletion // how a round ended: FINALIZED or TERMINATED
+	Wish    *schemas.WishCompletion  // how a wish was answered: granted or refused
+}
+
+func whole(ctx context.Context, blobs schemas.Blobs, id string, output json.RawMessage) (json.RawMessage, error) {
+	if !blob.Refers(output) {
+		return output, nil
 	}
-	if c.blobs.Store == nil {
-		return nil, fmt.Errorf("the output of %s is kept elsewhere: set Config.Kafka, which says where", c.ID)
+	if blobs.Store == nil {
+		return nil, fmt.Errorf("the output of %s is kept elsewhere: set Config.Kafka, which says where", id)
 	}
-	return c.blobs.Unpack(ctx, c.Output, 0)
+	return blobs.Unpack(ctx, output, 0)
 }
 
 // Config says which completions are wanted and where they are. Without Brokers, Kafka and
@@ -76,7 +103,8 @@ type Config struct {
 	Subscriber message.Subscriber
 
 	// Types and IDs, where set, are the orchestration types and ids that are told; all others
-	// are passed over.
+	// are passed over. Of transfers and negotiations only IDs counts: the id of the transfer; that of
+	// the round, or who wished.
 	Types []string
 	IDs   []string
 	// Rejected, where set, is told of refused commands, which stand on the same topic, and
@@ -91,8 +119,60 @@ type Config struct {
 	blobs schemas.Blobs
 }
 
-// Subscribe tells the handler of completions until ctx ends, which is no error.
-func Subscribe(ctx context.Context, cfg Config, handler func(Completion) error) (err error) {
+// Subscribe tells the handler of how orchestrations end until ctx ends, which is no error.
+func Subscribe(ctx context.Context, cfg Config, handler func(Completion) error) error {
+	return run(ctx, cfg, schemas.AggregateOrchestration, func(c Config, id, wireType string, payload []byte) error {
+		body, err := schemas.DecodeCompletion(wireType, payload)
+		if err != nil || !wants(c.IDs, body.ID) || !wants(c.Types, body.Type) {
+			return err
+		}
+		return handler(Completion{EventID: id, Name: wireType, Completion: body, blobs: c.blobs})
+	})
+}
+
+// SubscribeTransfers tells the handler of how transfers end, as Subscribe does of orchestrations.
+func SubscribeTransfers(ctx context.Context, cfg Config, handler func(Transfer) error) error {
+	return run(ctx, cfg, schemas.AggregateTransfer, func(c Config, id, wireType string, payload []byte) error {
+		body, err := schemas.DecodeTransferCompletion(wireType, payload)
+		if err != nil || !wants(c.IDs, body.ID) {
+			return err
+		}
+		return handler(Transfer{EventID: id, Name: wireType, TransferCompletion: body, blobs: c.blobs})
+	})
+}
+
+// SubscribeNegotiations tells the handler of how rounds end and wishes are answered, as Subscribe does
+// of orchestrations.
+func SubscribeNegotiations(ctx context.Context, cfg Config, handler func(Negotiation) error) error {
+	return run(ctx, cfg, schemas.AggregateNegotiation, func(c Config, id, wireType string, payload []byte) error {
+		n := Negotiation{EventID: id, Name: wireType}
+		who := ""
+		switch wireType {
+		case schemas.NegotiationGranted, schemas.NegotiationRefused:
+			wish, err := schemas.DecodeWishCompletion(wireType, payload)
+			if err != nil {
+				return err
+			}
+			n.Wish, who = &wish, wish.Waiter
+		default:
+			round, err := schemas.DecodeRoundCompletion(wireType, payload)
+			if err != nil {
+				return err
+			}
+			n.Round, who = &round, round.ID
+		}
+		if !wants(c.IDs, who) {
+			return nil
+		}
+		return handler(n)
+	})
+}
+
+// teller decodes a completion and hands it on to whoever wants it.
+type teller func(c Config, id, wireType string, payload []byte) error
+
+// run subscribes to the completions of an aggregate type.
+func run(ctx context.Context, cfg Config, aggregate string, tell teller) (err error) {
 	cfg, err = cfg.complete()
 	if err != nil {
 		return err
@@ -110,7 +190,7 @@ func Subscribe(ctx context.Context, cfg Config, handler func(Completion) error) 
 		}
 		subscriber = s
 	}
-	err = subscribe(ctx, cfg, subscriber, handler)
+	err = subscribe(ctx, cfg, subscriber, aggregate, tell)
 	if cfg.Subscriber == nil {
 		err = errors.Join(err, subscriber.Close())
 	}
@@ -137,14 +217,14 @@ func (c Config) complete() (Config, error) {
 	return c, nil
 }
 
-func subscribe(ctx context.Context, cfg Config, subscriber message.Subscriber, handler func(Completion) error) error {
+func subscribe(ctx context.Context, cfg Config, subscriber message.Subscriber, aggregate string, tell teller) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	seen, err := lru.New[string, struct{}](cfg.Remember)
 	if err != nil {
 		return err
 	}
-	topic := cfg.Kafka.Topics().Completions(schemas.AggregateOrchestration)
+	topic := cfg.Kafka.Topics().Completions(aggregate)
 	messages, err := subscriber.Subscribe(ctx, topic)
 	if err != nil {
 		return fmt.Errorf("completions: %w", err)
@@ -163,7 +243,7 @@ func subscribe(ctx context.Context, cfg Config, subscriber message.Subscriber, h
 				}
 				return fmt.Errorf("completions: the subscription to %s has ended", topic)
 			}
-			if err := cfg.tell(msg, seen, handler); errors.Is(err, Done) {
+			if err := cfg.once(msg, seen, tell); errors.Is(err, Done) {
 				msg.Ack()
 				return nil
 			} else if err != nil {
@@ -175,36 +255,32 @@ func subscribe(ctx context.Context, cfg Config, subscriber message.Subscriber, h
 	}
 }
 
-// tell hands a message to whom it concerns, unless that has been done.
-func (c Config) tell(msg *message.Message, seen *lru.Cache[string, struct{}], handler func(Completion) error) error {
+// once hands a message to whom it concerns, unless that has been done.
+func (c Config) once(msg *message.Message, seen *lru.Cache[string, struct{}], tell teller) error {
 	id := msg.Metadata.Get(kafka.HeaderID)
 	if id != "" && seen.Contains(id) {
 		return nil
 	}
-	err := c.decodeAndTell(id, msg, handler)
+	err := c.hand(id, msg, tell)
 	if err == nil && id != "" {
 		seen.Add(id, struct{}{})
 	}
 	return err
 }
 
-func (c Config) decodeAndTell(id string, msg *message.Message, handler func(Completion) error) error {
+func (c Config) hand(id string, msg *message.Message, tell teller) error {
 	wireType := msg.Metadata.Get(kafka.HeaderType)
-	if wireType == schemas.CommandRejected {
-		if c.Rejected == nil {
-			return nil
-		}
-		r, err := schemas.DecodeRejected(wireType, msg.Payload)
-		if err != nil || !wants(c.IDs, r.AggregateID) {
-			return err
-		}
-		return c.Rejected(r)
+	if wireType != schemas.CommandRejected {
+		return tell(c, id, wireType, msg.Payload)
 	}
-	body, err := schemas.DecodeCompletion(wireType, msg.Payload)
-	if err != nil || !wants(c.IDs, body.ID) || !wants(c.Types, body.Type) {
+	if c.Rejected == nil {
+		return nil
+	}
+	r, err := schemas.DecodeRejected(wireType, msg.Payload)
+	if err != nil || !wants(c.IDs, r.AggregateID) {
 		return err
 	}
-	return handler(Completion{EventID: id, Name: wireType, Completion: body, blobs: c.blobs})
+	return c.Rejected(r)
 }
 
 // wants says whether a filter lets a value through; an empty one lets all through.

@@ -14,7 +14,9 @@ import (
 
 	"github.com/waybill/waybill/consumers/completions"
 	"github.com/waybill/waybill/domain/machine"
+	"github.com/waybill/waybill/domain/negotiation"
 	"github.com/waybill/waybill/domain/orchestration"
+	"github.com/waybill/waybill/domain/transfer"
 	"github.com/waybill/waybill/internal/embedded/embeddedtest"
 	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/schemas"
@@ -208,5 +210,80 @@ func TestSubscribingOnKafka(t *testing.T) {
 	produce("e")
 	if got := fmt.Sprint(take(completions.Config{Group: "g"}, 1)); got != "[e]" {
 		t.Fatalf("a group's next member: %s", got)
+	}
+}
+
+// topics notes what is subscribed to.
+type topics struct{ seen []string }
+
+func (t *topics) Subscribe(_ context.Context, topic string) (<-chan *message.Message, error) {
+	t.seen = append(t.seen, topic)
+	return nil, errors.New("no more")
+}
+
+func (*topics) Close() error { return nil }
+
+func TestEachAggregateHasItsOwnCompletions(t *testing.T) {
+	var subscriber topics
+	cfg := completions.Config{Subscriber: &subscriber, Prefix: "wb"}
+	for _, err := range []error{
+		completions.Subscribe(t.Context(), cfg, nil),
+		completions.SubscribeTransfers(t.Context(), cfg, nil),
+		completions.SubscribeNegotiations(t.Context(), cfg, nil),
+	} {
+		if err == nil {
+			t.Error("a subscription that cannot be had is no error")
+		}
+	}
+	if want := []string{"wb.orchestration.completions", "wb.transfer.completions", "wb.negotiation.completions"}; !slices.Equal(subscriber.seen, want) {
+		t.Errorf("got %q", subscriber.seen)
+	}
+}
+
+func TestTransfersAreToldOnceAndOnlyThoseThatAreWanted(t *testing.T) {
+	ended := func(event, id string) *message.Message {
+		return record(event, schemas.TransferDeprovisioned, schemas.TransferCompletion{ID: id, State: transfer.PhaseDeprovisioned})
+	}
+	var got []string
+	cfg := completions.Config{
+		Subscriber: feed{[]*message.Message{ended("1", "t-1"), ended("1", "t-1"), ended("2", "t-2"), refusal("t-1"), refusal("t-2")}, true},
+		IDs:        []string{"t-1"},
+		Rejected:   func(r schemas.Rejected) error { got = append(got, "refused "+r.AggregateID); return nil },
+	}
+	err := completions.SubscribeTransfers(t.Context(), cfg, func(c completions.Transfer) error { got = append(got, c.ID); return nil })
+	if err == nil || !strings.Contains(err.Error(), "has ended") || !slices.Equal(got, []string{"t-1", "refused t-1"}) {
+		t.Errorf("told %q, %v", got, err)
+	}
+}
+
+func TestRoundsAndWishesAreToldApart(t *testing.T) {
+	var got []string
+	memory := feed{[]*message.Message{
+		record("1", schemas.NegotiationTerminated, schemas.RoundCompletion{ID: "n-1", State: negotiation.PhaseTerminated}),
+		record("2", schemas.NegotiationGranted, schemas.WishCompletion{Waiter: "t-1"}),
+		record("3", schemas.NegotiationGranted, schemas.WishCompletion{Waiter: "t-2"}),
+	}, true}
+	err := completions.SubscribeNegotiations(t.Context(), completions.Config{Subscriber: memory, IDs: []string{"n-1", "t-2"}}, func(n completions.Negotiation) error {
+		if n.Round != nil {
+			got = append(got, n.Round.ID)
+		}
+		if n.Wish != nil {
+			got = append(got, n.Wish.Waiter)
+		}
+		return nil
+	})
+	if err == nil || !strings.Contains(err.Error(), "has ended") || !slices.Equal(got, []string{"n-1", "t-2"}) {
+		t.Errorf("told %q, %v", got, err)
+	}
+}
+
+func TestAnEndOfAnotherKindEndsTheSubscription(t *testing.T) {
+	memory := feed{[]*message.Message{end("1", "job-1", "parts-tree")}, true}
+	var unknown *schemas.UnknownVersionError
+	if err := completions.SubscribeTransfers(t.Context(), completions.Config{Subscriber: memory}, nil); !errors.As(err, &unknown) {
+		t.Errorf("transfers: %v", err)
+	}
+	if err := completions.SubscribeNegotiations(t.Context(), completions.Config{Subscriber: memory}, nil); !errors.As(err, &unknown) {
+		t.Errorf("negotiations: %v", err)
 	}
 }

@@ -65,10 +65,16 @@ type Connector struct {
 	// as in an allow list.
 	AllowEndpoints []string `json:"allowEndpoints,omitempty"`
 	Poll           Poll     `json:"poll,omitzero"`
-	// Parallelism is how many catalog requests and negotiations of one provider may be under way
-	// at once, and TTL how long what was got is good; zero leaves both to their defaults.
-	Parallelism int `json:"parallelism,omitempty"`
-	TTL         TTL `json:"ttl,omitzero"`
+
+	// How access is acquired; what is zero is left to the defaults of package negotiation.
+
+	Parallelism  int       `json:"parallelism,omitempty"`  // requests under way at one provider
+	Rounds       int       `json:"rounds,omitempty"`       // negotiations that are tried for those who wait
+	Processes    int       `json:"processes,omitempty"`    // processes that are tried for an EDR
+	Retries      int       `json:"retries,omitempty"`      // of one request after passing faults
+	TransferType string    `json:"transferType,omitempty"` // of the process behind an EDR
+	TTL          TTL       `json:"ttl,omitzero"`
+	Deadlines    Deadlines `json:"deadlines,omitzero"`
 }
 
 // Poll is how soon a connector is asked how something goes.
@@ -85,11 +91,23 @@ type TTL struct {
 	Catalog     definition.Duration `json:"catalog,omitempty"`
 }
 
-// Negotiations are the settings of the machine for access through the connector.
+// Deadlines are how long something may take.
+type Deadlines struct {
+	Catalog definition.Duration `json:"catalog,omitempty"` // until it answers
+	State   definition.Duration `json:"state,omitempty"`   // that a negotiation stays in one state
+	EDR     definition.Duration `json:"edr,omitempty"`     // from the request on
+	Wish    definition.Duration `json:"wish,omitempty"`    // of somebody who has not said how long
+}
+
+// Negotiations are the settings of access through the connector.
 func (k Connector) Negotiations() negotiation.Config {
 	return negotiation.Config{
-		Parallelism: k.Parallelism, Agreement: time.Duration(k.TTL.Agreement), EDR: time.Duration(k.TTL.EDR),
-		Round: time.Duration(k.TTL.Negotiation), Listing: time.Duration(k.TTL.Catalog), Refresh: k.Refresh == RefreshTractusX,
+		Parallelism: k.Parallelism, Rounds: k.Rounds, Processes: k.Processes, Retries: k.Retries,
+		Agreement: time.Duration(k.TTL.Agreement), EDR: time.Duration(k.TTL.EDR),
+		Round: time.Duration(k.TTL.Negotiation), Listing: time.Duration(k.TTL.Catalog),
+		Catalog: time.Duration(k.Deadlines.Catalog), State: time.Duration(k.Deadlines.State),
+		Process: time.Duration(k.Deadlines.EDR), Wish: time.Duration(k.Deadlines.Wish),
+		TransferType: k.TransferType, Refresh: k.Refresh == RefreshTractusX,
 	}
 }
 
@@ -183,12 +201,20 @@ func (k Connector) checkEDC() error {
 	if _, err := outbound.New(k.AllowEndpoints); err != nil {
 		return fmt.Errorf("allowEndpoints: %w", err)
 	}
-	if k.Parallelism < 0 {
-		return fmt.Errorf("parallelism %d is negative", k.Parallelism)
+	return k.checkNumbers()
+}
+
+func (k Connector) checkNumbers() error {
+	for name, n := range map[string]int{"parallelism": k.Parallelism, "rounds": k.Rounds, "processes": k.Processes, "retries": k.Retries} {
+		if n < 0 {
+			return fmt.Errorf("%s %d is negative", name, n)
+		}
 	}
 	for name, d := range map[string]definition.Duration{
 		"poll.first": k.Poll.First, "poll.most": k.Poll.Most, "ttl.agreement": k.TTL.Agreement,
 		"ttl.edr": k.TTL.EDR, "ttl.negotiation": k.TTL.Negotiation, "ttl.catalog": k.TTL.Catalog,
+		"deadlines.catalog": k.Deadlines.Catalog, "deadlines.state": k.Deadlines.State,
+		"deadlines.edr": k.Deadlines.EDR, "deadlines.wish": k.Deadlines.Wish,
 	} {
 		if d < 0 {
 			return fmt.Errorf("%s %s is negative", name, time.Duration(d))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 	"unicode/utf8"
@@ -16,10 +17,10 @@ import (
 	"github.com/waybill/waybill/internal/seal"
 )
 
-// What a document is read as.
+// What a document is read as, beside partstree.AsPartsTree and partstree.AsRegistry: as it is.
 const (
-	AsDocument  = "" // as it is
-	AsPartsTree = "parts-tree"
+	asIs       = ""
+	asDocument = "document"
 )
 
 // Asset is what a document is of, and what it is read as.
@@ -73,10 +74,12 @@ func (s *set) open(connector string, sealed seal.Sealed) (adapter.EDR, error) {
 // Output is what whoever asked for an asset is to have of its document.
 func Output(d adapter.Document, of Asset) agent.Result {
 	switch of.As {
-	case AsDocument:
+	case asIs, asDocument:
 		return agent.Complete(content(d))
-	case AsPartsTree:
+	case partstree.AsPartsTree:
 		return partsTree(d, of)
+	case partstree.AsRegistry:
+		return registry(d, of)
 	}
 	return agent.Fatal(fmt.Errorf("a document cannot be read as %q", of.As)).AtStep(adapter.StepParse)
 }
@@ -102,6 +105,25 @@ func partsTree(d adapter.Document, of Asset) agent.Result {
 	return agent.Complete(partstree.Output{Value: doc.Value, Order: doc.Order}).
 		Spawn(partstree.Spawn(doc)...).
 		WithKey(partstree.NodeID(of.Provider, of.AssetID))
+}
+
+// registry spawns a retrieve for each submodel of the part that was asked for.
+func registry(d adapter.Document, of Asset) agent.Result {
+	var part partstree.RegistryProperties
+	if len(of.Properties) > 0 {
+		if err := json.Unmarshal(of.Properties, &part); err != nil {
+			return agent.Fatal(fmt.Errorf("properties: %w", err)).AtStep(adapter.StepParse)
+		}
+	}
+	if part.GlobalAssetID == "" {
+		return agent.Fatal(errors.New("properties say no globalAssetId: which part to look up")).AtStep(adapter.StepParse)
+	}
+	submodels, err := partstree.Lookup(d.Body, of.Provider, part.GlobalAssetID)
+	if err != nil {
+		return unreadable(d, err)
+	}
+	return agent.Complete(partstree.RegistryOutput{Submodels: len(submodels)}).
+		Spawn(partstree.Spawn(partstree.Document{TransferProcesses: submodels})...)
 }
 
 func unreadable(d adapter.Document, err error) agent.Result {

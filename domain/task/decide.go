@@ -64,6 +64,9 @@ func (s Set) reported(r orchestration.Report, as said) (*Task, error) {
 		}
 		return nil, machine.Refuse(machine.NotFound, fmt.Sprintf("no work %q is under way here", r.WorkID))
 	}
+	if r.Attempt == t.Attempt-1 && t.before&as != 0 {
+		return nil, nil // a nudge begins the next attempt in the same moment
+	}
 	if r.Attempt != t.Attempt {
 		return nil, machine.Refuse(machine.BadState, fmt.Sprintf("%s is %s in attempt %d; attempt %d is not under way", t.Name, t.Phase, t.Attempt, r.Attempt))
 	}

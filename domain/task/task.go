@@ -36,6 +36,7 @@ type Task struct {
 	began  time.Time // of the attempt
 	nudged bool
 	said   said // of this attempt
+	before said // of the one before it
 }
 
 // said are reports that have had their way in an attempt.
@@ -199,7 +200,7 @@ func (s *Set) close(t *Task, e Ended) {
 
 // begin is a new attempt.
 func (t *Task) begin(at time.Time, attempt int, placement string) {
-	t.Attempt, t.said, t.nudged = attempt, 0, false
+	t.Attempt, t.said, t.before, t.nudged = attempt, 0, t.said, false
 	t.offer(at, 1, placement)
 }
 

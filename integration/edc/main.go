@@ -54,6 +54,7 @@ func (s *scenario) parts() []part {
 	return []part{
 		{"tree", s.tree},
 		{"together", s.together},
+		{"registry", s.registry},
 		{"outcomes", s.outcomes},
 		{"older", s.older},
 		{"secrets", s.secrets},

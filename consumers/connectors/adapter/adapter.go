@@ -144,6 +144,7 @@ const (
 	CodeEDRDead       = "edr-dead"       // another data address is needed
 	CodeAgreementDead = "agreement-dead" // another contract is needed
 	CodeNotFound      = "not-found"      // the connector does not know what it is about
+	CodeRefused       = "refused"        // the connector has answered, and there is nothing to be ended
 )
 
 // Steps of faults.

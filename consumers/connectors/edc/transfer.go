@@ -35,8 +35,11 @@ func (c *Connector) Start(ctx context.Context, p adapter.Party, t adapter.Transf
 		"privateProperties": map[string]string{property: t.ID}, "callbackAddresses": callbacks(t.Callback),
 	})
 	if failed != nil {
-		if failed.own && failed.status < 500 && noAgreement.MatchString(failed.message) {
-			failed.Code = adapter.CodeAgreementDead
+		if failed.own && !failed.Again {
+			failed.Code = adapter.CodeRefused
+			if noAgreement.MatchString(failed.message) {
+				failed.Code = adapter.CodeAgreementDead
+			}
 		}
 		return "", failed.err()
 	}

@@ -287,7 +287,10 @@ func (m *Main) apiRoutes(mux *http.ServeMux) error {
 	if err != nil {
 		return err
 	}
-	query.Routes(mux, query.Config{DB: m.db, Blobs: m.blobs, BuiltIn: func(kind string) []query.BuiltIn { return own[kind] }, Logger: m.cfg.Logger})
+	query.Routes(mux, query.Config{
+		DB: m.db, Blobs: m.blobs, BuiltIn: func(kind string) []query.BuiltIn { return own[kind] },
+		Keys: m.keys, Guarded: m.cfg.Token != "", Logger: m.cfg.Logger,
+	})
 	m.pageRoutes(mux)
 	document(mux, "/openapi.json", schemas.OpenAPI())
 	document(mux, "/asyncapi.json", schemas.AsyncAPI())

@@ -188,6 +188,8 @@ func TestSettingsComeFromFlagsThenEnvironmentThenFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "waybill.yaml")
 	text := "listen: 127.0.0.1:1\ndata: of-file\nprefix: of-file\nshards: 3\nfsync: true\nallow: [file:1]\n" +
 		"agents: {secrets: {a: {env: A, hosts: [h]}}, exec: {programs: {p: {path: /bin/sh, env: {B: b, C: {file: c}}, exitCodes: {\"3\": retry}}}}}\n" +
+		"connectors: [{name: consumer, adapter: edc, match: ['http://localhost:*/protocol'], managementUrl: 'http://localhost:1/management', apiKey: {file: k}, poll: {first: PT0.1S}}]\n" +
+		"participants: {'http://localhost:2/protocol': provider2}\n" +
 		"provisioners: [{type: depot, adapter: http, endpoint: \"http://depot/provision\"}]\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -203,7 +205,7 @@ func TestSettingsComeFromFlagsThenEnvironmentThenFile(t *testing.T) {
 	for _, want := range []string{
 		"listen: 127.0.0.1:1", "data: of-env", "prefix: of-flag", "shards: 3", "fsync: true",
 		"allow:\n- file:1\n- flag:1", "roles:\n- machines\n- agents\n", "kafkaListen: 127.0.0.1:9092",
-		"path: /bin/sh", "C:\n            file: c\n", "hosts:\n      - h\n", "endpoint: http://depot/provision\n",
+		"name: consumer", "apiKey:\n    file: k\n", "first: PT0.1S", "http://localhost:2/protocol: provider2", "path: /bin/sh", "C:\n            file: c\n", "hosts:\n      - h\n", "endpoint: http://depot/provision\n",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in\n%s", want, &out)
@@ -227,9 +229,12 @@ func TestAMistakeInAFileNamesFileAndSetting(t *testing.T) {
 		"listen: {a: b}\n":     "want a value",
 		"listen: a\nlisten: b": "listen",
 		"agents: {exc: {}}\n":  `unknown field "exc"`,
-		"agents: {exec: {programs: {p: {env: {A: {fil: x}}}}}}\n": `unknown field "fil"`,
-		"provisioners: [{type: a, adapter: ftp}]\n":               `provisioners[0] (a): adapter "ftp"`,
-		"provisioners: [{type: a, adaptor: s3}]\n":                `unknown field "adaptor"`,
+		"agents: {exec: {programs: {p: {env: {A: {fil: x}}}}}}\n":                          `unknown field "fil"`,
+		"provisioners: [{type: a, adapter: ftp}]\n":                                        `provisioners[0] (a): adapter "ftp"`,
+		"provisioners: [{type: a, adaptor: s3}]\n":                                         `unknown field "adaptor"`,
+		"connectors: [{name: a, adapter: edc, match: ['*']}]\n":                            "connectors[0] (a): managementUrl is missing",
+		"connectors: [{name: a, adapter: edc, match: ['*'], apiKey: s3cret-key-value}]\n":  "apiKey",
+		"connectors: [{name: a, adapter: http, match: ['*'], managmentUrl: 'http://a'}]\n": `unknown field "managmentUrl"`,
 		"\t": "yaml",
 	} {
 		file := filepath.Join(t.TempDir(), "waybill.yaml")

@@ -71,7 +71,7 @@ func serving(env *Env, c cobra.Command, run func(cmd *cobra.Command, cfg app.Con
 		if err != nil {
 			return err
 		}
-		cfg.Outside, cfg.Provisioners, cfg.Vault = file.Agents, file.Provisioners, file.Vault
+		cfg.Outside, cfg.Provisioners, cfg.Vault, cfg.Connectors = file.Agents, file.Provisioners, file.Vault, file.Config
 		if printConfig {
 			return printSettings(env.Out, cmd.Flags(), file)
 		}
@@ -132,7 +132,10 @@ func serving(env *Env, c cobra.Command, run func(cmd *cobra.Command, cfg app.Con
 
 // printSettings prints a configuration file with the settings in force.
 func printSettings(out io.Writer, fs *pflag.FlagSet, file structured) error {
-	settings := map[string]any{"agents": file.Agents, "provisioners": file.Provisioners, "vault": file.Vault}
+	settings := map[string]any{
+		"agents": file.Agents, "provisioners": file.Provisioners, "vault": file.Vault,
+		"connectors": file.Connectors, "participants": file.Participants,
+	}
 	for _, name := range fileSettings() {
 		f := fs.Lookup(name)
 		if f == nil {

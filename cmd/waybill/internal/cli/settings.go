@@ -15,6 +15,7 @@ import (
 
 	"github.com/waybill/waybill/consumers/agent/secret"
 	"github.com/waybill/waybill/consumers/agents"
+	"github.com/waybill/waybill/consumers/connectors"
 	"github.com/waybill/waybill/consumers/provisioners"
 	"github.com/waybill/waybill/domain/definition"
 )
@@ -39,10 +40,13 @@ type structured struct {
 	Agents       agents.Settings         `json:"agents"`
 	Provisioners []provisioners.Settings `json:"provisioners"`
 	Vault        secret.VaultConfig      `json:"vault"`
+	connectors.Config
 }
 
 // sections are the names of the structured ones.
-func sections() []string { return []string{"agents", "provisioners", "vault"} }
+func sections() []string {
+	return []string{"agents", "provisioners", "vault", "connectors", "participants"}
+}
 
 // readStructured reads the sections of the configuration file, strictly.
 func readStructured(fs *pflag.FlagSet, getenv func(string) (string, bool)) (structured, error) {
@@ -65,7 +69,7 @@ func readStructured(fs *pflag.FlagSet, getenv func(string) (string, bool)) (stru
 		err = yaml.UnmarshalStrict(b, &s)
 	}
 	if err == nil {
-		err = cmp.Or(s.Vault.Check(), provisioners.Check(s.Provisioners))
+		err = cmp.Or(s.Vault.Check(), provisioners.Check(s.Provisioners), s.Config.Check())
 	}
 	if err != nil {
 		return s, usagef("%s: %w", path, err)
