@@ -248,7 +248,7 @@ func (w *watched) provision(out http.ResponseWriter, r *http.Request) {
 
 func (w *watched) post(address string, body any) {
 	raw, _ := json.Marshal(body)
-	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, address, bytes.NewReader(raw)) //nolint:usetesting // it ends with the server
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, address, bytes.NewReader(raw))
 	if err != nil {
 		return
 	}
