@@ -233,7 +233,10 @@ func TestAProvisionerReportsInEDCsForm(t *testing.T) {
 		told[2] != (transfer.Deprovisioned{ProvisionedResourceID: "in", Error: true, ErrorMessage: "it is stuck"}) {
 		t.Errorf("%+v", told[1:])
 	}
-	for _, body := range []string{`{}`, `{"resourceDefinitionId":"in"}`, `{"resourceDefinitionId":"in","contentDataAddress":"x"}`, `{"resourceDefinitionId":7}`} {
+	for _, body := range []string{
+		`{"resourceDefinitionId":"in","contentDataAddress":{"a":` + strings.Repeat("[", 1200) + strings.Repeat("]", 1200) + `}}`,
+		`{"resourceDefinitionId":"in","contentDataAddress":{"properties":{"baseUrl":{"$blob":{}}}}}`, `{}`, `{"resourceDefinitionId":"in"}`, `{"resourceDefinitionId":"in","contentDataAddress":"x"}`, `{"resourceDefinitionId":7}`,
+	} {
 		o.wants(o.send("POST", at+"/provision", []byte(body)), http.StatusUnprocessableEntity)
 	}
 }
