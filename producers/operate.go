@@ -47,6 +47,16 @@ func (p *Publisher) Operate(ctx context.Context, o Operation) (Accepted, error) 
 }
 
 func (o *Operation) value() ([]byte, error) {
+	value, err := o.members()
+	if err != nil {
+		return nil, err
+	}
+	_, err = schemas.DecodeOrchestrationCommand(o.Verb.Type, value)
+	return value, err
+}
+
+// members is the body of the command.
+func (o *Operation) members() ([]byte, error) {
 	body := make(map[string]any, len(o.Members)+3)
 	for name, v := range o.Members {
 		body[name] = v
@@ -60,6 +70,5 @@ func (o *Operation) value() ([]byte, error) {
 	if err != nil {
 		return nil, &InvalidError{Path: "members", Message: err.Error()}
 	}
-	_, err = schemas.DecodeOrchestrationCommand(o.Verb.Type, value)
-	return value, err
+	return value, nil
 }

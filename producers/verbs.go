@@ -17,7 +17,7 @@ type Verb struct {
 	Done    string   // what has become of the job, or of the node: cancelled
 	Members []string // what the command takes besides reason and by
 	// Applies says whether jobs of that state take it: in bulk the others are left out.
-	Applies func(orchestration.Phase) bool
+	Applies func(orchestration.Phase) bool // nil for those that are never said in bulk
 }
 
 // JobVerbs lists what may be said of a job.
@@ -59,6 +59,16 @@ func NodeVerbs() []Verb {
 		{Name: "fail", Type: schemas.ActivityFail, Done: "failed", Does: "Fail a node in its agent's place", Members: []string{"error"}, Applies: running},
 		{Name: "pause", Type: schemas.ActivityPause, Done: "paused", Does: "Ask for no further attempt at a node", Applies: running},
 		{Name: "resume", Type: schemas.ActivityResume, Done: "resumed", Does: "Let a paused node go on", Applies: running},
+	}
+}
+
+// TransferVerbs lists what may be said of a transfer.
+func TransferVerbs() []Verb {
+	return []Verb{
+		{Name: "suspend", Type: schemas.TransferSuspend, Done: "suspended", Does: "Hold a transfer that is under way"},
+		{Name: "resume", Type: schemas.TransferResume, Done: "resumed", Does: "Let a suspended transfer go on"},
+		{Name: "terminate", Type: schemas.TransferTerminate, Done: "terminated", Does: "End a transfer that nobody wants any more"},
+		{Name: "deprovision", Type: schemas.TransferDeprovision, Done: "deprovisioned", Does: "Undo once more what was provisioned for a transfer that is over"},
 	}
 }
 

@@ -140,6 +140,16 @@ func (o object) text(name string) (string, error) {
 	return *s, nil
 }
 
+// peek is text for a member that stays.
+func (o object) peek(name string) (string, error) {
+	raw, ok := o[name]
+	s, err := o.text(name)
+	if ok {
+		o[name] = raw
+	}
+	return s, err
+}
+
 // encode writes the object back, its members in order of name.
 func (o object) encode() ([]byte, error) {
 	if len(o) == 0 {

@@ -48,8 +48,11 @@ type Config struct {
 	PublishTimeout time.Duration     // zero means DefaultPublishTimeout
 	MaxWait        time.Duration     // zero means DefaultMaxWait
 	Proofs         *callbacks.Proofs // of the addresses that need no token; nil means there are none
-	Keys           *seal.Keyring     // seal the secrets in what others report; nil: what has one is refused
-	Logger         *slog.Logger      // takes faults that are not the caller's; nil discards them
+	Keys           *seal.Keyring     // seal the secrets in what others say; nil: what has one is refused
+	// Connector finds the connector of ours that a provider is spoken to through; empty means that it is
+	// spoken to without. Nil: whoever wants access says which.
+	Connector func(provider string) (name string, err error)
+	Logger    *slog.Logger // takes faults that are not the caller's; nil discards them
 }
 
 // Intake answers the write routes. It is safe for concurrent use.
@@ -95,6 +98,11 @@ func (in *Intake) Routes(mux *http.ServeMux) {
 		handle("POST /v1/jobs/{id}/nodes/{nodeId}/"+v.Name, in.operateNode(v))
 	}
 	handle("POST /v1/bulk/{verb}", in.bulk)
+	handle("POST /v1/transfers", in.startTransfer)
+	for _, v := range producers.TransferVerbs() {
+		handle("POST /v1/transfers/{id}/"+v.Name, in.operateTransfer(v))
+	}
+	handle("POST /v1/negotiations", in.acquire)
 	for _, k := range kinds {
 		handle("PUT /v1/definitions/"+k.path+"/{type}", in.putDefinition(k))
 		handle("DELETE /v1/definitions/"+k.path+"/{type}", in.deleteDefinition(k))

@@ -77,13 +77,18 @@ func (l *log) Replay(_ context.Context, r producers.Record) (kafka.Position, err
 
 // reads answers what the test says; undecided for ever unless decided.
 type reads struct {
-	decision *intake.Decision
-	work     map[string]intake.Work
-	letters  map[string]producers.Record
-	versions map[string]int
-	users    string
-	targets  [][]intake.Target // pages
-	selected []intake.Selection
+	decision    *intake.Decision
+	work        map[string]intake.Work
+	letters     map[string]producers.Record
+	versions    map[string]int
+	users       string
+	targets     [][]intake.Target // pages
+	selected    []intake.Selection
+	negotiation string
+}
+
+func (r *reads) Negotiation(context.Context, string, string) (string, error) {
+	return r.negotiation, nil
 }
 
 func (r *reads) Refused(context.Context, string) (bool, error) { return false, nil }

@@ -25,22 +25,8 @@ func (in *Intake) startJob(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	id, err := body.text("id")
+	id, fresh, err := identify(r, body, "id")
 	if err != nil {
-		return err
-	}
-	key, err := idempotencyKey(r)
-	fresh := false // nobody can have said it before
-	switch {
-	case err != nil:
-		return err
-	case id != "":
-	case key != "":
-		id = producers.IDFromKey(key)
-	default:
-		id, fresh = producers.NewID(), true
-	}
-	if err := producers.CheckID("id", id); err != nil {
 		return err
 	}
 	if err := in.packInput(r.Context(), id, body); err != nil {
@@ -53,19 +39,25 @@ func (in *Intake) startJob(w http.ResponseWriter, r *http.Request) error {
 	if _, err := schemas.DecodeOrchestrationCommand(schemas.OrchestrationStart, value); err != nil {
 		return err
 	}
-	commandID := producers.StartID(id, value)
-	if !fresh {
-		// The machine remembers a refusal for days under the command's ID. What was refused may have
-		// been mended since, and to say a start twice under two IDs does no harm.
-		if refused, err := in.cfg.Reads.Refused(r.Context(), commandID); err == nil && refused {
-			commandID = producers.NewID()
-		}
-	}
+	commandID := in.again(r.Context(), fresh, producers.StartID(id, value))
 	w.Header().Set("Location", "/v1/jobs/"+url.PathEscape(id))
 	return in.command(w, r, producers.Command{
 		Aggregate: schemas.AggregateOrchestration, ID: commandID, Type: schemas.OrchestrationStart,
 		Key: id, Value: value, TraceParent: r.Header.Get("traceparent"),
 	}, http.StatusCreated)
+}
+
+// again is the ID of a command that is said, unless nobody can have said it before, perhaps not for the
+// first time. The machine remembers a refusal for days under the command's ID. What was refused may have
+// been mended since, and to say a start twice under two IDs does no harm.
+func (in *Intake) again(ctx context.Context, fresh bool, commandID string) string {
+	if fresh {
+		return commandID
+	}
+	if refused, err := in.cfg.Reads.Refused(ctx, commandID); err == nil && refused {
+		return producers.NewID()
+	}
+	return commandID
 }
 
 // packInput moves what is large in a job's input out of the body. The rest of the body is checked
@@ -95,29 +87,33 @@ func (in *Intake) packInput(ctx context.Context, id string, body object) error {
 // command publishes and answers 202, or, where the caller prefers to wait, decided once
 // the machine has accepted.
 func (in *Intake) command(w http.ResponseWriter, r *http.Request, c producers.Command, decided int) error {
+	accepted, done, err := in.decide(w, r, c)
+	if err != nil {
+		return err
+	}
+	status := http.StatusAccepted
+	if done {
+		status = decided
+	}
+	answer(w, status, accepted, accepted.Position)
+	return nil
+}
+
+// decide publishes, and waits for the decision as long as the caller prefers to. A refusal is an error.
+func (in *Intake) decide(w http.ResponseWriter, r *http.Request, c producers.Command) (accepted producers.Accepted, decided bool, err error) {
 	wait, err := in.preferredWait(r)
 	if err != nil {
-		return err
+		return accepted, false, err
 	}
-	accepted, err := in.publish(r.Context(), c)
-	if err != nil {
-		return err
-	}
-	if wait == 0 {
-		answer(w, http.StatusAccepted, accepted, accepted.Position)
-		return nil
+	if accepted, err = in.publish(r.Context(), c); err != nil || wait == 0 {
+		return accepted, false, err
 	}
 	w.Header().Set("Preference-Applied", fmt.Sprintf("wait=%d", int(wait.Seconds())))
 	_, err = in.decision(r.Context(), accepted, wait)
-	switch {
-	case errors.Is(err, ErrUndecided):
-		answer(w, http.StatusAccepted, accepted, accepted.Position)
-		return nil
-	case err != nil:
-		return err
+	if errors.Is(err, ErrUndecided) {
+		return accepted, false, nil
 	}
-	answer(w, decided, accepted, accepted.Position)
-	return nil
+	return accepted, err == nil, err
 }
 
 // decision waits for what the machine makes of a command; a refusal is an error.

@@ -26,6 +26,9 @@ type Reads interface {
 	Refused(ctx context.Context, commandID string) (bool, error)
 	// Work finds the activity that a piece of work is for, or returns ErrUnknown.
 	Work(ctx context.Context, workID string) (Work, error)
+	// Negotiation finds the last round of an asset's negotiation with a counter-party, whose key it is; empty
+	// where there is none.
+	Negotiation(ctx context.Context, key, assetID string) (id string, err error)
 	// CountTargets says of how many jobs, or nodes, something would be said in bulk; its
 	// error may be a *FilterError.
 	CountTargets(ctx context.Context, s Selection) (int64, error)

@@ -103,6 +103,11 @@ func (r reads) Work(ctx context.Context, workID string) (intake.Work, error) {
 	}, nil
 }
 
+// Negotiation implements intake.Reads.
+func (r reads) Negotiation(ctx context.Context, key, assetID string) (string, error) {
+	return r.db.LastNegotiation(ctx, key, assetID)
+}
+
 // CountTargets implements intake.Reads.
 func (r reads) CountTargets(ctx context.Context, s intake.Selection) (int64, error) {
 	sel, err := selection(s, "")

@@ -278,7 +278,17 @@ func (m *Main) apiRoutes(mux *http.ServeMux) error {
 		defer cancel()
 		return publisher.Ping(ctx)
 	}})
-	in, err := intake.New(intake.Config{Publisher: publisher, Reads: newReads(m.db, m.definitions), Proofs: m.proofs, Keys: m.keys, MaxPayload: m.cfg.MaxPayload, Logger: m.cfg.Logger})
+	routes, err := connectors.NewRoutes(m.cfg.Connectors)
+	if err != nil {
+		return usage("connectors: %w", err)
+	}
+	in, err := intake.New(intake.Config{
+		Publisher: publisher, Reads: newReads(m.db, m.definitions), Proofs: m.proofs, Keys: m.keys, MaxPayload: m.cfg.MaxPayload, Logger: m.cfg.Logger,
+		Connector: func(provider string) (string, error) {
+			route, err := routes.Find(provider)
+			return route.Connector, err
+		},
+	})
 	if err != nil {
 		return fmt.Errorf("intake: %w", err)
 	}
