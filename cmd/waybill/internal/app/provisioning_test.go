@@ -28,6 +28,7 @@ type pushing struct {
 	edc      *standin.Connector
 	asked    chan map[string]string // of the provisioner
 	early    func(asked map[string]string)
+	answer   int
 }
 
 const (
@@ -43,7 +44,7 @@ func newPushing(t *testing.T, documents ...standin.Asset) (*pushing, app.Config)
 		t.Fatal(err)
 	}
 	t.Cleanup(edc.Close)
-	p := &pushing{edc: edc, provider: edc.Provider("provider1").Address(standin.Protocol2025), asked: make(chan map[string]string, 10)}
+	p := &pushing{edc: edc, provider: edc.Provider("provider1").Address(standin.Protocol2025), asked: make(chan map[string]string, 10), answer: http.StatusOK}
 	depot := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var body map[string]string
 		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
@@ -54,7 +55,7 @@ func newPushing(t *testing.T, documents ...standin.Asset) (*pushing, app.Config)
 			p.early(body)
 		}
 		p.asked <- body
-		w.WriteHeader(http.StatusOK)
+		w.WriteHeader(p.answer)
 	}))
 	t.Cleanup(depot.Close)
 	return p, app.Config{
@@ -260,6 +261,25 @@ func TestAProvisionerMayReportBeforeItAnswers(t *testing.T) {
 	_, transfer := p.begin("a", `[{"id":"in","type":"local"},{"id":"more","type":"depot"}]`)
 	if d := p.reaches(transfer, "DEPROVISIONED"); d.Outcome != "completed" || len(d.Resources) != 2 || d.Resources[1].State != "LEFT" {
 		t.Errorf("%+v", d)
+	}
+}
+
+func TestAProvisionerThatRefusesEndsTheTransferAndWhatWasMadeIsUndone(t *testing.T) {
+	p, cfg := newPushing(t, standin.Asset{ID: "a"})
+	p.answer = http.StatusForbidden
+	p.serve(start(t, cfg))
+	_, transfer := p.begin("a", `[{"id":"in","type":"local"},{"id":"more","type":"depot"}]`)
+	d := p.reaches(transfer, "DEPROVISIONED")
+	if d.Outcome != "terminated" || len(d.Resources) != 1 || d.Resources[0].State != "DEPROVISIONED" {
+		t.Errorf("%+v", d)
+	}
+	for _, part := range []string{"provision: resource more", p.provider, "asset a", "403 Forbidden"} {
+		if !strings.Contains(d.Reason, part) {
+			t.Errorf("%q is not in %q", part, d.Reason)
+		}
+	}
+	if n := p.edc.Counts().Providers["provider1"]; n.Negotiations != 0 {
+		t.Errorf("the provider was told of it: %+v", n)
 	}
 }
 
