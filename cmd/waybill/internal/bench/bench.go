@@ -16,6 +16,7 @@ import (
 
 	"github.com/waybill/waybill/cmd/waybill/internal/app"
 	"github.com/waybill/waybill/cmd/waybill/internal/pace"
+	"github.com/waybill/waybill/consumers/connectors"
 )
 
 // Options say what to measure. Zero values take the defaults.
@@ -46,6 +47,9 @@ func works() []work {
 		{"W5", fmt.Sprintf("start on %d live orchestrations and %d events of history, until a submitted one completes", coldLive, coldEvents), coldStart},
 		{"W6", fmt.Sprintf("resident memory with %d waiting orchestrations", waitingJobs), waiting},
 		{"W7", fmt.Sprintf("one orchestration that grows to %d nodes", treeNodes), tree},
+		{"T1", fmt.Sprintf("%d transfers with a negotiation each, %d at once", newAccessTransfers, transferParallel), newAccess},
+		{"T2", fmt.Sprintf("%d transfers of %d assets that are negotiated", reuseTransfers, reuseAssets), reusedAccess},
+		{"T3", fmt.Sprintf("one orchestration of %d acquires of one asset, one negotiation", wishes), manyWishes},
 	}
 }
 
@@ -62,7 +66,10 @@ func AllWorks() []string {
 }
 
 // bench is one Run.
-type bench struct{ Options }
+type bench struct {
+	Options
+	connectors connectors.Config // of the program
+}
 
 // Run measures, tells of it on Out as it goes, and returns all figures.
 func Run(ctx context.Context, o Options) (*Report, error) {
@@ -75,7 +82,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		return nil, err
 	}
 	defer pace.Keep()() // as serve does
-	b := &bench{o}
+	b := &bench{Options: o}
 	r := &Report{Machine: machine(), Version: versions(o.Version), Settings: b.settings()}
 	r.printHead(o.Out)
 	if r.BareLog, err = median(o.Runs, func() (BareLog, error) { return b.bareLog(ctx) }); err != nil {

@@ -14,6 +14,9 @@
 //	W5  cold start on a long history
 //	W6  memory with many orchestrations that wait
 //	W7  one orchestration that grows to 37,449 nodes
+//	T1  transfers per second with a negotiation each, by way of a stand-in connector
+//	T2  transfers per second of assets that are negotiated
+//	T3  one orchestration that wishes for the same asset 2,000 times
 //
 // What is submitted goes over Kafka (package producers), and what has ended is what a
 // subscriber of the completions topic has been told (package consumers/completions).

@@ -126,6 +126,10 @@ func (r *Report) ratio(name string) (value float64, of string) {
 		return coldEvents / f.Seconds / commands, "events of history to the bare log's commands"
 	case "W7":
 		return treeNodes / f.Seconds / commands, "nodes to the bare log's commands"
+	case "T1", "T2":
+		return f.PerSecond / commands, "transfers to the bare log's commands"
+	case "T3":
+		return wishes / f.Seconds / commands, "wishes to the bare log's commands"
 	}
 	return 0, ""
 }

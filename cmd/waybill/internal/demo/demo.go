@@ -26,7 +26,8 @@ import (
 type Options struct {
 	Keep    bool          // stay up afterwards, until the context ends
 	Delay   time.Duration // each provider takes so long to answer
-	Fail    string        // the provider of this name answers 503 to everything
+	Fail    string        // the provider of this name answers 503 to whoever wants a document
+	Plain   bool          // the providers want no contracts
 	Partial bool          // let the job complete with what could be had
 	Out     io.Writer     // nil discards
 	// Terminal says that Out is one: progress is drawn in place.
@@ -39,6 +40,7 @@ type Options struct {
 // The demo's job, its first document, and the definition it uses with Fail.
 const (
 	jobID         = "demo"
+	againID       = "demo-again" // the same job once more
 	firstDocument = "test-document-1"
 	impatientType = "parts-tree-demo"
 	rootActivity  = "root" // of the built-in definition: retrieves the first document
@@ -59,6 +61,7 @@ const catchUp = 10 * time.Second
 
 // JobError says that the job has ended otherwise than COMPLETED.
 type JobError struct {
+	ID     string
 	State  orchestration.Phase
 	Reason string
 }
@@ -66,9 +69,9 @@ type JobError struct {
 // Error implements error.
 func (e *JobError) Error() string {
 	if e.Reason == "" {
-		return fmt.Sprintf("job %s ended %s", jobID, e.State)
+		return fmt.Sprintf("job %s ended %s", e.ID, e.State)
 	}
-	return fmt.Sprintf("job %s ended %s: %s", jobID, e.State, e.Reason)
+	return fmt.Sprintf("job %s ended %s: %s", e.ID, e.State, e.Reason)
 }
 
 // run is one demo.
@@ -77,7 +80,7 @@ type run struct {
 	dir       string // temporary
 	main      *app.Main
 	client    *client.Client
-	providers []*provider
+	providers *providers
 	ended     chan completions.Completion
 	began     time.Time
 }
@@ -97,7 +100,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if o.Delay < 0 {
 		return &app.UsageError{Err: fmt.Errorf("--delay %s: want no less than 0s", o.Delay)}
 	}
-	r := &run{Options: o, ended: make(chan completions.Completion, 1), began: time.Now()}
+	r := &run{Options: o, ended: make(chan completions.Completion, 2), began: time.Now()}
 	if r.dir, err = os.MkdirTemp("", "waybill-demo-"); err != nil {
 		return fmt.Errorf("make a temporary directory: %w", err)
 	}
@@ -105,7 +108,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if r.providers, err = startProviders(ctx, r.dir, o); err != nil {
 		return err
 	}
-	defer closeProviders(r.providers)
+	defer r.providers.close()
 	if err := r.start(ctx); err != nil {
 		return err
 	}
@@ -115,13 +118,9 @@ func Run(ctx context.Context, o Options) (err error) {
 
 // start starts the program, as `waybill serve` would.
 func (r *run) start(ctx context.Context) error {
-	allow := make([]string, len(r.providers))
-	for i, p := range r.providers {
-		allow[i] = p.listener.Addr().String()
-	}
-	r.main = app.New(app.Config{
-		Data: r.data(), Listen: "127.0.0.1:0", KafkaListen: "127.0.0.1:0", Allow: allow,
-	})
+	cfg := app.Config{Data: r.data(), Listen: "127.0.0.1:0", KafkaListen: "127.0.0.1:0"}
+	r.providers.through(&cfg)
+	r.main = app.New(cfg)
 	if err := r.main.Start(ctx); err != nil {
 		return err
 	}
@@ -142,7 +141,7 @@ func (r *run) show(ctx context.Context) error {
 			cancel(err)
 		}
 	}()
-	end, err := r.job(jobCtx)
+	verdict, err := r.jobs(jobCtx)
 	if err != nil {
 		if cause := context.Cause(jobCtx); cause != nil && ctx.Err() == nil {
 			return cause
@@ -152,7 +151,7 @@ func (r *run) show(ctx context.Context) error {
 		}
 		return err
 	}
-	verdict := r.tell(end)
+	r.next()
 	if r.Keep {
 		fmt.Fprintf(r.Out, "\nStill up at %s until Ctrl-C.\n", r.main.URL())
 		verdict = errors.Join(verdict, r.main.Wait(ctx))
@@ -160,21 +159,46 @@ func (r *run) show(ctx context.Context) error {
 	return verdict
 }
 
-// job publishes the start and follows the job to its end.
-func (r *run) job(ctx context.Context) (completions.Completion, error) {
-	var none completions.Completion
+// jobs runs the job and, where there are contracts and all went well, once more: then they
+// are used that are there. The verdict is about the last.
+func (r *run) jobs(ctx context.Context) (verdict, err error) {
 	typ, err := r.jobType(ctx)
 	if err != nil {
-		return none, err
+		return nil, err
 	}
 	failed, err := r.subscribe(ctx)
 	if err != nil {
+		return nil, err
+	}
+	ids := []string{jobID, againID}
+	if r.Plain || r.Fail != "" {
+		ids = ids[:1]
+	}
+	for _, id := range ids {
+		if id == againID {
+			fmt.Fprintln(r.Out, "\nThe same job once more, with what has been agreed:")
+		}
+		end, err := r.job(ctx, id, typ, failed)
+		if err != nil {
+			return nil, err
+		}
+		if verdict = r.tell(end); verdict != nil {
+			return verdict, nil
+		}
+		if err := r.access(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+// job publishes the start and follows the job to its end.
+func (r *run) job(ctx context.Context, id, typ string, failed <-chan error) (completions.Completion, error) {
+	var none completions.Completion
+	if err := r.publish(ctx, id, typ); err != nil {
 		return none, err
 	}
-	if err := r.publish(ctx, typ); err != nil {
-		return none, err
-	}
-	p := newProgress(r.Options, r.providers, firstDocument+" at "+r.providers[0].url)
+	p := newProgress(r.Options, r.providers.list, firstDocument+" at "+r.providers.list[0].url)
 	var end *completions.Completion
 	var late <-chan time.Time
 	tick := time.NewTicker(pollInterval)
@@ -188,10 +212,10 @@ func (r *run) job(ctx context.Context) (completions.Completion, error) {
 		case c := <-r.ended:
 			end, late = &c, time.After(catchUp)
 		case <-late:
-			return none, fmt.Errorf("job %s has ended %s, but the projection does not show that after %s", jobID, end.State, catchUp)
+			return none, fmt.Errorf("job %s has ended %s, but the projection does not show that after %s", id, end.State, catchUp)
 		case <-tick.C:
 		}
-		history, err := r.history(ctx)
+		history, err := r.history(ctx, id)
 		if err != nil {
 			return none, err
 		}
@@ -234,7 +258,7 @@ func (r *run) jobType(ctx context.Context) (string, error) {
 func (r *run) subscribe(ctx context.Context) (<-chan error, error) {
 	failed, ready := make(chan error, 1), make(chan struct{})
 	cfg := completions.Config{
-		Kafka: r.main.Kafka(), IDs: []string{jobID}, Ready: func() { close(ready) },
+		Kafka: r.main.Kafka(), IDs: []string{jobID, againID}, Ready: func() { close(ready) },
 		Rejected: func(refused schemas.Rejected) error {
 			return fmt.Errorf("the start was refused: %w", &refused.Refusal)
 		},
@@ -242,7 +266,7 @@ func (r *run) subscribe(ctx context.Context) (<-chan error, error) {
 	go func() {
 		err := completions.Subscribe(ctx, cfg, func(c completions.Completion) error {
 			r.ended <- c
-			return completions.Done
+			return nil
 		})
 		if err != nil {
 			failed <- err
@@ -258,9 +282,9 @@ func (r *run) subscribe(ctx context.Context) (<-chan error, error) {
 	}
 }
 
-func (r *run) publish(ctx context.Context, typ string) error {
+func (r *run) publish(ctx context.Context, id, typ string) error {
 	input, err := json.Marshal(map[string]string{
-		"file": firstDocument, "connectorUrl": r.providers[0].url, "destination": jobID + ".txt",
+		"file": firstDocument, "connectorUrl": r.providers.list[0].url, "destination": id + ".txt",
 	})
 	if err != nil {
 		return err
@@ -270,7 +294,7 @@ func (r *run) publish(ctx context.Context, typ string) error {
 		return err
 	}
 	defer publisher.Close()
-	accepted, err := publisher.StartOrchestration(ctx, producers.Start{ID: jobID, Type: typ, Input: input, Partial: r.Partial})
+	accepted, err := publisher.StartOrchestration(ctx, producers.Start{ID: id, Type: typ, Input: input, Partial: r.Partial})
 	if err != nil {
 		return err
 	}
@@ -279,8 +303,8 @@ func (r *run) publish(ctx context.Context, typ string) error {
 }
 
 // history asks the projection; that it has not heard of the job yet is no error.
-func (r *run) history(ctx context.Context) ([]event, error) {
-	answer, err := r.client.Get(ctx, "/v1/jobs/"+jobID+"/events", url.Values{"limit": {"1000"}})
+func (r *run) history(ctx context.Context, id string) ([]event, error) {
+	answer, err := r.client.Get(ctx, "/v1/jobs/"+id+"/events", url.Values{"limit": {"1000"}})
 	var status *client.StatusError
 	if errors.As(err, &status) && status.Status == 404 {
 		return nil, nil
@@ -292,7 +316,7 @@ func (r *run) history(ctx context.Context) ([]event, error) {
 		Items []event `json:"items"`
 	}
 	if err := json.Unmarshal(answer.Body, &page); err != nil {
-		return nil, fmt.Errorf("the history of job %s: %w", jobID, err)
+		return nil, fmt.Errorf("the history of job %s: %w", id, err)
 	}
 	return page.Items, nil
 }

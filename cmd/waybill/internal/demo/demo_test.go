@@ -46,47 +46,75 @@ func TestDemo(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	want(t, out, "\n  "+sentence+"\n", "test-document-4 at provider2     RUNNING → COMPLETED", "orchestration.completed.v1", "waybill demo --keep")
+	want(t, out, "\n  "+sentence+"\n", "test-document-4 at provider2     WAITING → COMPLETED", "orchestration.completed.v1", "waybill demo --keep")
 
-	t.Run("the result lies where it says", func(t *testing.T) {
-		m := regexp.MustCompile(`result file: (.*) \(43 bytes\)`).FindStringSubmatch(out)
-		if m == nil {
-			t.Fatal("it names none:\n" + out)
+	t.Run("each document is negotiated once, however many jobs want it", func(t *testing.T) {
+		want(t, out, "4 catalog requests, 4 negotiations, 4 documents", "4 catalog requests, 4 negotiations, 8 documents")
+		if n := len(regexp.MustCompile(`provider2 +test-document-4 +FINALIZED +agreement [0-9a-f-]{36} +EDR GRANTED`).FindAllString(out, -1)); n != 2 {
+			t.Errorf("it shows the negotiation of test-document-4 %d times:\n%s", n, out)
 		}
+	})
+	t.Run("the results lie where it says", func(t *testing.T) { results(t, out, dir, 2) })
+}
+
+func TestPlainProviders(t *testing.T) {
+	out, dir, err := run(t, demo.Options{Plain: true})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	want(t, out, "\n  "+sentence+"\n", "test-document-4 at provider2     WAITING → COMPLETED")
+	if strings.Contains(out, "negotiation") {
+		t.Error("nothing is to be negotiated:\n" + out)
+	}
+	t.Run("the result lies where it says, and nothing else is left", func(t *testing.T) { results(t, out, dir, 1) })
+}
+
+// results finds the files that are named, and no others.
+func results(t *testing.T, out, dir string, n int) {
+	t.Helper()
+	named := regexp.MustCompile(`result file: (.*) \(43 bytes\)`).FindAllStringSubmatch(out, -1)
+	for _, m := range named {
 		if b, err := os.ReadFile(m[1]); err != nil || string(b) != sentence {
 			t.Errorf("%q, %v", b, err)
 		}
-	})
-	t.Run("nothing else is left", func(t *testing.T) {
-		var left []string
-		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-			if err == nil && !d.IsDir() {
-				left = append(left, path)
-			}
-			return err
-		})
-		if err != nil || len(left) != 1 {
-			t.Errorf("%q, %v", left, err)
+	}
+	var left []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			left = append(left, path)
 		}
+		return err
 	})
+	if err != nil || len(left) != n || len(named) != n {
+		t.Errorf("%d named, left are %q, %v", len(named), left, err)
+	}
 }
 
 func TestABrokenProvider(t *testing.T) {
-	t.Run("ends the job in error, which says node, step and attempts", func(t *testing.T) {
-		out, dir, err := run(t, demo.Options{Fail: "provider1"})
-		var failed *demo.JobError
-		if !errors.As(err, &failed) || failed.State != orchestration.PhaseError {
-			t.Fatalf("%v\n%s", err, out)
-		}
-		want(t, err.Error(), "test-document-1 at provider1: fetch: GET http://127.0.0.1:", "503", "4 attempts")
-		want(t, out, "orchestration.failed.v1", "provider1 4, provider2 0, provider3 0")
-		if strings.Contains(out, "result file") {
-			t.Error("it names a result file:\n" + out)
-		}
-		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
-			t.Errorf("it leaves %v, %v", left, err)
-		}
-	})
+	for name, test := range map[string]struct {
+		plain   bool
+		message string
+		asked   string
+	}{
+		"behind a connector": {false, "test-document-1 at provider1: fetch: GET http://127.0.0.1:", "provider1 6, provider2 0, provider3 0"}, // a catalog, a contract
+		"plain":              {true, "test-document-1 at provider1: fetch: GET http://127.0.0.1:", "provider1 4, provider2 0, provider3 0"},
+	} {
+		t.Run("ends the job in error, which says node, step and attempts: "+name, func(t *testing.T) {
+			out, dir, err := run(t, demo.Options{Fail: "provider1", Plain: test.plain})
+			var failed *demo.JobError
+			if !errors.As(err, &failed) || failed.State != orchestration.PhaseError {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			want(t, err.Error(), test.message, "503", "4 attempts")
+			want(t, out, "orchestration.failed.v1", test.asked)
+			if strings.Contains(out, "result file") {
+				t.Error("it names a result file:\n" + out)
+			}
+			if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+				t.Errorf("it leaves %v, %v", left, err)
+			}
+		})
+	}
 	t.Run("leaves a gap where that is allowed", func(t *testing.T) {
 		out, _, err := run(t, demo.Options{Fail: "provider2", Partial: true})
 		if err != nil {

@@ -6,14 +6,12 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
-	"log"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"text/template"
 	"time"
+
+	"github.com/waybill/waybill/internal/standin"
 )
 
 // Each provider's folder. The providers' addresses are only known once they listen, so a
@@ -25,42 +23,48 @@ var documents embed.FS
 // providerNames lists the providers; each has a folder of this name.
 func providerNames() []string { return []string{"provider1", "provider2", "provider3"} }
 
-// provider is a plain provider: it answers GET /<file> from its folder.
+// provider is one of the three, with a folder of documents.
 type provider struct {
-	name, url, dir string
-	delay          time.Duration
-	broken         bool
-	asked          atomic.Int64
+	name   string
+	url    string // as documents and jobs name it
+	dir    string
+	delay  time.Duration
+	broken bool
+	asked  func() int // how many requests it has seen
+}
 
-	server   *http.Server
-	listener net.Listener
-	done     chan struct{}
+// providers are all three, plain or behind a connector.
+type providers struct {
+	list  []*provider
+	plain []*plain
+	edc   *standin.Connector // nil: they are plain
 }
 
 // startProviders starts all providers on free ports. The caller closes them; after an
 // error there are none.
-func startProviders(ctx context.Context, dir string, o Options) (_ []*provider, err error) {
-	var all []*provider
+func startProviders(ctx context.Context, dir string, o Options) (_ *providers, err error) {
+	all := &providers{}
 	defer func() {
 		if err != nil {
-			closeProviders(all)
+			all.close()
 		}
 	}()
-	addresses := map[string]string{}
 	for _, name := range providerNames() {
-		ln, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-		p := &provider{
-			name: name, url: "http://" + ln.Addr().String(), dir: filepath.Join(dir, name),
-			delay: o.Delay, broken: name == o.Fail, listener: ln, done: make(chan struct{}),
-		}
-		addresses[name] = p.url
-		all = append(all, p)
-		p.serve()
+		all.list = append(all.list, &provider{name: name, dir: filepath.Join(dir, name), delay: o.Delay, broken: name == o.Fail})
 	}
-	for _, p := range all {
+	if o.Plain {
+		err = all.startPlain(ctx)
+	} else {
+		err = all.startConnector(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	addresses := map[string]string{}
+	for _, p := range all.list {
+		addresses[p.name] = p.url
+	}
+	for _, p := range all.list {
 		if err := p.fill(addresses); err != nil {
 			return nil, fmt.Errorf("the documents of %s: %w", p.name, err)
 		}
@@ -68,11 +72,14 @@ func startProviders(ctx context.Context, dir string, o Options) (_ []*provider, 
 	return all, nil
 }
 
-func closeProviders(all []*provider) {
-	for _, p := range all {
+func (a *providers) close() {
+	for _, p := range a.plain {
 		// Whoever still reads is an attempt that nobody waits for.
 		_ = p.server.Close()
 		<-p.done
+	}
+	if a.edc != nil {
+		a.edc.Close()
 	}
 }
 
@@ -103,38 +110,4 @@ func (p *provider) fill(addresses map[string]string) error {
 		}
 	}
 	return nil
-}
-
-func (p *provider) serve() {
-	p.server = &http.Server{
-		Handler:           p.handler(),
-		ReadHeaderTimeout: 10 * time.Second,
-		ErrorLog:          log.New(discard{}, "", 0), // a client that has gone is no news
-	}
-	go func() {
-		defer close(p.done)
-		_ = p.server.Serve(p.listener) // until it is closed
-	}()
-}
-
-type discard struct{}
-
-func (discard) Write(b []byte) (int, error) { return len(b), nil }
-
-func (p *provider) handler() http.Handler {
-	files := http.FileServer(http.Dir(p.dir))
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		p.asked.Add(1)
-		select {
-		case <-r.Context().Done():
-			return
-		case <-time.After(p.delay):
-		}
-		if p.broken {
-			http.Error(w, p.name+" is out of order, as --fail asked for", http.StatusServiceUnavailable)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		files.ServeHTTP(w, r)
-	})
 }

@@ -19,13 +19,18 @@ func (r *run) introduce() {
 	row := func(name, what string) { fmt.Fprintf(r.Out, "  %-10s %s\n", name, what) }
 	row("broker", strings.Join(r.main.Kafka().Brokers, ",")+", embedded, speaks Kafka's protocol")
 	row("API", r.main.URL())
-	for _, p := range r.providers {
+	if r.providers.edc != nil {
+		row("connector", r.providers.edc.ManagementURL()+", a stand-in that speaks EDC's management API v3")
+	}
+	for _, p := range r.providers.list {
 		what := p.url + ", serves " + p.dir
 		switch {
 		case p.broken:
-			what = p.url + ", answers 503 to everything (--fail)"
-		case p.delay > 0:
+			what = p.url + ", answers 503 to every document (--fail)"
+		case p.delay > 0 && r.Plain:
 			what += fmt.Sprintf(", each after %s (--delay)", p.delay)
+		case p.delay > 0:
+			what += fmt.Sprintf(", agreement and document each after %s (--delay)", p.delay)
 		}
 		row(p.name, what)
 	}
@@ -35,13 +40,12 @@ func (r *run) introduce() {
 func (r *run) tell(c completions.Completion) error {
 	fmt.Fprintf(r.Out, "\n%s on %s:\n", c.Name, r.main.Kafka().Topics().Completions(schemas.AggregateOrchestration))
 	if c.State != orchestration.PhaseCompleted {
-		err := &JobError{State: c.State}
+		err := &JobError{ID: c.ID, State: c.State}
 		if c.Error != nil {
 			err.Reason = r.failure(c.Error)
 		}
 		fmt.Fprintf(r.Out, "\n  %s\n\n", err)
 		r.requests()
-		r.next()
 		return err
 	}
 	var out struct {
@@ -63,7 +67,6 @@ func (r *run) tell(c completions.Completion) error {
 		return fmt.Errorf("the result should lie in %s: %w", out.Path, err)
 	}
 	fmt.Fprintf(r.Out, "result file: %s (%d bytes), after %.2f s\n", out.Path, out.Size, time.Since(r.began).Seconds())
-	r.next()
 	return nil
 }
 
@@ -72,11 +75,11 @@ func (r *run) failure(f *orchestration.Failure) string {
 	name := f.Name
 	switch {
 	case f.ActivityID == rootActivity:
-		name = firstDocument + " at " + r.providers[0].url
+		name = firstDocument + " at " + r.providers.list[0].url
 	case name == "":
 		name = f.ActivityID
 	}
-	for _, p := range r.providers {
+	for _, p := range r.providers.list {
 		name = strings.ReplaceAll(name, p.url, p.name) // the message keeps the address
 	}
 	return fmt.Sprintf("%s: %s (%s)", name, what(f), attempts(f.Attempts))
@@ -84,9 +87,9 @@ func (r *run) failure(f *orchestration.Failure) string {
 
 // requests says what the providers have seen.
 func (r *run) requests() {
-	counts := make([]string, len(r.providers))
-	for i, p := range r.providers {
-		counts[i] = fmt.Sprintf("%s %d", p.name, p.asked.Load())
+	counts := make([]string, len(r.providers.list))
+	for i, p := range r.providers.list {
+		counts[i] = fmt.Sprintf("%s %d", p.name, p.asked())
 	}
 	fmt.Fprintf(r.Out, "requests the providers have seen: %s\n", strings.Join(counts, ", "))
 }
@@ -97,7 +100,7 @@ func (r *run) next() {
 	var commands []command
 	switch {
 	case r.Keep:
-		input := fmt.Sprintf(`{"file": "test-document-3", "connectorUrl": "%s"}`, r.providers[2].url)
+		input := fmt.Sprintf(`{"file": "test-document-3", "connectorUrl": "%s"}`, r.providers.list[2].url)
 		commands = []command{
 			{fmt.Sprintf("%s get %s --server %s", r.Program, jobID, r.main.URL()), "the job with its nodes"},
 			{fmt.Sprintf("%s events %s --server %s", r.Program, jobID, r.main.URL()), "its history as it stands on the log"},
