@@ -44,7 +44,7 @@ type State struct {
 
 // live is what a transfer needs as long as something may still follow.
 type live struct {
-	Initiated
+	begun
 	startedAt time.Time
 	until     time.Time // when the state ends by itself; zero: with the whole
 	resources []resource
@@ -67,6 +67,12 @@ type live struct {
 	end  Moved // into TERMINATING: why
 	left *orchestration.Fault
 }
+
+// begun is what was asked for, with the names that the event has.
+type begun Initiated
+
+// plain says that the provider gives its documents to whoever asks.
+func (b begun) plain() bool { return b.Adapter != AdapterEDC }
 
 // resource is what a definition of the manifest asks for, and what came of it.
 type resource struct {
@@ -111,11 +117,6 @@ const (
 
 // processID is ours of the n-th process that we ask the connector for.
 func (s State) processID(n int) string { return machine.ID("process", s.id, fmt.Sprint(n)) }
-
-// unknown is the answer about a transfer that nobody has asked for.
-func (s State) unknown() error {
-	return machine.Refuse(machine.NotFound, fmt.Sprintf("there is no transfer %q", s.id))
-}
 
 // standing is the answer to what the state does not allow.
 func (s State) standing(why string) error {

@@ -237,14 +237,13 @@ func (s State) decideReport(at time.Time, c Report) ([]Event, error) {
 	if len(events) == 0 {
 		return out, nil
 	}
-	switch r := c.Command.(type) {
-	case orchestration.Schedule:
+	if r, ok := c.Command.(orchestration.Schedule); ok {
 		return s.looked(at, out, r), nil
-	case orchestration.Wait:
-		return s.waits(out, r.WorkID), nil
-	default:
-		return out, nil
 	}
+	if r, ok := c.Command.(orchestration.Wait); ok {
+		return s.waits(out, r.WorkID), nil
+	}
+	return out, nil
 }
 
 // finish goes on after the end of a task.
