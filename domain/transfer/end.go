@@ -2,7 +2,6 @@ package transfer
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/waybill/waybill/domain/definition"
@@ -27,10 +26,7 @@ type cause struct {
 	by     string
 	again  bool // the fault passes
 	after  definition.Duration
-	// What is known of the negotiation, where it has refused.
-	rounds      int
-	constraints string
-	refused     bool
+	refused bool // it is the negotiation's word, which says what it is about
 	// silent says that there is nobody to be told: the connector has ended the process itself, or
 	// has refused to begin it.
 	silent bool
@@ -61,7 +57,9 @@ func (s State) terminate(at time.Time, out []Event, c cause) []Event {
 	m := Moved{Moves: moves(PhaseTerminating), Reason: machine.Clip(c.reason, maxReasonBytes), By: machine.Clip(c.by, maxNameBytes)}
 	if c.fault != nil {
 		fault := *c.fault
-		fault.Message = machine.Clip(fault.Message, maxReasonBytes) + l.about(c)
+		if fault.Message = machine.Clip(fault.Message, maxReasonBytes); !c.refused {
+			fault.Message += l.about()
+		}
 		m.Error, m.Reason, m.Again, m.After = &fault, fault.Step+": "+fault.Message, c.again, c.after
 	}
 	if l.Way == Push && (l.told || l.asked) && !l.closed && !c.silent {
@@ -75,17 +73,12 @@ func (s State) terminate(at time.Time, out []Event, c cause) []Event {
 }
 
 // about says which transfer a fault was met in: what the connectors themselves say rarely does.
-func (l *live) about(c cause) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, " (provider %s, asset %s", l.Provider, machine.Clip(l.AssetID, maxNameBytes))
-	if constraints := orElse(c.constraints, l.grant.Constraints); constraints != "" {
-		fmt.Fprintf(&b, ", offered under %s", machine.Clip(constraints, maxReasonBytes))
+func (l *live) about() string {
+	text := fmt.Sprintf(" (provider %s, asset %s", l.Provider, machine.Clip(l.AssetID, maxNameBytes))
+	if l.grant.Constraints != "" {
+		text += ", offered under " + machine.Clip(l.grant.Constraints, maxReasonBytes)
 	}
-	if rounds := orElse(c.rounds, l.grant.Round); rounds > 0 {
-		fmt.Fprintf(&b, ", negotiated in %d rounds", rounds)
-	}
-	b.WriteString(")")
-	return strings.Replace(b.String(), " 1 rounds", " 1 round", 1)
+	return text + ")"
 }
 
 // ended is the bad end that the way into TERMINATING is the reason for. note is what went wrong
