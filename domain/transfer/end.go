@@ -21,11 +21,11 @@ const maxReasonBytes = 2048
 
 // cause is why a transfer is terminated.
 type cause struct {
-	fault  *orchestration.Fault // what went wrong; nil: somebody wants it
-	reason string               // of whoever wants it
-	by     string
-	again  bool // the fault passes
-	after  definition.Duration
+	fault   *orchestration.Fault // what went wrong; nil: somebody wants it
+	reason  string               // of whoever wants it
+	by      string
+	again   bool // the fault passes
+	after   definition.Duration
 	refused bool // it is the negotiation's word, which says what it is about
 	// silent says that there is nobody to be told: the connector has ended the process itself, or
 	// has refused to begin it.
@@ -77,6 +77,9 @@ func (l *live) about() string {
 	text := fmt.Sprintf(" (provider %s, asset %s", l.Provider, machine.Clip(l.AssetID, maxNameBytes))
 	if l.grant.Constraints != "" {
 		text += ", offered under " + machine.Clip(l.grant.Constraints, maxReasonBytes)
+	}
+	if l.acquisitions > 0 {
+		text += fmt.Sprintf(", access acquired: %d", l.acquisitions)
 	}
 	return text + ")"
 }

@@ -41,7 +41,7 @@ func grants(n string, ms ...Move) AccessGranted {
 }
 
 // where is what is said of a transfer with every fault.
-const where = " (provider http://provider:8181, asset asset, offered under region eq eu)"
+const where = " (provider http://provider:8181, asset asset, offered under region eq eu, access acquired: 1)"
 
 func TestAPullTransfer(t *testing.T) {
 	t.Run("acquires access with an EDR", given().When(pull()).Then(initiated(pull()), acquires(1, NeedEDR, to(PhaseProvisioned)...)))
@@ -116,8 +116,8 @@ func TestRefusedAccess(t *testing.T) {
 	t.Run("changes nothing where none is waited for", started.When(no).Then())
 	t.Run("is waited for no longer than a time", acquiring.After(AcquireWithin).When(Wake{}).Then(Ended{
 		Moves: to(PhaseTerminating, PhaseTerminated), Outcome: OutcomeTerminated, Again: true,
-		Reason: "deadline: PROVISIONED did not end in time: nothing was heard of negotiation consumer http://provider:8181 (provider http://provider:8181, asset asset)",
-		Error:  ptr(fault("deadline", "PROVISIONED did not end in time: nothing was heard of negotiation consumer http://provider:8181 (provider http://provider:8181, asset asset)")),
+		Reason: "deadline: PROVISIONED did not end in time: nothing was heard of negotiation consumer http://provider:8181 (provider http://provider:8181, asset asset, access acquired: 1)",
+		Error:  ptr(fault("deadline", "PROVISIONED did not end in time: nothing was heard of negotiation consumer http://provider:8181 (provider http://provider:8181, asset asset, access acquired: 1)")),
 	}))
 }
 
