@@ -23,7 +23,7 @@ func (s State) Decide(at time.Time, c Command) ([]Event, error) {
 	case Wake:
 		return s.wake(at), nil
 	case TakeOver:
-		return worked(s.tasks.TakeOver(orchestration.TakeOver{Placement: c.Placement, Agent: c.Agent, Since: c.Since})), nil
+		return s.abandoned(at, s.tasks.TakeOver(orchestration.TakeOver{Placement: c.Placement, Agent: c.Agent, Since: c.Since})), nil
 	case Suspend:
 		return s.decideSuspend(at, c)
 	case Resume:

@@ -53,7 +53,6 @@ var steps = map[string]string{
 // terminate ends a transfer badly. The connector is told, if it was ever told of the transfer.
 func (s State) terminate(at time.Time, out []Event, c cause) []Event {
 	l := s.l
-	out = s.drop(out, "the transfer is terminated", c.but)
 	m := Moved{Moves: moves(PhaseTerminating), Reason: machine.Clip(c.reason, maxReasonBytes), By: machine.Clip(c.by, maxNameBytes)}
 	if c.fault != nil {
 		fault := *c.fault
@@ -62,14 +61,42 @@ func (s State) terminate(at time.Time, out []Event, c cause) []Event {
 		}
 		m.Error, m.Reason, m.Again, m.After = &fault, fault.Step+": "+fault.Message, c.again, c.after
 	}
+	const why = "the transfer is terminated"
 	if l.Way == Push && (l.told || l.asked) && !l.closed && !c.silent {
 		m.Until = at.Add(TerminateWithin)
-		return append(out, m, s.tellEnd(at, m.Reason))
+		if t, ok := s.requesting(); ok && t.WorkID != c.but {
+			// What an agent is sending right now may arrive after it was asked for: its answer is awaited.
+			return append(s.drop(out, why, t.WorkID), m)
+		}
+		return append(s.drop(out, why, c.but), m, s.tellEnd(at, m.Reason, l.told))
 	}
+	out = s.drop(out, why, c.but)
 	if c.by == ByConnector {
 		m.Moves = nil
 	}
 	return s.badly(at, out, m, c.refused)
+}
+
+// requesting is the request that an agent is at.
+func (s State) requesting() (*task.Task, bool) {
+	t, ok := s.tasks.Find(taskRequest)
+	return t, ok && t.Phase == orchestration.ActivityRunning
+}
+
+// abandoned goes on where the agent that is at the request of a transfer that is being terminated does not
+// answer: the request is not made anew, and what came of it is asked for. Else it is what was
+// decided.
+func (s State) abandoned(at time.Time, events []task.Event) []Event {
+	if s.phase == PhaseTerminating {
+		for _, e := range events {
+			_, offered := e.(task.Offered)
+			_, retrying := e.(task.Retrying)
+			if t, ok := s.requesting(); ok && t.WorkID == e.Work() && (offered || retrying) {
+				return append(s.dropNamed(nil, taskRequest, "the transfer is terminated"), s.tellEnd(at, s.l.end.Reason, false))
+			}
+		}
+	}
+	return worked(events)
 }
 
 // about says which transfer a fault was met in: what the connectors themselves say rarely does.

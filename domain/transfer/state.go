@@ -3,6 +3,7 @@ package transfer
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/waybill/waybill/domain/definition"
@@ -99,6 +100,13 @@ func (s State) Outcome() Outcome { return s.outcome }
 // Ended says that nothing moves on any more.
 func (s State) Ended() bool { return s.phase != 0 && s.l == nil }
 
+// named is the same with another id of the process.
+func (l *live) named(process string) *live {
+	next := *l
+	next.process = process
+	return &next
+}
+
 // resource finds that of a definition.
 func (l *live) resource(definitionID string) (*resource, bool) {
 	for i := range l.resources {
@@ -115,8 +123,14 @@ const (
 	AdapterHTTP = "http"
 )
 
-// processID is ours of the n-th process that we ask the connector for.
-func (s State) processID(n int) string { return machine.ID("process", s.id, fmt.Sprint(n)) }
+// processID is ours of the n-th process that we ask the connector for. It has the time in it, for the connector may know
+// one of the same transfer of another log: one that was asked for twice is broken.
+func (s State) processID(n int) string {
+	if s.l == nil {
+		return ""
+	}
+	return machine.ID("process", s.id, strconv.FormatInt(s.l.startedAt.UnixMicro(), 10), strconv.Itoa(n))
+}
 
 // standing is the answer to what the state does not allow.
 func (s State) standing(why string) error {
