@@ -190,7 +190,8 @@ type provider struct {
 	asked  map[string]int
 	answer map[string]int
 	most   int
-	last   int // round that was granted
+	last   int                        // round that was granted
+	heard  func(typ string, in Input) // nil: nobody listens
 }
 
 func newProvider(t *testing.T, c Config) *provider {
@@ -228,6 +229,9 @@ func (p *provider) run() {
 		var in Input
 		if err := json.Unmarshal(w.Input, &in); err != nil {
 			p.t.Fatal(err)
+		}
+		if p.heard != nil {
+			p.heard(w.Type, in)
 		}
 		out := `{}`
 		switch w.Type {
