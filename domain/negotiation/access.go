@@ -160,11 +160,11 @@ func (d *decision) pullable(a *access) bool {
 	return false
 }
 
-// moved takes down the states up to one, those passed over as inferred; false where it leads on nowhere.
-func (d *decision) moved(a *access, to Phase, e Moved) bool {
+// moved takes down the states up to one, those passed over as inferred. An earlier one changes nothing.
+func (d *decision) moved(a *access, to Phase, e Moved) {
 	path := a.phase.Path(to)
 	if path == nil {
-		return false
+		return
 	}
 	for i, p := range path {
 		m := move(p)
@@ -176,7 +176,6 @@ func (d *decision) moved(a *access, to Phase, e Moved) bool {
 		e.Until = earliest(d.at.Add(d.s.cfg.State), a.deadline)
 	}
 	d.emit(e)
-	return true
 }
 
 // see takes down a state of a round that is not its end.
