@@ -353,7 +353,7 @@ func TestWhatAFetchedDocumentIsReadAs(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/x-test")
 		fmt.Fprint(w, map[string]string{
-			"/json": `[1,{"a":2}]`, "/text": "plain words", "/bytes": "\xff\xfe", "/tree": `{"value":"x"}`, "/page": "<html>",
+			"/json": `[1,{"a":2}]`, "/text": "plain words", "/bytes": "\xff\xfe", "/nul": "a\x00", "/twice": `{"a":1,"a":2}`, "/tree": `{"value":"x"}`, "/page": "<html>",
 			"/registry": `{"parts":{"urn:part":["submodel-1",{"file":"submodel-2","connectorUrl":"http://provider2:8181"}]}}`,
 		}[r.URL.Path])
 	}))
@@ -372,6 +372,8 @@ func TestWhatAFetchedDocumentIsReadAs(t *testing.T) {
 		{"json", "document", `[1,{"a":2}]`},
 		{"text", "", `{"contentType":"text/x-test","text":"plain words"}`},
 		{"bytes", "", `{"base64":"//4=","contentType":"text/x-test"}`},
+		{"nul", "", `{"base64":"YQA=","contentType":"text/x-test"}`},
+		{"twice", "", `{"contentType":"text/x-test","text":"{\"a\":1,\"a\":2}"}`}, // JSON, but not the same to everybody
 		{"tree", "parts-tree", `{"value":"x"}`},
 	} {
 		if r := fetch(c.asset, c.as, "null"); string(r.Output()) != c.want {
