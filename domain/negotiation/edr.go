@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/domain/task"
 )
 
@@ -29,7 +28,7 @@ func (d *decision) process(a *access) {
 		d.ask(workRefresh, workRefresh, asset, in, deadline.Add(grace))
 		return
 	}
-	id := machine.ID("edr", d.s.id, asset, strconv.Itoa(a.round), strconv.Itoa(a.edr.asked+1))
+	id := d.foreign("edr", d.s.id, asset, strconv.Itoa(a.round), strconv.Itoa(a.edr.asked+1))
 	in.AgreementID, in.TransferType, in.ProcessID = a.agreement, pull(d.s.cfg.TransferType, a.offer.Formats), id
 	in.Callback = &Callback{aggregate, d.s.id, id}
 	d.emit(EDRRequested{AssetID: asset, Round: a.round, ProcessID: id, Deadline: deadline})

@@ -155,6 +155,7 @@ type provider struct {
 	asked  map[string]int
 	answer map[string]int
 	most   int
+	heard  func(typ string, in Input) // nil: nobody listens
 }
 
 func newProvider(t *testing.T, c Config) *provider {
@@ -189,6 +190,9 @@ func (p *provider) run() {
 		var in Input
 		if err := json.Unmarshal(w.Input, &in); err != nil {
 			p.t.Fatal(err)
+		}
+		if p.heard != nil {
+			p.heard(w.Type, in)
 		}
 		out := `{}`
 		switch w.Type {

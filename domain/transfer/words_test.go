@@ -2,6 +2,7 @@ package transfer_test
 
 import (
 	"encoding/json"
+	"strconv"
 	"testing"
 	"time"
 
@@ -121,7 +122,9 @@ func passed(states ...Phase) []Move {
 }
 
 // process is our id of the n-th process at the connector.
-func process(n string) string { return machine.ID("process", "t-1", n) }
+func process(n string) string {
+	return machine.ID("process", "t-1", strconv.FormatInt(epoch.UnixMicro(), 10), n)
+}
 
 func ended(how task.Ending, parts ...string) Event {
 	return Worked{task.Ended{WorkID: workID(parts...), Attempt: 1, How: how}}

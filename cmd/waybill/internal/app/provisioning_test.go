@@ -15,6 +15,8 @@ import (
 	"github.com/waybill/waybill/consumers/connectors"
 	"github.com/waybill/waybill/consumers/provisioners"
 	"github.com/waybill/waybill/domain/definition"
+	"github.com/waybill/waybill/internal/callbacks"
+	"github.com/waybill/waybill/internal/seal"
 	"github.com/waybill/waybill/internal/standin"
 )
 
@@ -25,38 +27,58 @@ type pushing struct {
 	provider string
 	edc      *standin.Connector
 	asked    chan map[string]string // of the provisioner
+	early    func(asked map[string]string)
+	answer   int
 }
 
-const hour = definition.Duration(time.Hour)
+const (
+	hour       = definition.Duration(time.Hour)
+	addressKey = "a key for addresses"
+)
 
-func startPushing(t *testing.T, documents ...standin.Asset) *pushing {
+// newPushing starts all but Waybill, and returns how that is configured.
+func newPushing(t *testing.T, documents ...standin.Asset) (*pushing, app.Config) {
 	t.Helper()
 	edc, err := standin.Start(t.Context(), standin.Config{Providers: []standin.ProviderConfig{{Name: "provider1", Assets: documents}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(edc.Close)
-	p := &pushing{edc: edc, provider: edc.Provider("provider1").Address(standin.Protocol2025), asked: make(chan map[string]string, 10)}
+	p := &pushing{edc: edc, provider: edc.Provider("provider1").Address(standin.Protocol2025), asked: make(chan map[string]string, 10), answer: http.StatusOK}
 	depot := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var body map[string]string
 		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
 			w.WriteHeader(http.StatusBadRequest)
 			return
 		}
+		if p.early != nil {
+			p.early(body)
+		}
 		p.asked <- body
-		w.WriteHeader(http.StatusOK)
+		w.WriteHeader(p.answer)
 	}))
 	t.Cleanup(depot.Close)
-	p.outside = &outside{program: start(t, app.Config{
+	return p, app.Config{
 		Connectors: connectors.Config{Connectors: []connectors.Connector{
 			// It is heard by its callbacks, or not at all.
 			{Name: "consumer", Adapter: "edc", Match: []string{"*"}, ManagementURL: edc.ManagementURL(), Poll: connectors.Poll{First: hour, Most: hour}},
 		}},
 		Provisioners: []provisioners.Settings{{Type: "depot", Adapter: "http", Endpoint: depot.URL + "/provision"}},
-	})}
+		AddressKey:   []byte(addressKey),
+	}
+}
+
+func startPushing(t *testing.T, documents ...standin.Asset) *pushing {
+	t.Helper()
+	p, cfg := newPushing(t, documents...)
+	p.serve(start(t, cfg))
+	return p
+}
+
+func (p *pushing) serve(w *program) {
+	p.outside = &outside{program: w}
 	p.call("PUT", "/v1/definitions/orchestrations/push", `{"type":"push","output":[{"source":"move.value","target":"value"}],"activities":[
 		{"id":"move","type":"transfer","retry":{"limit":0},"inputs":["provider","assetId","manifest"],"with":{"transferType":"HttpData-PUSH"}}]}`, http.StatusCreated, nil)
-	return p
 }
 
 // begin starts a job that has an asset pushed, and returns the job's and the transfer's ids.
@@ -223,4 +245,72 @@ func TestAConnectorThatIsNotPolledIsHeard(t *testing.T) {
 		t.Errorf("the provider counts %+v", n)
 	}
 	p.nothingSecret("eyJ", "/callbacks/edc/")
+}
+
+func TestAProvisionerMayReportBeforeItAnswers(t *testing.T) {
+	p, cfg := newPushing(t, standin.Asset{ID: "a", Document: []byte(`{"value":"over"}`)})
+	p.early = func(asked map[string]string) {
+		at := asked["callbackAddress"] + "/" + asked["transferProcessId"]
+		if asked["type"] == "provision" {
+			p.post(at+"/provision", `{"resourceDefinitionId":"more","contentDataAddress":{"type":"x"}}`, http.StatusNoContent)
+			return
+		}
+		p.post(at+"/deprovision", `{"provisionedResourceId":"more","error":true,"errorMessage":"the shelf is stuck"}`, http.StatusNoContent)
+	}
+	p.serve(start(t, cfg))
+	_, transfer := p.begin("a", `[{"id":"in","type":"local"},{"id":"more","type":"depot"}]`)
+	if d := p.reaches(transfer, "DEPROVISIONED"); d.Outcome != "completed" || len(d.Resources) != 2 || d.Resources[1].State != "LEFT" {
+		t.Errorf("%+v", d)
+	}
+}
+
+func TestAProvisionerThatRefusesEndsTheTransferAndWhatWasMadeIsUndone(t *testing.T) {
+	p, cfg := newPushing(t, standin.Asset{ID: "a"})
+	p.answer = http.StatusForbidden
+	p.serve(start(t, cfg))
+	_, transfer := p.begin("a", `[{"id":"in","type":"local"},{"id":"more","type":"depot"}]`)
+	d := p.reaches(transfer, "DEPROVISIONED")
+	if d.Outcome != "terminated" || len(d.Resources) != 1 || d.Resources[0].State != "DEPROVISIONED" {
+		t.Errorf("%+v", d)
+	}
+	for _, part := range []string{"provision: resource more", p.provider, "asset a", "403 Forbidden"} {
+		if !strings.Contains(d.Reason, part) {
+			t.Errorf("%q is not in %q", part, d.Reason)
+		}
+	}
+	if n := p.edc.Counts().Providers["provider1"]; n.Negotiations != 0 {
+		t.Errorf("the provider was told of it: %+v", n)
+	}
+}
+
+func TestDataIsPushedOnce(t *testing.T) {
+	p := startPushing(t, standin.Asset{ID: "a", Held: true, Document: []byte(`{"value":"the"}`)})
+	_, transfer := p.begin("a", `[{"id":"in","type":"local"}]`)
+	p.reaches(transfer, "REQUESTED")
+	at := callbacks.New([]byte(addressKey)).At(p.URL()).Upload(callbacks.Subject{Aggregate: "transfer", ID: transfer, Task: "in"})
+	p.post(at, `"mine"`, http.StatusNoContent)
+	p.post(at, `"mine"`, http.StatusNoContent)
+	p.post(at, `"other"`, http.StatusConflict)
+	p.edc.Provider("provider1").Release("a")
+	d := p.reaches(transfer, "DEPROVISIONED")
+	if d.Outcome != "terminated" {
+		t.Errorf("the provider's own data was refused, but: %+v", d)
+	}
+	p.post(at, `"mine"`, http.StatusConflict)
+}
+
+func TestWhoReceivesAPushAndWhoCollectsItShareNoDisk(t *testing.T) {
+	p, cfg := newPushing(t, standin.Asset{ID: "a", Document: []byte(`{"value":"dog"}`)})
+	cfg.SealKeys = seal.New()
+	receives, collects := cfg, cfg
+	receives.Roles = []string{app.RoleMachines, app.RoleProjections, app.RoleAPI}
+	p.serve(start(t, receives))
+	collects.Roles, collects.Brokers, collects.PublicURL = []string{app.RoleAgents}, p.Kafka().Brokers, p.URL()
+	start(t, collects)
+	job, _ := p.begin("a", `[{"id":"in","type":"local"}]`)
+	var full struct{ Output json.RawMessage }
+	p.call("GET", "/v1/jobs/"+job+"?wait=30s", "", http.StatusOK, &full)
+	if string(full.Output) != `{"value":"dog"}` {
+		t.Errorf("the job's output is %s", full.Output)
+	}
 }
