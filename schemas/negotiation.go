@@ -212,7 +212,9 @@ func EncodeNegotiationEvent(e negotiation.Event) (wireType string, data []byte, 
 		w.served(&e)
 	case negotiation.Worked:
 		wireType = w.task(e.Event)
-	default:
+	case negotiation.Listed, negotiation.Failed, negotiation.Answered, negotiation.Left,
+		negotiation.CatalogRequested, negotiation.CatalogReceived, negotiation.CatalogFailed, negotiation.Started, negotiation.Moved,
+		negotiation.AgreementDead, negotiation.EDRRequested, negotiation.EDRGranted, negotiation.EDRDead, negotiation.Evicted:
 		wireType = negotiationEventType(e)
 		w.whole(e)
 	}

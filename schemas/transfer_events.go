@@ -17,7 +17,7 @@ func EncodeTransferEvent(e transfer.Event) (wireType string, data []byte, err er
 		wireType = TransferMoved
 		w.moves(e.Moves)
 		w.signature(e.Reason, e.By)
-		w.fault("error", e.Error)
+		w.fault(e.Error)
 		w.truth("again", e.Again)
 		w.length("after", e.After)
 		w.until("until", e.Until)
@@ -35,7 +35,7 @@ func EncodeTransferEvent(e transfer.Event) (wireType string, data []byte, err er
 	case transfer.ResourceDeprovisioned:
 		wireType = TransferResourceFreed
 		w.str("resourceDefinitionId", e.DefinitionID)
-		w.fault("error", e.Error)
+		w.fault(e.Error)
 	case transfer.Acquiring:
 		wireType = TransferAcquiring
 		w.moves(e.Moves)
@@ -50,7 +50,7 @@ func EncodeTransferEvent(e transfer.Event) (wireType string, data []byte, err er
 		wireType = TransferAccessLost
 		w.optional("processId", e.ProcessID)
 		w.optional("agreementId", e.AgreementID)
-		w.fault("error", &e.Error)
+		w.fault(&e.Error)
 	case transfer.Requested:
 		wireType = TransferRequested
 		w.moves(e.Moves)
@@ -159,7 +159,7 @@ func (w *writer) transferEnded(e *transfer.Ended) {
 	}
 	w.optional("key", e.Key)
 	w.signature(e.Reason, e.By)
-	w.fault("error", e.Error)
+	w.fault(e.Error)
 	w.truth("again", e.Again)
 	w.length("after", e.After)
 }

@@ -3,8 +3,10 @@ package connectors
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -114,28 +116,27 @@ func (k Connector) Negotiations() negotiation.Config {
 // isName is what a name looks like: it is the first word of the key of a negotiation.
 var isName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
-// Check says everything that is wrong.
+// Check says what is wrong first.
 func (c Config) Check() error {
-	var errs []error
 	seen := map[string]bool{}
 	for i, k := range c.Connectors {
 		if err := k.check(); err != nil {
-			errs = append(errs, fmt.Errorf("connectors[%d] (%s): %w", i, k.Name, err))
+			return fmt.Errorf("connectors[%d] (%s): %w", i, k.Name, err)
 		}
 		if seen[k.Name] {
-			errs = append(errs, fmt.Errorf("connectors[%d] (%s): there is another one of this name", i, k.Name))
+			return fmt.Errorf("connectors[%d] (%s): there is another one of this name", i, k.Name)
 		}
 		seen[k.Name] = true
 	}
-	for address, id := range c.Participants {
+	for _, address := range slices.Sorted(maps.Keys(c.Participants)) {
 		if _, err := partstree.NormalizeURL(address); err != nil {
-			errs = append(errs, fmt.Errorf("participants: %w", err))
+			return fmt.Errorf("participants: %w", err)
 		}
-		if id == "" {
-			errs = append(errs, fmt.Errorf("participants: %s has no id", address))
+		if c.Participants[address] == "" {
+			return fmt.Errorf("participants: %s has no id", address)
 		}
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 func (k Connector) check() error {
@@ -147,9 +148,6 @@ func (k Connector) check() error {
 	}
 	if _, err := patterns(k.Match); err != nil {
 		return err
-	}
-	if k.Timeout < 0 {
-		return fmt.Errorf("timeout %s is negative", time.Duration(k.Timeout))
 	}
 	switch k.Adapter {
 	case AdapterHTTP:
@@ -208,16 +206,6 @@ func (k Connector) checkNumbers() error {
 	for name, n := range map[string]int{"parallelism": k.Parallelism, "rounds": k.Rounds, "processes": k.Processes, "retries": k.Retries} {
 		if n < 0 {
 			return fmt.Errorf("%s %d is negative", name, n)
-		}
-	}
-	for name, d := range map[string]definition.Duration{
-		"poll.first": k.Poll.First, "poll.most": k.Poll.Most, "ttl.agreement": k.TTL.Agreement,
-		"ttl.edr": k.TTL.EDR, "ttl.negotiation": k.TTL.Negotiation, "ttl.catalog": k.TTL.Catalog,
-		"deadlines.catalog": k.Deadlines.Catalog, "deadlines.state": k.Deadlines.State,
-		"deadlines.edr": k.Deadlines.EDR, "deadlines.wish": k.Deadlines.Wish,
-	} {
-		if d < 0 {
-			return fmt.Errorf("%s %s is negative", name, time.Duration(d))
 		}
 	}
 	return nil

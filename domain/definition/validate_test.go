@@ -241,6 +241,7 @@ func TestMistakesOfActivityTypes(t *testing.T) {
 		"an invalid schema":          {`{"type": "t", "outputSchema": {"openAPIV3Schema": {"required": "x"}}}`, "outputSchema.openAPIV3Schema.required: want array, found string \"x\"\n"},
 		"another kind of schema":     {`{"type": "t", "inputSchema": {"openAPIV3Schema": []}, "outputSchema": 1}`, "inputSchema.openAPIV3Schema: want an object, found an array\noutputSchema: want an object, found number 1\n"},
 		"what orchestrations have":   {`{"type": "t", "activities": []}`, "activities: is not known; known are type, provider, description, inputSchema, outputSchema, version, retry, attemptTimeout, deadline, heartbeatTimeout\n"},
+		"a machine's own work":       {`{"type": "transfer-request"}`, "type: the activity type \"transfer-request\" is reserved for what transfers and negotiations ask for\n"},
 		"bad policies":               {`{"type": "t", "retry": [], "deadline": "1"}`, "retry: want an object, found an array\ndeadline: duration \"1\": want ISO 8601 (PT2S) or 2s\n"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -142,9 +142,16 @@ func (d *decision) start(a *access) {
 		CounterPartyID: d.partyOf(a), Offer: offer, Until: earliest(d.at.Add(d.s.cfg.State), deadline), Deadline: deadline,
 	})
 	in := d.where(d.partyOf(a))
-	in.AssetID, in.Offer, in.Key = asset, &OfferRef{offer.OfferID, offer.Policy}, id
+	in.AssetID, in.Offer, in.Key = asset, &OfferRef{offer.OfferID, offer.Policy}, d.foreign("offer", id)
 	in.Callback = &Callback{aggregate, d.s.id, id}
 	d.ask(workRequest, workRequest, asset, in, deadline.Add(grace))
+}
+
+// foreign is an ID for the connector's books. It has the time in it, for whoever begins anew on an empty log, and
+// whoever else speaks with the same connector, counts from 1 as well: what one of them has started would be taken
+// for the other's, or be broken by it.
+func (d *decision) foreign(parts ...string) string {
+	return machine.ID(append(parts, strconv.FormatInt(d.at.UnixMicro(), 10))...)
 }
 
 func move(p Phase) Move { return Move{State: p, Code: int(p)} }
@@ -160,11 +167,11 @@ func (d *decision) pullable(a *access) bool {
 	return false
 }
 
-// moved takes down the states up to one, those passed over as inferred; false where it leads on nowhere.
-func (d *decision) moved(a *access, to Phase, e Moved) bool {
+// moved takes down the states up to one, those passed over as inferred. An earlier one changes nothing.
+func (d *decision) moved(a *access, to Phase, e Moved) {
 	path := a.phase.Path(to)
 	if path == nil {
-		return false
+		return
 	}
 	for i, p := range path {
 		m := move(p)
@@ -176,7 +183,6 @@ func (d *decision) moved(a *access, to Phase, e Moved) bool {
 		e.Until = earliest(d.at.Add(d.s.cfg.State), a.deadline)
 	}
 	d.emit(e)
-	return true
 }
 
 // see takes down a state of a round that is not its end.

@@ -6,8 +6,10 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/waybill/waybill/domain/machine"
+	"github.com/waybill/waybill/domain/partstree"
 )
 
 // The steps at which access is refused.
@@ -34,7 +36,7 @@ const maxAnswered = 1000
 const maxText = 2 << 10
 
 func (s State) acquire(at time.Time, c Acquire) ([]Event, error) {
-	if err := c.check(); err != nil {
+	if err := s.check(c); err != nil {
 		return nil, err
 	}
 	if s.b.recent.has(c.CommandID) {
@@ -69,16 +71,46 @@ func (s State) acquire(at time.Time, c Acquire) ([]Event, error) {
 	return d.done(), nil
 }
 
-func (c Acquire) check() error {
+func (s State) check(c Acquire) error {
 	switch {
 	case c.Waiter == "":
-		return machine.Refuse(machine.Schema, "nobody is named who is to be answered", machine.Problem{Path: "waiter", Message: "is missing"})
+		return refuse("waiter", "nobody is named who is to be answered")
 	case (c.AssetID == "") == (c.AssetType == ""):
-		return machine.Refuse(machine.Schema, "either an asset or a type of assets is acquired", machine.Problem{Path: "assetId", Message: "give assetId or assetType"})
+		return refuse("assetId", "want either an asset or a type of assets")
 	case c.Need != NeedAgreement && c.Need != NeedEDR:
-		return machine.Refuse(machine.Schema, fmt.Sprintf("nobody knows the need %q", c.Need), machine.Problem{Path: "need", Message: "is agreement or edr"})
+		return refuse("need", fmt.Sprintf("%q is neither agreement nor edr", c.Need))
+	case c.AssetType != "" && c.Reply != nil && c.Reply.Aggregate == transferAggregate:
+		return refuse("assetType", "a transfer is of one asset")
+	}
+	for _, x := range []struct{ path, text string }{{"waiter", c.Waiter}, {"assetId", c.AssetID}, {"assetType", c.AssetType}} {
+		if strings.ContainsFunc(x.text, unicode.IsControl) {
+			return refuse(x.path, "has a control character")
+		}
+	}
+	return s.checkKey(c)
+}
+
+// checkKey refuses what has come to the wrong aggregate: two for one provider would negotiate twice.
+func (s State) checkKey(c Acquire) error {
+	connector, provider := Split(s.id)
+	if c.Connector != "" && c.Connector != connector {
+		return refuse("connector", fmt.Sprintf("connector %q was asked for at %q: a wish goes to the key <connector> <normalised address>", c.Connector, s.id))
+	}
+	if c.Provider == provider && s.b.count > 0 {
+		return nil // the first wish has had its address checked
+	}
+	address, err := partstree.NormalizeURL(c.Provider)
+	switch {
+	case err != nil:
+		return refuse("provider", err.Error())
+	case address != provider:
+		return refuse("provider", fmt.Sprintf("the provider %s was asked for at %q: a wish goes to the key <connector> <normalised address>", address, s.id))
 	}
 	return nil
+}
+
+func refuse(path, message string) error {
+	return machine.Refuse(machine.Schema, "this cannot be acquired", machine.Problem{Path: path, Message: message})
 }
 
 // same says that the wish is the one that waits already: a command with another ID may repeat it, but
@@ -245,8 +277,12 @@ func (a *access) stands() string {
 
 // release takes a waiter out and takes down what it says of what it was granted.
 func (s State) release(at time.Time, c Release) []Event {
+	waits := s.b.wishes.get(c.Waiter) != nil
+	if !waits && !c.Dead {
+		return nil
+	}
 	d := s.decision(at)
-	if s.b.wishes.get(c.Waiter) != nil {
+	if waits {
 		d.emit(Left{Waiter: c.Waiter, Reason: c.Reason})
 	}
 	if !c.Dead {

@@ -14,7 +14,7 @@ type Config struct {
 	Retries     int // of one request after passing faults
 
 	Agreement time.Duration // how long an agreement is used
-	EDR       time.Duration // how long an EDR is kept; what it says itself wins
+	EDR       time.Duration // how long an EDR is used that does not say so itself, and one is kept that can be refreshed
 	Round     time.Duration // how long a negotiation may take in total
 	State     time.Duration // how long it may stay in one state
 	Process   time.Duration // how long an EDR may take from the request on
@@ -37,7 +37,7 @@ const (
 	DefaultRound        = 10 * time.Minute
 	DefaultState        = 2 * time.Minute
 	DefaultProcess      = 2 * time.Minute
-	DefaultCatalog      = 2 * time.Minute
+	DefaultCatalog      = 5 * time.Minute
 	DefaultListing      = 30 * time.Second
 	DefaultWish         = time.Hour
 	DefaultTransferType = "HttpData-PULL"

@@ -128,7 +128,7 @@ const (
 	// grace is how much longer a task may take than the access waits for it.
 	grace = time.Minute
 	// errandTime is how long the connector may take to end something.
-	errandTime = time.Minute
+	errandTime = 5 * time.Minute
 )
 
 // errand begins the first chore.

@@ -6,15 +6,15 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/domain/task"
 )
 
 // margin is how long before its end an EDR is not handed out any more: it is used a moment later.
 const margin = 2 * time.Second
 
-// process asks for an EDR for those who wait: for another token where the connector has a call for
-// that, else for a process.
+// process asks for an EDR for those who wait: for another token of one that has run out, where the
+// connector has a call for that, else for a process. One that was reported dead is not refreshed: late reports
+// of it name its process, and would be taken for reports of the new token.
 func (d *decision) process(a *access) {
 	if !d.pullable(a) {
 		return
@@ -22,13 +22,13 @@ func (d *decision) process(a *access) {
 	asset, deadline := a.asset, d.at.Add(d.s.cfg.Process)
 	in := d.where(a.party)
 	in.AssetID = asset
-	if d.s.cfg.Refresh && a.edr.process != "" && a.edr.data != nil && !(a.edr.phase == EDRPhaseDead && a.edr.refreshed) {
+	if d.s.cfg.Refresh && a.edr.phase == EDRValid {
 		in.ProcessID, in.EDR = a.edr.process, a.edr.data
 		d.emit(EDRRequested{AssetID: asset, Round: a.round, ProcessID: a.edr.process, Refresh: true, Deadline: deadline})
 		d.ask(workRefresh, workRefresh, asset, in, deadline.Add(grace))
 		return
 	}
-	id := machine.ID("edr", d.s.id, asset, strconv.Itoa(a.round), strconv.Itoa(a.edr.asked+1))
+	id := d.foreign("edr", d.s.id, asset, strconv.Itoa(a.round), strconv.Itoa(a.edr.asked+1))
 	in.AgreementID, in.TransferType, in.ProcessID = a.agreement, pull(d.s.cfg.TransferType, a.offer.Formats), id
 	in.Callback = &Callback{aggregate, d.s.id, id}
 	d.emit(EDRRequested{AssetID: asset, Round: a.round, ProcessID: id, Deadline: deadline})
@@ -87,18 +87,17 @@ func (d *decision) processPolled(a *access, end *task.End) {
 // granted takes the EDR.
 func (d *decision) granted(a *access, look Look) {
 	asset := a.asset
-	until := d.at.Add(d.s.cfg.EDR)
-	e := EDRGranted{AssetID: asset, Round: a.round, ProcessID: a.edr.process, Data: look.EDR, ExpiresAt: look.ExpiresAt, Until: until, EvictAt: until}
+	e := EDRGranted{AssetID: asset, Round: a.round, ProcessID: a.edr.process, Data: look.EDR, ExpiresAt: look.ExpiresAt, Until: d.at.Add(d.s.cfg.EDR)}
 	if x := look.ExpiresAt; !x.IsZero() {
 		left := x.Sub(d.at)
 		if left <= 0 {
 			d.lost(a, fmt.Sprintf("the EDR of process %s had run out when it came", a.edr.process), true)
 			return
 		}
-		e.Until = earliest(x.Add(-min(margin, left/2)), until)
+		e.Until = x.Add(-min(margin, left/2)) // what it says itself wins
 	}
-	if !d.s.cfg.Refresh {
-		e.EvictAt = e.Until
+	if e.EvictAt = e.Until; d.s.cfg.Refresh {
+		e.EvictAt = e.Until.Add(d.s.cfg.EDR) // it can still be refreshed
 	}
 	d.emit(e)
 	d.proceed(asset)
@@ -137,9 +136,7 @@ func (d *decision) overdue(a *access) {
 func (d *decision) processObserved(a *access, c Observed) {
 	switch {
 	case a.edr.phase == EDRPending && !a.edr.refreshing() && c.State == stateStarted && len(c.EDR) > 0:
-		if t, ok := d.s.b.tasks.Find(workEDRPoll + " " + a.asset); ok { // a request is answered in a moment
-			d.drop(t.WorkID, "the connector has said it by itself")
-		}
+		d.drop(a.work, "the connector has said it by itself")
 		d.granted(a, Look{EDR: c.EDR, ExpiresAt: c.ExpiresAt})
 	case a.edr.phase == EDRPending:
 		d.nudge(workEDRPoll, a.asset)

@@ -277,7 +277,11 @@ func (b *book) refuse(e Failed) {
 		for _, name := range e.Waiters {
 			if b.wishes.get(name) != nil {
 				fault := e.Error
-				b.settleWish(name, outcome{OfferState{AssetID: a.asset, NegotiationID: e.NegotiationID, Error: &fault}, e.Again})
+				o := OfferState{AssetID: a.asset, NegotiationID: e.NegotiationID, Error: &fault}
+				if e.Rounds > 0 {
+					o.ID = a.id
+				}
+				b.settleWish(name, outcome{o, e.Again})
 			}
 		}
 		a.waiters = without(a.waiters, e.Waiters...)
@@ -465,7 +469,7 @@ func (b *book) request(a *access, e EDRRequested) {
 		b.disownID(a.edr.process)
 		a.edr.old = a.edr.process
 	}
-	a.edr.process, a.edr.data, a.edr.refreshed = e.ProcessID, nil, false
+	a.edr.process, a.edr.data = e.ProcessID, nil
 	a.edr.asked++
 	b.own(e.ProcessID, a.asset)
 }
@@ -478,7 +482,6 @@ func (b *book) grant(a *access, e EDRGranted) {
 		return
 	}
 	a.step, a.work = stepNone, ""
-	a.edr.refreshed = a.edr.refreshing()
 	a.edr.phase, a.edr.data, a.edr.expiresAt, a.edr.until, a.edr.evictAt = EDRValid, e.Data, e.ExpiresAt, e.Until, e.EvictAt
 	a.lost, a.disowned = 0, 0
 	if a.edr.old != "" {

@@ -28,6 +28,9 @@ const (
 	workFail        = "work.fail.v1"
 )
 
+// transferAggregate is the type of the aggregate that is answered by these; others by those of work.
+const transferAggregate = "transfer"
+
 // RoundCompletion is the value of a round's completion.
 type RoundCompletion struct {
 	ID             string    `json:"id"` // ours
@@ -166,7 +169,7 @@ func (s State) granted(e Served) []machine.Effect {
 func (s State) grant(effects []machine.Effect, a *access, w *Wish, n int64) []machine.Effect {
 	state := a.state(w.Need)
 	if r := w.Reply; r != nil {
-		if r.Aggregate == "transfer" {
+		if r.Aggregate == transferAggregate {
 			g := Granted{
 				Negotiation: s.id, Round: a.round, NegotiationID: a.negotiationID, AssetID: a.asset, AgreementID: a.agreement,
 				CounterPartyID: a.party, Constraints: a.offer.Constraints, Formats: a.offer.Formats,
@@ -188,6 +191,7 @@ func (s State) grant(effects []machine.Effect, a *access, w *Wish, n int64) []ma
 func (s State) send(r *Reply, w *Wish, n int64, typ string, value any) machine.Effect {
 	return machine.Send{
 		ID: machine.ID("answer", aggregate, s.id, w.Waiter, strconv.FormatInt(n, 10)), Aggregate: r.Aggregate, Key: r.ID, Type: typ, Value: value,
+		TraceParent: w.TraceParent,
 	}
 }
 
@@ -212,7 +216,7 @@ func (s State) refuse(effects []machine.Effect, w *wish, c WaiterCompletion) []m
 	c.Waiter, c.CommandID, c.AssetType = w.Waiter, w.CommandID, w.AssetType
 	if r := w.Reply; r != nil {
 		switch {
-		case r.Aggregate == "transfer":
+		case r.Aggregate == transferAggregate:
 			effects = append(effects, s.send(r, &w.Wish, w.n, transferRefused, Refused{
 				Negotiation: s.id, NegotiationID: c.NegotiationID, Error: *c.Error, Again: c.Again, Rounds: c.Rounds, Constraints: c.Constraints,
 			}))

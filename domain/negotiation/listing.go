@@ -84,7 +84,11 @@ func (d *decision) spread(typ string, offers []Offer) {
 				o.Unacceptable, o.AssetID, provider, connector)),
 		}})
 	}
-	names := d.b.listings.get(typ).waiters
+	l := d.b.listings.get(typ)
+	if l == nil {
+		return // nobody waits any more
+	}
+	names := l.waiters
 	for _, name := range names {
 		e.Waiter = name
 		d.emit(e)

@@ -125,7 +125,6 @@ type edr struct {
 	until     time.Time // handed out until then
 	evictAt   time.Time
 	asked     int    // processes so far in this round
-	refreshed bool   // the token is not the first of its process
 	old       string // process that is ended when another has brought an EDR
 }
 

@@ -26,6 +26,8 @@ var rewrite = flag.Bool("rewrite", false, "write what the transcripts in testdat
 //	start <type>: <input>         start partial <type>: <input>
 //	define: <definition>
 //	document <activity>: <document>           complete as the agent for retrieve does
+//	lookup <activity>                         complete as the agent for registry-lookup does
+//	registry <activity>: <document>           complete as a look into a registry does
 //	aggregate <activity>                      complete as the agent for aggregate does
 //	complete|wait|schedule|retry|fail|claim <activity>: <output, time, message, agent>
 //	cancel: <reason>
@@ -190,6 +192,10 @@ func (p *transcript) report(verb, name, rest string) Command {
 	switch verb {
 	case "document":
 		return p.document(n, rest)
+	case "lookup":
+		return p.lookup(n)
+	case "registry":
+		return p.registry(n, rest)
 	case "aggregate":
 		return p.aggregate(n)
 	case "complete":
@@ -221,6 +227,29 @@ func (p *transcript) document(n *asked, text string) Command {
 		p.t.Fatal(err)
 	}
 	return Complete{Report: n.Report, Output: output, Key: partstree.NodeID(in.ConnectorURL, in.File), Spawn: partstree.Spawn(d)}
+}
+
+func (p *transcript) lookup(n *asked) Command {
+	var in struct {
+		Provider, GlobalAssetID string
+		Offers                  []partstree.Registry
+	}
+	p.decode(string(n.input), &in)
+	return Complete{Report: n.Report, Output: json.RawMessage(`{"value":""}`), Spawn: partstree.SpawnRegistries(in.Provider, "", in.GlobalAssetID, in.Offers)}
+}
+
+func (p *transcript) registry(n *asked, text string) Command {
+	var in partstree.RegistryRequest
+	p.decode(string(n.input), &in)
+	entries, err := partstree.Lookup([]byte(text), in.ConnectorURL, in.Properties.GlobalAssetID)
+	if err != nil {
+		return Fail{Report: n.Report, Error: Fault{Step: "parse", Message: err.Error()}}
+	}
+	output, err := json.Marshal(partstree.RegistryOutput{Submodels: len(entries)})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return Complete{Report: n.Report, Output: output, Spawn: partstree.Spawn(partstree.Document{TransferProcesses: entries})}
 }
 
 func (p *transcript) aggregate(n *asked) Command {

@@ -82,7 +82,7 @@ func (s State) decideRefused(at time.Time, c Refused) []Event {
 	}
 	fault := c.Error
 	fault.Step = orElse(fault.Step, stepNegotiation)
-	return s.terminate(at, nil, cause{fault: &fault, again: c.Again, rounds: c.Rounds, constraints: c.Constraints})
+	return s.terminate(at, nil, cause{fault: &fault, again: c.Again, rounds: c.Rounds, constraints: c.Constraints, refused: true})
 }
 
 // lose goes on after access that was granted turned out to be dead: other access is acquired, and

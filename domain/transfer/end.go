@@ -30,6 +30,7 @@ type cause struct {
 	// What is known of the negotiation, where it has refused.
 	rounds      int
 	constraints string
+	refused     bool
 	// silent says that there is nobody to be told: the connector has ended the process itself, or
 	// has refused to begin it.
 	silent bool
@@ -70,7 +71,7 @@ func (s State) terminate(at time.Time, out []Event, c cause) []Event {
 	if c.by == ByConnector {
 		m.Moves = nil
 	}
-	return s.ended(at, out, m, "")
+	return s.badly(at, out, m, c.refused)
 }
 
 // about says which transfer a fault was met in: what the connectors themselves say rarely does.
@@ -90,15 +91,19 @@ func (l *live) about(c cause) string {
 // ended is the bad end that the way into TERMINATING is the reason for. note is what went wrong
 // after that.
 func (s State) ended(at time.Time, out []Event, why Moved, note string) []Event {
+	if note != "" {
+		why.Reason += "; " + machine.Clip(note, maxReasonBytes)
+	}
+	return s.badly(at, out, why, false)
+}
+
+func (s State) badly(at time.Time, out []Event, why Moved, refused bool) []Event {
 	e := Ended{
 		Moves: append(why.Moves, move(PhaseTerminated)), Outcome: OutcomeTerminated,
-		Reason: why.Reason, By: why.By, Error: why.Error, Again: why.Again, After: why.After,
+		Reason: why.Reason, By: why.By, Error: why.Error, Again: why.Again, After: why.After, Refused: refused,
 	}
 	if s.phase == PhaseTerminating {
 		e.Moves = moves(PhaseTerminated)
-	}
-	if note != "" {
-		e.Reason += "; " + machine.Clip(note, maxReasonBytes)
 	}
 	return s.deprovision(at, append(out, e))
 }

@@ -146,6 +146,8 @@ type Ended struct {
 	Error  *orchestration.Fault `json:"error,omitempty"`
 	Again  bool                 `json:"again,omitempty"` // the fault passes: another try is worth it
 	After  definition.Duration  `json:"after,omitempty"` // the other side wants to be left alone for so long
+	// Refused says that it is the negotiation's word, which then waits for none of ours.
+	Refused bool `json:"refused,omitempty"`
 }
 
 // Worked is about one of the transfer's tasks. On the wire it is the task's event itself.

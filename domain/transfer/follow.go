@@ -128,7 +128,7 @@ func (s State) releaseCommand(e AccessLost) machine.Effect {
 // answers tell the end: to whoever waits for access, to whoever asked, to everybody.
 func (s State) answers(at time.Time, e Ended) []machine.Effect {
 	var effects []machine.Effect
-	if s.l.acquiring {
+	if s.l.acquiring && !e.Refused {
 		effects = append(effects, s.releaseCommand(AccessLost{}))
 	}
 	if s.l.Asker != nil && e.By != ByAsker {

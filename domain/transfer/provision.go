@@ -37,14 +37,10 @@ func (s State) provision(at time.Time, out []Event) []Event {
 	return out
 }
 
-// provisioned goes on once a resource is there. What is made after all when the transfer is
-// being terminated is remembered, for it has to be undone.
+// provisioned goes on once a resource is there.
 func (s State) provisioned(at time.Time, out []Event, e ResourceProvisioned, but string) []Event {
 	out = append(out, e)
-	switch {
-	case s.phase == PhaseTerminating:
-		return out
-	case s.others(but) == 0:
+	if s.others(but) == 0 {
 		return s.acquire(at, out, moves(PhaseProvisioned))
 	}
 	return s.elsewhere(out, but)

@@ -3,6 +3,7 @@ package transfer
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/waybill/waybill/domain/definition"
@@ -109,8 +110,14 @@ const (
 	AdapterHTTP = "http"
 )
 
-// processID is ours of the n-th process that we ask the connector for.
-func (s State) processID(n int) string { return machine.ID("process", s.id, fmt.Sprint(n)) }
+// processID is ours of the n-th process that we ask the connector for. It has the time in it, for the connector may know
+// one of the same transfer of another log: one that was asked for twice is broken.
+func (s State) processID(n int) string {
+	if s.l == nil {
+		return ""
+	}
+	return machine.ID("process", s.id, strconv.FormatInt(s.l.startedAt.UnixMicro(), 10), strconv.Itoa(n))
+}
 
 // unknown is the answer about a transfer that nobody has asked for.
 func (s State) unknown() error {
