@@ -89,7 +89,7 @@ func TestADeadEDR(t *testing.T) {
 		machine.Send{
 			ID: machine.ID("acquire", "t-1", "2"), Aggregate: "negotiation", Key: "consumer http://provider:8181", Type: "negotiation.acquire.v1",
 			Value: raw(`{"provider":"http://provider:8181","connector":"consumer","assetId":"asset","need":"edr","waiter":"t-1",
-				"deadline":"2026-01-02T03:18:50Z","reply":{"aggregate":"transfer","id":"t-1"}}`),
+				"deadline":"2026-01-03T03:03:50Z","reply":{"aggregate":"transfer","id":"t-1"}}`),
 		},
 	))
 	t.Run("is not taken for a new one", anew.When(access("1")).Then())
