@@ -416,7 +416,14 @@ func TestAPlainProviderIsAllowedByItsMatch(t *testing.T) {
 	fails(t, ask(connectors.FetchType, "", s.URL), agent.Failed, "address", "", "not on the list of allowed hosts")
 	fails(t, ask(connectors.FetchType, "plain", "http://elsewhere.example"), agent.Failed, "address", "", "not on the list of allowed hosts")
 	fails(t, ask(connectors.FetchType, "unknown", s.URL), agent.Failed, "address", "", `no connector "unknown"`)
-	fails(t, ask(connectors.CatalogType, "plain", s.URL), agent.Failed, "address", "", "knows no contracts")
+}
+
+func TestNothingIsNegotiatedThroughAConnectorThatKnowsNoContracts(t *testing.T) {
+	w := newWorld(t)
+	raw := map[string]any{"connector": "", "assetId": "document"}
+	fails(t, w.do(connectors.CatalogType, raw), agent.Failed, "address", "", "which knows no contracts")
+	raw["connector"] = "unknown"
+	fails(t, w.do(connectors.CatalogType, raw), agent.Failed, "address", "", `no connector "unknown"`)
 }
 
 func TestOnlySoMuchIsAskedForAtOnce(t *testing.T) {
@@ -448,12 +455,15 @@ func TestOnlySoMuchIsAskedForAtOnce(t *testing.T) {
 }
 
 func TestEveryTypeOfWorkHasItsAgent(t *testing.T) {
+	if got := newWorld(t).pool.Types(); !slices.Equal(got, connectors.Types()) || len(got) != 14 {
+		t.Errorf("got %v", got)
+	}
 	pool := agent.NewPool(nil)
 	if err := connectors.Register(pool, connectors.Config{}, connectors.Surroundings{}); err != nil {
 		t.Fatal(err)
 	}
-	if got := pool.Types(); !slices.Equal(got, connectors.Types()) || len(got) != 14 {
-		t.Errorf("got %v", got)
+	if got := pool.Types(); !slices.Equal(got, []string{connectors.FetchType}) {
+		t.Errorf("without contracts there are agents for %v", got)
 	}
 	if err := connectors.Register(pool, connectors.Config{}, connectors.Surroundings{Allow: []string{"a/b"}}); err == nil {
 		t.Error("a wrong allow list is fine")
