@@ -9,7 +9,7 @@ import (
 // EncodeTransferEvent writes an event's value and names its type, as EncodeOrchestrationEvent does.
 func EncodeTransferEvent(e transfer.Event) (wireType string, data []byte, err error) {
 	w := writer{out: make([]byte, 0, 256)}
-	switch e := e.(type) { //nolint:gochecksumtype // the state within the domain has an event embedded, and is none
+	switch e := e.(type) {
 	case transfer.Initiated:
 		wireType = TransferInitiated
 		w.initiated(&e)
