@@ -116,10 +116,25 @@ func TestNegotiationEventsThatNobodyCouldReadAgainAreNotWritten(t *testing.T) {
 		"a policy that is not UTF-8": negotiation.CatalogReceived{Offers: []negotiation.Offer{{Policy: raw("\"\xff\"")}}},
 		"a policy that is not JSON":  negotiation.Started{Offer: negotiation.Offer{Policy: raw(`{`)}},
 		"an EDR that is none":        negotiation.EDRGranted{Data: raw(`{} {}`)},
-		"a year beyond the calendar": negotiation.Joined{Wish: negotiation.Wish{Deadline: time.Date(12026, 1, 1, 0, 0, 0, 0, time.UTC)}},
 	} {
 		if _, data, err := schemas.EncodeNegotiationEvent(e); err == nil {
 			t.Errorf("%s: written as %s", name, data)
+		}
+	}
+}
+
+// A provider may say that its EDR is good for ever: what cannot be written stops the shard.
+func TestATimeBeyondTheCalendarIsItsEnd(t *testing.T) {
+	for at, want := range map[time.Time]string{
+		time.Date(12026, 1, 1, 0, 0, 0, 0, time.UTC): `"9999-12-31T23:59:59Z"`,
+		time.Date(-7, 1, 1, 0, 0, 0, 0, time.UTC):    `"0000-01-01T00:00:00Z"`,
+	} {
+		wireType, data, err := schemas.EncodeNegotiationEvent(negotiation.Joined{Wish: negotiation.Wish{Deadline: at}})
+		if err != nil || !strings.Contains(string(data), want) {
+			t.Fatalf("%s is written as %s, %v", at, data, err)
+		}
+		if _, err := schemas.DecodeNegotiationEvent(wireType, data); err != nil {
+			t.Error(err)
 		}
 	}
 }
@@ -130,23 +145,24 @@ func TestCommandsOfANegotiationThatAreNotToBeHadAreRefused(t *testing.T) {
 		code           machine.Code
 		path           string
 	}{
-		"an unknown type":           {"negotiation.explode.v1", `{}`, machine.UnknownType, ""},
-		"a transfer's command":      {schemas.TransferInitiate, `{"provider":"p","assetId":"a"}`, machine.UnknownType, ""},
-		"too large":                 {schemas.NegotiationRelease, `{"waiter":"` + strings.Repeat("a", 2<<20) + `"}`, machine.Limit, ""},
-		"not an object":             {schemas.NegotiationAcquire, `[]`, machine.Schema, "$"},
-		"nothing that is wanted":    {schemas.NegotiationAcquire, `{"provider":"p","need":"edr","waiter":"w"}`, machine.Schema, "$"},
-		"an asset and a type":       {schemas.NegotiationAcquire, `{"provider":"p","need":"edr","waiter":"w","assetId":"a","assetType":"b"}`, machine.Schema, "$"},
-		"a need of another kind":    {schemas.NegotiationAcquire, `{"provider":"p","need":"love","assetId":"a"}`, machine.Schema, "$.need"},
-		"no need":                   {schemas.NegotiationAcquire, `{"provider":"p","assetId":"a"}`, machine.Schema, "$.need"},
-		"an unknown member":         {schemas.NegotiationAcquire, `{"provider":"p","need":"edr","assetId":"a","wait":"w"}`, machine.Schema, "$.wait"},
-		"a deadline of some time":   {schemas.NegotiationAcquire, `{"provider":"p","need":"edr","assetId":"a","deadline":"PT5M"}`, machine.Schema, "$.deadline"},
-		"an answer to a stranger":   {schemas.NegotiationAcquire, `{"provider":"p","need":"edr","assetId":"a","reply":{"aggregate":"negotiation","id":"x"}}`, machine.Schema, "$.reply.aggregate"},
-		"a release of nobody":       {schemas.NegotiationRelease, `{"dead":true}`, machine.Schema, "$.waiter"},
-		"a state of nothing":        {schemas.NegotiationObserved, `{"state":"FINALIZED"}`, machine.Schema, "$"},
-		"no state":                  {schemas.NegotiationObserved, `{"round":"n"}`, machine.Schema, "$.state"},
-		"an EDR in the clear":       {schemas.NegotiationObserved, `{"processId":"p","state":"STARTED","edr":{"authorization":"the-token"}}`, machine.Schema, "$.edr.authorization"},
-		"an EDR that is not sealed": {schemas.NegotiationObserved, `{"processId":"p","state":"STARTED","edr":{"$sealed":"the-token"}}`, machine.Schema, `$.edr["$sealed"]`},
-		"a report about nothing":    {schemas.WorkComplete, `{"attempt":1}`, machine.Schema, "$.workId"},
+		"an unknown type":               {"negotiation.explode.v1", `{}`, machine.UnknownType, ""},
+		"a transfer's command":          {schemas.TransferInitiate, `{"provider":"p","assetId":"a"}`, machine.UnknownType, ""},
+		"too large":                     {schemas.NegotiationRelease, `{"waiter":"` + strings.Repeat("a", 2<<20) + `"}`, machine.Limit, ""},
+		"not an object":                 {schemas.NegotiationAcquire, `[]`, machine.Schema, "$"},
+		"nothing that is wanted":        {schemas.NegotiationAcquire, `{"provider":"p","need":"edr","waiter":"w"}`, machine.Schema, "$"},
+		"an asset and a type":           {schemas.NegotiationAcquire, `{"provider":"p","need":"edr","waiter":"w","assetId":"a","assetType":"b"}`, machine.Schema, "$"},
+		"a need of another kind":        {schemas.NegotiationAcquire, `{"provider":"p","need":"love","assetId":"a"}`, machine.Schema, "$.need"},
+		"no need":                       {schemas.NegotiationAcquire, `{"provider":"p","assetId":"a"}`, machine.Schema, "$.need"},
+		"an unknown member":             {schemas.NegotiationAcquire, `{"provider":"p","need":"edr","assetId":"a","wait":"w"}`, machine.Schema, "$.wait"},
+		"a deadline of some time":       {schemas.NegotiationAcquire, `{"provider":"p","need":"edr","assetId":"a","deadline":"PT5M"}`, machine.Schema, "$.deadline"},
+		"a deadline after the calendar": {schemas.NegotiationAcquire, `{"provider":"p","need":"edr","assetId":"a","deadline":"9999-12-31T23:59:59-10:00"}`, machine.Schema, "$.deadline"},
+		"an answer to a stranger":       {schemas.NegotiationAcquire, `{"provider":"p","need":"edr","assetId":"a","reply":{"aggregate":"negotiation","id":"x"}}`, machine.Schema, "$.reply.aggregate"},
+		"a release of nobody":           {schemas.NegotiationRelease, `{"dead":true}`, machine.Schema, "$.waiter"},
+		"a state of nothing":            {schemas.NegotiationObserved, `{"state":"FINALIZED"}`, machine.Schema, "$"},
+		"no state":                      {schemas.NegotiationObserved, `{"round":"n"}`, machine.Schema, "$.state"},
+		"an EDR in the clear":           {schemas.NegotiationObserved, `{"processId":"p","state":"STARTED","edr":{"authorization":"the-token"}}`, machine.Schema, "$.edr.authorization"},
+		"an EDR that is not sealed":     {schemas.NegotiationObserved, `{"processId":"p","state":"STARTED","edr":{"$sealed":"the-token"}}`, machine.Schema, `$.edr["$sealed"]`},
+		"a report about nothing":        {schemas.WorkComplete, `{"attempt":1}`, machine.Schema, "$.workId"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := schemas.DecodeNegotiationCommand(c.wireType, []byte(c.data))

@@ -274,6 +274,9 @@ func (r *reader) instant() time.Time {
 	t := r.scanner.instant()
 	if r.err == nil && !isInstant.Match(r.data[start:r.pos]) {
 		r.unsure = true
+		if y := t.UTC().Year(); y < 0 || y > lastYear {
+			r.mismatch(fmt.Sprintf("the year %d, in UTC, is beyond RFC 3339", y))
+		}
 	}
 	return t
 }

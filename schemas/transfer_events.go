@@ -9,7 +9,7 @@ import (
 // EncodeTransferEvent writes an event's value and names its type, as EncodeOrchestrationEvent does.
 func EncodeTransferEvent(e transfer.Event) (wireType string, data []byte, err error) {
 	w := writer{out: make([]byte, 0, 256)}
-	switch e := e.(type) {
+	switch e := e.(type) { //nolint:gochecksumtype // the state within the domain has an event embedded, and is none
 	case transfer.Initiated:
 		wireType = TransferInitiated
 		w.initiated(&e)
@@ -162,6 +162,7 @@ func (w *writer) transferEnded(e *transfer.Ended) {
 	w.fault(e.Error)
 	w.truth("again", e.Again)
 	w.length("after", e.After)
+	w.truth("refused", e.Refused)
 }
 
 // DecodeTransferEvent reads an event's value, as Decoder.DecodeOrchestrationEvent does. It is safe for
@@ -416,6 +417,8 @@ func (s *scanner) transferEnded() transfer.Ended {
 			e.Again = s.boolean()
 		case "after":
 			e.After = s.length()
+		case "refused":
+			e.Refused = s.boolean()
 		default:
 			s.raw()
 		}

@@ -84,7 +84,9 @@ func Types() []string {
 	return types
 }
 
-// Register registers the agents of every type of work, for all configured connectors.
+// Register registers the agents of every type of work, for all configured connectors: fetch alone
+// where none of them knows contracts, for nobody asks for the rest then but processes that are
+// configured otherwise, whose work is not ours to fail.
 func Register(pool *agent.Pool, cfg Config, in Surroundings) error {
 	if err := cfg.Check(); err != nil {
 		return err
@@ -100,8 +102,11 @@ func Register(pool *agent.Pool, cfg Config, in Surroundings) error {
 			return fmt.Errorf("connector %s: %w", k.Name, err)
 		}
 	}
+	contracts := slices.ContainsFunc(cfg.Connectors, func(k Connector) bool { return k.Adapter == AdapterEDC })
 	for typ, process := range s.agents() {
-		pool.Register(typ, process, in.concurrency(typ))
+		if contracts || typ == FetchType {
+			pool.Register(typ, process, in.concurrency(typ))
+		}
 	}
 	return nil
 }

@@ -57,9 +57,9 @@ func Delegate(route Route, f machine.Effect) (sends []machine.Send, fault *orche
 			return nil, nil, false
 		}
 		return end(route, f), nil, true
-	default:
-		return nil, nil, false
+	case machine.Send, machine.Completion, machine.Announce, machine.Claim, machine.Discard:
 	}
+	return nil, nil, false
 }
 
 // TransferID is the transfer that carries out an attempt at an activity.

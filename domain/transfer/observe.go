@@ -168,10 +168,15 @@ func (s State) requested(at time.Time, out []Event, output json.RawMessage) []Ev
 		return out
 	}
 	var ms []Move
-	if s.phase == PhaseRequesting {
-		ms = moves(PhaseRequested)
-	}
 	process := orElse(answer.ProcessID, l.process)
+	switch s.phase {
+	case PhaseTerminating:
+		s.l = l.named(process)
+		return append(out, Requested{ProcessID: process}, s.tellEnd(at, l.end.Reason, true))
+	case PhaseRequesting:
+		ms = moves(PhaseRequested)
+	default:
+	}
 	return append(out, s.taken(at, ms, process), s.poll(process))
 }
 

@@ -41,7 +41,7 @@ func grants(n string, ms ...Move) AccessGranted {
 }
 
 // where is what is said of a transfer with every fault.
-const where = " (provider http://provider:8181, asset asset, offered under region eq eu, negotiated in 1 round)"
+const where = " (provider http://provider:8181, asset asset, offered under region eq eu, access acquired: 1)"
 
 func TestAPullTransfer(t *testing.T) {
 	t.Run("acquires access with an EDR", given().When(pull()).Then(initiated(pull()), acquires(1, NeedEDR, to(PhaseProvisioned)...)))
@@ -109,15 +109,15 @@ func TestASuspendedPullTransfer(t *testing.T) {
 }
 
 func TestRefusedAccess(t *testing.T) {
-	no := Refused{Negotiation: "consumer http://provider:8181", Error: fault("negotiation", "terminated"), Rounds: 3, Constraints: "region eq us"}
-	const why = "terminated (provider http://provider:8181, asset asset, offered under region eq us, negotiated in 3 rounds)"
+	const why = "terminated (asset \"asset\" of http://provider:8181; offered with region eq us; rounds tried: 3)"
+	no := Refused{Negotiation: "consumer http://provider:8181", Error: fault("negotiation", why), Rounds: 3, Constraints: "region eq us"}
 	end := Ended{Moves: to(PhaseTerminating, PhaseTerminated), Outcome: OutcomeTerminated, Reason: "negotiation: " + why, Error: ptr(fault("negotiation", why)), Refused: true}
-	t.Run("ends it with all that the connector does not say", acquiring.When(no).Then(end))
+	t.Run("ends it in the negotiation's words", acquiring.When(no).Then(end))
 	t.Run("changes nothing where none is waited for", started.When(no).Then())
 	t.Run("is waited for no longer than a time", acquiring.After(AcquireWithin).When(Wake{}).Then(Ended{
 		Moves: to(PhaseTerminating, PhaseTerminated), Outcome: OutcomeTerminated, Again: true,
-		Reason: "deadline: PROVISIONED did not end in time: nothing was heard of negotiation consumer http://provider:8181 (provider http://provider:8181, asset asset)",
-		Error:  ptr(fault("deadline", "PROVISIONED did not end in time: nothing was heard of negotiation consumer http://provider:8181 (provider http://provider:8181, asset asset)")),
+		Reason: "deadline: PROVISIONED did not end in time: nothing was heard of negotiation consumer http://provider:8181 (provider http://provider:8181, asset asset, access acquired: 1)",
+		Error:  ptr(fault("deadline", "PROVISIONED did not end in time: nothing was heard of negotiation consumer http://provider:8181 (provider http://provider:8181, asset asset, access acquired: 1)")),
 	}))
 }
 

@@ -56,6 +56,11 @@ func (s *scenario) secrets(ctx context.Context) error {
 			}
 		}
 	}
+	for _, where := range []string{"GET /v1/transfers?limit=200", "topic waybill.transfer.events", filepath.Join(s.main.dir, "projections.db")} {
+		if !bytes.Contains(told[where], []byte(root)) { // which is no secret
+			s.wrong.Add("%s does not even say %s: what was searched is not what is kept", where, root)
+		}
+	}
 	fmt.Printf("  %d secrets sought in %d places, %d KiB\n", len(sought), len(told), size>>10)
 	return s.main.start(ctx)
 }

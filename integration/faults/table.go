@@ -43,6 +43,12 @@ func (c *cell) name() string {
 	return c.row + ": " + c.column + " (" + way + ")"
 }
 
+// Steps that something fails in.
+const (
+	stepCatalog = "catalog"
+	stepEDR     = "edr"
+)
+
 // table lists all cells.
 func table() []*cell {
 	var all []*cell
@@ -103,7 +109,7 @@ func once(op standin.Op) func(standin.ProviderCounts, []standin.Transfer) string
 // they lose theirs.
 func ofRequest(op standin.Op, push bool) []*cell {
 	quiet := op == standin.GetNegotiation || op == standin.GetTransfer || op == standin.GetEDR
-	make := func(column string, w want, e standin.RequestEffect, when standin.When) *cell {
+	row := func(column string, w want, e standin.RequestEffect, when standin.When) *cell {
 		fault := oneFault(op, e, when)
 		return &cell{row: string(op), column: column, push: push, want: w, set: func(p *place) []*standin.Fault {
 			if quiet {
@@ -112,19 +118,22 @@ func ofRequest(op standin.Op, push bool) []*cell {
 			return fault(p)
 		}}
 	}
-	lost := make("the reply is lost", completes, standin.LoseReply(), standin.When{Times: 1})
+	lost := row("the reply is lost", completes, standin.LoseReply(), standin.When{Times: 1})
 	lost.check = once(op)
-	return []*cell{
-		make("slow", completes, standin.Slow(300*time.Millisecond), standin.When{}),
-		make("every second fails", completes, standin.Refuse(503), standin.When{Every: 2}),
-		make("the first two fail", completes, standin.Refuse(500), standin.When{Times: 2}),
-		make("cut off once", completes, standin.Cut(), standin.When{Times: 1}),
+	cells := []*cell{
+		row("slow", completes, standin.Slow(300*time.Millisecond), standin.When{}),
+		row("every second fails", completes, standin.Refuse(503), standin.When{Every: 2}),
+		row("the first two fail", completes, standin.Refuse(500), standin.When{Times: 2}),
+		row("cut off once", completes, standin.Cut(), standin.When{Times: 1}),
 		lost,
-		make("booting twice", completes, standin.Boot(), standin.When{Times: 2}),
-		make("hangs once", completes, standin.Hang(), standin.When{Times: 1}),
-		make("always fails", fails, standin.Refuse(503), standin.When{}),
-		make("always hangs", fails, standin.Hang(), standin.When{}),
+		row("hangs once", completes, standin.Hang(), standin.When{Times: 1}),
+		row("always fails", fails, standin.Refuse(503), standin.When{}),
+		row("always hangs", fails, standin.Hang(), standin.When{}),
 	}
+	if op == standin.Document { // there a 404 is the last word
+		return cells
+	}
+	return append(cells, row("booting twice", completes, standin.Boot(), standin.When{Times: 2}))
 }
 
 // ofState are the faults of one state.
@@ -140,9 +149,18 @@ func ofState(s standin.Stage, push bool) []*cell {
 		c.during = do
 		return c
 	}
+	// A push that nobody says anything about any more is ended by its deadline, and with it the
+	// activity: nobody knows what the provider has done.
+	stuck, forgotten := completes, completes
+	if push {
+		stuck = fails
+		if s == standin.TransferRequested || s == standin.TransferStarted {
+			forgotten = fails
+		}
+	}
 	all := []*cell{
 		at("slow", completes, standin.Take(300*time.Millisecond), standin.When{}),
-		at("stays once", completes, standin.Stay(), standin.When{Times: 1}),
+		at("stays once", stuck, standin.Stay(), standin.When{Times: 1}),
 		at("ended once", completes, standin.End(), standin.When{Times: 1}),
 		at("always ended", fails, standin.End(), standin.When{}),
 		at("always stays", fails, standin.Stay(), standin.When{}),
@@ -160,7 +178,7 @@ func ofState(s standin.Stage, push bool) []*cell {
 			p.edc.Resume()
 			return err
 		}),
-		then("the provider forgets", completes, func(ctx context.Context, p *place) error {
+		then("the provider forgets", forgotten, func(ctx context.Context, p *place) error {
 			p.provider.Kill()
 			p.mend()
 			return p.provider.Restart(ctx, true)
@@ -213,8 +231,9 @@ func ofCallbacks() []*cell {
 	return all
 }
 
-// explained says what a reason leaves out. The offer is known from the catalog on.
-func explained(p *place, c *cell, reason fault) string {
+// explained says what a reason leaves out. An attempt that ends at the catalog knows of no offer,
+// and one that has an agreement from before has tried no round.
+func explained(p *place, reason fault) string {
 	var missing []string
 	say := func(what, text string) {
 		if !strings.Contains(reason.Message, text) {
@@ -226,8 +245,10 @@ func explained(p *place, c *cell, reason fault) string {
 	}
 	say("the provider", p.provider.Address(standin.Protocol2025))
 	say("the asset", p.asset)
-	if c.row != string(standin.Catalog) {
+	if reason.Step != stepCatalog {
 		say("the constraints", constraint)
+	}
+	if reason.Step != stepCatalog && reason.Step != stepEDR {
 		say("the rounds", "round")
 	}
 	return strings.Join(missing, ", ")

@@ -113,7 +113,9 @@ func (c *Connector) call(ctx context.Context, step, method, path string, body ma
 	}
 	key, err := c.key(ctx)
 	if err != nil {
-		return nil, fault(err)
+		r := fault(err)
+		r.Again = true // keys are changed, and Vault is away, while we run
+		return nil, r
 	}
 	if key != "" {
 		req.Header.Set("X-Api-Key", key)

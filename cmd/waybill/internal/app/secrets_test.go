@@ -51,6 +51,7 @@ func TestNoSecretIsAnywhereInTheClear(t *testing.T) {
 	w.push()
 	w.provisionedElsewhere()
 	w.failures()
+	w.transfer("held", `{"assetId":"held","manifest":{"definitions":[{"id":"d1","type":"elsewhere"}]}}`, "REQUESTED")
 	negotiated := w.negotiations()
 	w.look()
 
@@ -60,6 +61,8 @@ func TestNoSecretIsAnywhereInTheClear(t *testing.T) {
 	if n := w.negotiations(); n != negotiated {
 		t.Errorf("with another current key there were %d negotiations for what had been granted", n-negotiated)
 	}
+	w.edc.Provider("provider1").Release("held")
+	w.until("held", "DEPROVISIONED")
 	w.edc.Provider("provider1").KillTokens("root") // another is sealed with the new key
 	w.tree("third", "COMPLETED")
 	w.look()
@@ -117,6 +120,7 @@ func newWatched(t *testing.T) *watched {
 		{Name: "provider1", Assets: []standin.Asset{
 			{ID: "root", Handler: w.document("The quick", "leaf")},
 			{ID: "leaf", Handler: w.document("brown fox")},
+			{ID: "held", Document: []byte(`{"value":"over the lazy dog"}`), Held: true},
 			{ID: "pushed", Document: []byte(`{"value":"over the lazy dog"}`)},
 			{ID: "echo", Handler: w.echo(http.StatusUnprocessableEntity)},
 			{ID: "babble", Handler: w.echo(http.StatusOK)},
@@ -311,15 +315,24 @@ func (w *watched) job(id, body, state string) {
 	}
 }
 
-// transfer runs a transfer and waits for its end.
+// transfer runs a transfer and waits for its state.
 func (w *watched) transfer(id, body, state string) {
 	w.t.Helper()
 	status, a := ask(w.t, w.api, "POST", "/v1/transfers", strings.Replace(body, "{", `{"id":"`+id+`","provider":"`+w.address()+`",`, 1), "Prefer: wait=10")
 	if status != http.StatusCreated && status != http.StatusAccepted {
 		w.t.Fatalf("%s: %d %v", id, status, a)
 	}
+	w.until(id, state)
+}
+
+// until waits for the state of a transfer.
+func (w *watched) until(id, state string) {
+	w.t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; {
 		_, shown := ask(w.t, w.api, "GET", "/v1/transfers/"+id+"?wait=1s", "")
+		if shown["state"] == "DEPROVISIONED" && shown["outcome"] != "completed" {
+			w.t.Fatalf("%s is %v", id, shown)
+		}
 		if shown["state"] == state {
 			return
 		}

@@ -148,6 +148,7 @@ func (m *Main) makeOutside(ctx context.Context) error {
 func (m *Main) makeProviders(in agents.Surroundings) error {
 	err := connectors.Register(m.pool, m.cfg.Connectors, connectors.Surroundings{
 		Secrets: in.Secrets, Seals: m.keys, Callbacks: in.Callbacks, Allow: m.cfg.Allow,
+		Concurrency: m.cfg.Outside.Concurrency,
 	})
 	if err != nil {
 		return usage("connectors: %w", err)
