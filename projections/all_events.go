@@ -62,7 +62,7 @@ func (d *DB) AllEvents(ctx context.Context, id string, limit int, from string) (
 		if err != nil {
 			return err
 		}
-		return t.each(ctx, schemas.AggregateNegotiation, "SELECT created, id FROM negotiation x WHERE x.id IN ("+negotiationsOfJob+")", []driver.Value{id, id, id}, func(id string) (*told, error) {
+		return t.each(ctx, schemas.AggregateNegotiation, "SELECT created, id FROM negotiation x WHERE x.id IN ("+negotiationsOfJob+")", ofJob(id), func(id string) (*told, error) {
 			return c.toldRound(ctx, id)
 		})
 	})

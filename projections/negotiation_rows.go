@@ -12,7 +12,6 @@ import (
 
 	"github.com/waybill/waybill/domain/negotiation"
 	"github.com/waybill/waybill/internal/kafka"
-	"github.com/waybill/waybill/internal/seal"
 	"github.com/waybill/waybill/schemas"
 )
 
@@ -64,7 +63,7 @@ func (w *writer) negotiated(ctx context.Context, of *counterparty, e negotiation
 		return err
 	}
 	w.change(a)
-	a.past.add(past{sequence: ce.Sequence, typ: ce.Type, at: at, cause: ce.Cause, data: seal.Redact(r.Value)}, nil)
+	a.past.add(past{sequence: ce.Sequence, typ: ce.Type, at: at, cause: ce.Cause, data: redact(r.Value)}, nil)
 	if e, ok := e.(negotiation.Started); ok {
 		if a.round != nil && a.round.dirty {
 			a.older = append(a.older, a.round)

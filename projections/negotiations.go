@@ -17,7 +17,7 @@ func (d *DB) Negotiations(ctx context.Context, f AccessFilter) (Page, error) {
 		return Page{}, err
 	}
 	if f.Job != "" {
-		where.add("x.id IN ("+negotiationsOfJob+")", f.Job, f.Job, f.Job)
+		where.add("x.id IN ("+negotiationsOfJob+")", ofJob(f.Job)...)
 	}
 	return d.newestOf(ctx, "negotiations", "SELECT x.created, x.id, x.key, x.doc FROM negotiation x", where, f.Limit, func(c *conn, row []driver.Value) ([]byte, error) {
 		return c.negotiationDoc(ctx, integer(row[2]), text(row[3]))
@@ -29,7 +29,11 @@ func (d *DB) Negotiations(ctx context.Context, f AccessFilter) (Page, error) {
 const negotiationsOfJob = `SELECT t.negotiation FROM transfer t WHERE t.job = ? AND t.job IS NOT NULL AND t.negotiation IS NOT NULL
 UNION SELECT w.negotiation FROM transfer t JOIN awaited w ON w.waiter = t.id WHERE t.job = ? AND t.job IS NOT NULL AND w.negotiation IS NOT NULL
 UNION SELECT o.value FROM job j JOIN node n ON n.key BETWEEN j.key << 32 AND (j.key << 32) + 0xffffffff, json_each(n.access) o
-  WHERE j.id = ? AND n.access IS NOT NULL`
+  WHERE j.id = ? AND n.access IS NOT NULL
+UNION SELECT w.negotiation FROM awaited w WHERE w.job = ? AND w.job IS NOT NULL AND w.negotiation IS NOT NULL`
+
+// ofJob are its arguments.
+func ofJob(id string) []driver.Value { return []driver.Value{id, id, id, id} }
 
 // negotiationDoc is a round's document as it is shown: with the tasks that are open for its asset
 // and who waits, where it is the last one.

@@ -82,7 +82,7 @@ func (r *round) apply(at int64, e negotiation.Event) {
 		r.process, r.edrUntil = e.ProcessID, nanos(e.Deadline)
 	case negotiation.EDRGranted:
 		r.edrMoves(at, EDRGranted)
-		r.process, r.sealed = e.ProcessID, e.Data
+		r.process, r.sealed, r.failure = e.ProcessID, e.Data, nil
 		r.edrExpires, r.edrUntil = nanos(e.ExpiresAt), nanos(e.Until)
 	case negotiation.EDRDead:
 		r.edrMoves(at, EDRDead)
@@ -121,7 +121,7 @@ func (r *round) moved(at int64, e negotiation.Moved) {
 	if r.phase.Final() {
 		r.ended, r.until = at, 0
 		if r.phase == negotiation.PhaseFinalized {
-			r.agreementUntil = nanos(e.Until)
+			r.agreementUntil, r.failure = nanos(e.Until), nil // what went wrong was overcome
 		}
 	}
 }

@@ -126,6 +126,8 @@ type Node struct {
 	Deadline      *time.Time      `json:"deadline"`
 	NextAttemptAt *time.Time      `json:"nextAttemptAt"`
 	WaitingOn     *WaitingOn      `json:"waitingOn"`
+	TransferID    *string         `json:"transferId,omitempty"`    // that carries it out
+	NegotiationID *string         `json:"negotiationId,omitempty"` // that gives it access
 	Output        json.RawMessage `json:"output"`
 	Error         *Failure        `json:"error"` // the last one
 	StartedAt     *time.Time      `json:"startedAt"`
@@ -139,8 +141,8 @@ type Pause struct {
 	Reason string    `json:"reason"`
 }
 
-// WaitingOn is on whom a node waits: an agent of its type to take it up, or the callback
-// that names its work.
+// WaitingOn is on whom a node waits: an agent of its type to take it up, the callback that names its
+// work, or whom the transfer, or the negotiation, waits for that carries it out: Wait… are the kinds.
 type WaitingOn struct {
 	Kind string `json:"kind"`
 	ID   string `json:"id"`

@@ -9,7 +9,6 @@ import (
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/domain/transfer"
-	"github.com/waybill/waybill/internal/seal"
 	"github.com/waybill/waybill/schemas"
 )
 
@@ -102,13 +101,13 @@ func (t *transferring) apply(at time.Time, e transfer.Event) error {
 			t.until = nanos(e.Until)
 		}
 	case transfer.ResourceProvisioned:
-		t.resources = append(t.resources, Resource{DefinitionID: e.DefinitionID, State: resourceThere, Resource: seal.Redact(e.Resource)})
+		t.resources = append(t.resources, Resource{DefinitionID: e.DefinitionID, State: resourceThere, Resource: redact(e.Resource)})
 	case transfer.ResourceUploaded:
 		t.uploaded(e)
 	case transfer.ResourceDeprovisioned:
 		t.deprovisioned(e)
 	case transfer.Ended:
-		t.outcome, t.output, t.ended = e.Outcome, seal.Redact(e.Output), n
+		t.outcome, t.output, t.ended = e.Outcome, redact(e.Output), n
 		t.move(n, e.Moves, e.Reason, e.By)
 		t.reason, t.by = e.Reason, e.By
 		if t.fault(e.Error); t.outcome == transfer.OutcomeCompleted {
@@ -133,9 +132,9 @@ func (t *transferring) initiate(at int64, e transfer.Initiated) error {
 		if err != nil {
 			return fmt.Errorf("manifest: %w", err)
 		}
-		t.manifest = seal.Redact(raw)
+		t.manifest = redact(raw)
 	}
-	t.destination, t.properties = seal.Redact(e.Destination), seal.Redact(e.Properties)
+	t.destination, t.properties = redact(e.Destination), redact(e.Properties)
 	t.created, t.deadline = at, nanos(e.Deadline)
 	t.phase, t.since = transfer.PhaseInitial, at
 	t.history = noted(t.history, Moment{State: t.phase.String(), Code: int(t.phase), At: when(at)})

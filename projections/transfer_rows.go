@@ -9,7 +9,6 @@ import (
 
 	"github.com/waybill/waybill/domain/transfer"
 	"github.com/waybill/waybill/internal/kafka"
-	"github.com/waybill/waybill/internal/seal"
 	"github.com/waybill/waybill/schemas"
 )
 
@@ -35,7 +34,7 @@ func (w *writer) transferEvent(ctx context.Context, p *partition, r *kgo.Record,
 		return p.stop(r.Offset, ce.Type, err)
 	}
 	w.cause(&t.aggregated, schemas.AggregateTransfer, t.asked(e), ce)
-	t.past.add(past{sequence: ce.Sequence, typ: ce.Type, at: nanos(ce.Time), cause: ce.Cause, data: seal.Redact(r.Value)}, nil)
+	t.past.add(past{sequence: ce.Sequence, typ: ce.Type, at: nanos(ce.Time), cause: ce.Cause, data: redact(r.Value)}, nil)
 	return nil
 }
 

@@ -59,9 +59,9 @@ func (f AccessFilter) conditions(s states) (*conditions, error) {
 		case !ok:
 			return nil, &StateError{f.State, s.known}
 		case code == s.common:
-			c.add("+x.code = ?", code) // that one is not in the index
+			c.add("+x.code = ?", int64(code)) // that one is not in the index
 		default:
-			c.add("x.code = ? AND x.code <> "+strconv.Itoa(s.common), code)
+			c.add("x.code = ? AND x.code <> "+strconv.Itoa(s.common), int64(code))
 		}
 	}
 	for column, v := range map[string]string{"provider": f.Provider, "asset": f.Asset, "connector": f.Connector} {

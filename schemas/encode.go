@@ -173,16 +173,24 @@ func (w *writer) truth(name string, v bool) {
 	}
 }
 
+// time writes a time in UTC. One beyond the calendar of RFC 3339 becomes its first or last moment: it
+// is never reached, and an event that cannot be written would hold up everybody's.
 func (w *writer) time(name string, t time.Time) {
 	w.name(name)
 	t = t.UTC()
-	if y := t.Year(); y < 0 || y > 9999 {
-		w.fail(fmt.Errorf("%s: the year %d does not fit RFC 3339", name, y))
+	switch y := t.Year(); {
+	case y < 0:
+		t = time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC)
+	case y > lastYear:
+		t = time.Date(lastYear, 12, 31, 23, 59, 59, 0, time.UTC)
 	}
 	w.out = append(w.out, '"')
 	w.out = t.AppendFormat(w.out, time.RFC3339Nano)
 	w.out = append(w.out, '"')
 }
+
+// lastYear is the last of RFC 3339.
+const lastYear = 9999
 
 // until leaves the zero time out.
 func (w *writer) until(name string, t time.Time) {

@@ -53,7 +53,7 @@ func (w *writer) task(e task.Event) (wireType string) {
 		return TaskScheduled
 	case task.Retrying:
 		w.integer("attempt", e.Attempt)
-		w.fault("error", &e.Error)
+		w.fault(&e.Error)
 		w.time("at", e.At)
 		w.json("state", e.State)
 		return TaskRetrying
@@ -62,7 +62,7 @@ func (w *writer) task(e task.Event) (wireType string) {
 	case task.Ended:
 		w.integer("attempt", e.Attempt)
 		w.str("how", string(e.How))
-		w.fault("error", e.Error)
+		w.fault(e.Error)
 		return TaskEnded
 	}
 	return ""
@@ -106,11 +106,11 @@ func (w *writer) length(name string, d definition.Duration) {
 }
 
 // fault writes what went wrong; nothing is left out.
-func (w *writer) fault(name string, f *orchestration.Fault) {
+func (w *writer) fault(f *orchestration.Fault) {
 	if f == nil {
 		return
 	}
-	w.name(name)
+	w.name("error")
 	n := w.nested()
 	n.optional("step", f.Step)
 	n.str("message", f.Message)

@@ -17,7 +17,7 @@ func EncodeTransferEvent(e transfer.Event) (wireType string, data []byte, err er
 		wireType = TransferMoved
 		w.moves(e.Moves)
 		w.signature(e.Reason, e.By)
-		w.fault("error", e.Error)
+		w.fault(e.Error)
 		w.truth("again", e.Again)
 		w.length("after", e.After)
 		w.until("until", e.Until)
@@ -35,7 +35,7 @@ func EncodeTransferEvent(e transfer.Event) (wireType string, data []byte, err er
 	case transfer.ResourceDeprovisioned:
 		wireType = TransferResourceFreed
 		w.str("resourceDefinitionId", e.DefinitionID)
-		w.fault("error", e.Error)
+		w.fault(e.Error)
 	case transfer.Acquiring:
 		wireType = TransferAcquiring
 		w.moves(e.Moves)
@@ -50,7 +50,7 @@ func EncodeTransferEvent(e transfer.Event) (wireType string, data []byte, err er
 		wireType = TransferAccessLost
 		w.optional("processId", e.ProcessID)
 		w.optional("agreementId", e.AgreementID)
-		w.fault("error", &e.Error)
+		w.fault(&e.Error)
 	case transfer.Requested:
 		wireType = TransferRequested
 		w.moves(e.Moves)
@@ -159,22 +159,28 @@ func (w *writer) transferEnded(e *transfer.Ended) {
 	}
 	w.optional("key", e.Key)
 	w.signature(e.Reason, e.By)
-	w.fault("error", e.Error)
+	w.fault(e.Error)
 	w.truth("again", e.Again)
 	w.length("after", e.After)
+	w.truth("refused", e.Refused)
 }
 
 // DecodeTransferEvent reads an event's value, as Decoder.DecodeOrchestrationEvent does. It is safe for
 // concurrent use.
 func DecodeTransferEvent(wireType string, data []byte) (transfer.Event, error) {
+	return takeEvent(wireType, data, TransferEvents(), (*scanner).transfer)
+}
+
+// takeEvent reads an event of a machine that keeps tasks; read makes nil of a type that it does not know.
+func takeEvent[E any](wireType string, data []byte, known []string, read func(*scanner, string) E) (none E, err error) {
 	s := scanner{data: data}
-	e := s.transfer(wireType)
-	if e == nil && s.err == nil {
-		return nil, &UnknownVersionError{Type: wireType, Known: append(TransferEvents(), TaskEvents()...)}
+	e := read(&s, wireType)
+	if any(e) == nil && s.err == nil {
+		return none, &UnknownVersionError{Type: wireType, Known: append(known, TaskEvents()...)}
 	}
 	s.end()
 	if s.err != nil {
-		return nil, undecodable(wireType, s.err)
+		return none, undecodable(wireType, s.err)
 	}
 	return e, nil
 }
@@ -416,6 +422,8 @@ func (s *scanner) transferEnded() transfer.Ended {
 			e.Again = s.boolean()
 		case "after":
 			e.After = s.length()
+		case "refused":
+			e.Refused = s.boolean()
 		default:
 			s.raw()
 		}

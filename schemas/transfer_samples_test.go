@@ -65,7 +65,7 @@ func transferEvents() map[string]transfer.Event {
 		schemas.TransferEnded: transfer.Ended{
 			Moves: sampleMoves, Outcome: transfer.OutcomeTerminated, Output: raw(`{"value":"The quick"}`),
 			Spawn: []definition.Activity{{ID: "n-1", Type: "retrieve", With: raw(`{"file":"x"}`)}, sampleActivity("n-2")}, Key: "test-document-2",
-			Reason: "fetch: 503", By: "ada", Error: &sampleFault, Again: true, After: definition.Duration(time.Minute),
+			Reason: "fetch: 503", By: "ada", Error: &sampleFault, Again: true, After: definition.Duration(time.Minute), Refused: true,
 		},
 	}
 	for wireType, e := range taskEvents() {

@@ -187,7 +187,7 @@ func TestTheBuiltInAgentsAreRegistered(t *testing.T) {
 	if err := agents.Register(pool, agents.Config{Results: t.TempDir(), Allow: []string{"provider1:8181"}}); err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(pool.Types(), " "); got != "aggregate callback noop registry-lookup retrieve" {
+	if got := strings.Join(pool.Types(), " "); got != "aggregate callback noop registry-lookup" {
 		t.Fatalf("got %s", got)
 	}
 	if err := agents.Register(pool, agents.Config{Allow: []string{"a b"}}); err == nil {

@@ -1,12 +1,11 @@
-// Package agents has the activity types that are built in: noop, retrieve, aggregate, callback
-// and http.
+// Package agents has the activity types that are built in and are no transfers: noop, aggregate,
+// registry-lookup, callback and http.
 //
 //	pool := agent.NewPool(log)
 //	err := agents.Register(pool, agents.Config{Results: "data/results", Allow: []string{"provider1:8181"}})
 //
 // Noop does nothing, in every way one may want: it is for trying things out and for
-// tests. Retrieve gets one document of a parts tree from a provider by HTTP. Aggregate
-// joins the documents of a tree and writes the result to a file.
+// tests. Aggregate joins the documents of a tree and writes the result to a file.
 //
 // HTTP calls whatever has an HTTP interface, and waits for, or asks for, what came of it.
 //

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -172,7 +171,7 @@ func (c *call) do(ctx context.Context, in *httpRequest, key string) (answer, *fa
 	if failed != nil {
 		return nil, failed
 	}
-	where := req.Method + " " + shown(req.URL)
+	where := req.Method + " " + outbound.Shown(req.URL)
 	resp, err := c.forgetful(secret).Do(req)
 	if err != nil {
 		return nil, atCall(failing(outbound.Unreachable(ctx, err)), where)
@@ -213,11 +212,6 @@ func failing(f *outbound.Fault) *failure {
 func atCall(f *failure, where string) *failure {
 	f.err = fmt.Errorf("%s: %w", where, f.err)
 	return f
-}
-
-// shown is an address without what may be secret: user, query and fragment.
-func shown(u *url.URL) string {
-	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
 }
 
 // forgetful is the client that takes secrets out of a request that is redirected to

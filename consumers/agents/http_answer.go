@@ -74,7 +74,7 @@ func (c *call) read(ctx context.Context, in *httpRequest, resp *http.Response) (
 		return nil, &failure{step: "answer", err: fmt.Errorf("the answer is larger than the limit of %d bytes for one answer", c.cfg.MaxBytes)}
 	}
 	got := answer{
-		"url": shown(resp.Request.URL), "status": json.Number(strconv.Itoa(resp.StatusCode)), "headers": c.shownHeaders(resp.Header), "body": nil,
+		"url": outbound.Shown(resp.Request.URL), "status": json.Number(strconv.Itoa(resp.StatusCode)), "headers": c.shownHeaders(resp.Header), "body": nil,
 	}
 	kind := in.Answer
 	if !good {

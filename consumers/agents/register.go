@@ -1,17 +1,13 @@
 package agents
 
 import (
-	"time"
-
 	"github.com/waybill/waybill/consumers/agent"
-	"github.com/waybill/waybill/consumers/connectors/plain"
 	"github.com/waybill/waybill/internal/outbound"
 )
 
 // Names of the built-in activity types.
 const (
 	NoopType      = "noop"
-	RetrieveType  = "retrieve"
 	AggregateType = "aggregate"
 	CallbackType  = "callback"
 	HTTPType      = "http"
@@ -28,10 +24,6 @@ type Config struct {
 	Results string
 	// Allow lists the hosts that may be called; see outbound.Hosts. None unless set.
 	Allow []string
-	// Timeout bounds one request of retrieve, from the connection to the last byte.
-	Timeout time.Duration
-	// MaxDocumentBytes bounds one document.
-	MaxDocumentBytes int64
 	// CallbackKey signs what callback sends; empty means that it does not sign.
 	CallbackKey []byte
 	// Concurrency of the types that do something; noop has ConcurrencyOfNoop.
@@ -41,7 +33,7 @@ type Config struct {
 const (
 	// ConcurrencyOfNoop is high, since waiting, which is all that noop ever does, is cheap.
 	ConcurrencyOfNoop = 4096
-	// DefaultConcurrency of retrieve and aggregate: mostly they wait for the other side.
+	// DefaultConcurrency of the others: mostly they wait for the other side.
 	DefaultConcurrency = 64
 )
 
@@ -56,9 +48,6 @@ func Register(pool *agent.Pool, cfg Config) error {
 		cfg.Concurrency = DefaultConcurrency
 	}
 	pool.Register(NoopType, Noop{}, ConcurrencyOfNoop)
-	pool.Register(RetrieveType, NewRetrieve(plain.Config{
-		Hosts: hosts, Limits: outbound.Limits{Timeout: cfg.Timeout, MaxBytes: cfg.MaxDocumentBytes}, Concurrency: cfg.Concurrency,
-	}), cfg.Concurrency)
 	pool.Register(LookupType, Lookup{}, cfg.Concurrency)
 	pool.Register(CallbackType, NewCallback(hosts, cfg.CallbackKey, cfg.Concurrency), cfg.Concurrency)
 	if cfg.Results != "" {

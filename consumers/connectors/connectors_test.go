@@ -353,7 +353,7 @@ func TestWhatAFetchedDocumentIsReadAs(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/x-test")
 		fmt.Fprint(w, map[string]string{
-			"/json": `[1,{"a":2}]`, "/text": "plain words", "/bytes": "\xff\xfe", "/tree": `{"value":"x"}`, "/page": "<html>",
+			"/json": `[1,{"a":2}]`, "/text": "plain words", "/bytes": "\xff\xfe", "/nul": "a\x00", "/twice": `{"a":1,"a":2}`, "/tree": `{"value":"x"}`, "/page": "<html>",
 			"/registry": `{"parts":{"urn:part":["submodel-1",{"file":"submodel-2","connectorUrl":"http://provider2:8181"}]}}`,
 		}[r.URL.Path])
 	}))
@@ -372,6 +372,8 @@ func TestWhatAFetchedDocumentIsReadAs(t *testing.T) {
 		{"json", "document", `[1,{"a":2}]`},
 		{"text", "", `{"contentType":"text/x-test","text":"plain words"}`},
 		{"bytes", "", `{"base64":"//4=","contentType":"text/x-test"}`},
+		{"nul", "", `{"base64":"YQA=","contentType":"text/x-test"}`},
+		{"twice", "", `{"contentType":"text/x-test","text":"{\"a\":1,\"a\":2}"}`}, // JSON, but not the same to everybody
 		{"tree", "parts-tree", `{"value":"x"}`},
 	} {
 		if r := fetch(c.asset, c.as, "null"); string(r.Output()) != c.want {
@@ -414,7 +416,14 @@ func TestAPlainProviderIsAllowedByItsMatch(t *testing.T) {
 	fails(t, ask(connectors.FetchType, "", s.URL), agent.Failed, "address", "", "not on the list of allowed hosts")
 	fails(t, ask(connectors.FetchType, "plain", "http://elsewhere.example"), agent.Failed, "address", "", "not on the list of allowed hosts")
 	fails(t, ask(connectors.FetchType, "unknown", s.URL), agent.Failed, "address", "", `no connector "unknown"`)
-	fails(t, ask(connectors.CatalogType, "plain", s.URL), agent.Failed, "address", "", "knows no contracts")
+}
+
+func TestNothingIsNegotiatedThroughAConnectorThatKnowsNoContracts(t *testing.T) {
+	w := newWorld(t)
+	raw := map[string]any{"connector": "", "assetId": "document"}
+	fails(t, w.do(connectors.CatalogType, raw), agent.Failed, "address", "", "which knows no contracts")
+	raw["connector"] = "unknown"
+	fails(t, w.do(connectors.CatalogType, raw), agent.Failed, "address", "", `no connector "unknown"`)
 }
 
 func TestOnlySoMuchIsAskedForAtOnce(t *testing.T) {
@@ -446,12 +455,15 @@ func TestOnlySoMuchIsAskedForAtOnce(t *testing.T) {
 }
 
 func TestEveryTypeOfWorkHasItsAgent(t *testing.T) {
+	if got := newWorld(t).pool.Types(); len(got) != 14 {
+		t.Errorf("got %v", got)
+	}
 	pool := agent.NewPool(nil)
 	if err := connectors.Register(pool, connectors.Config{}, connectors.Surroundings{}); err != nil {
 		t.Fatal(err)
 	}
-	if got := pool.Types(); !slices.Equal(got, connectors.Types()) || len(got) != 14 {
-		t.Errorf("got %v", got)
+	if got := pool.Types(); !slices.Equal(got, []string{connectors.FetchType}) {
+		t.Errorf("without contracts there are agents for %v", got)
 	}
 	if err := connectors.Register(pool, connectors.Config{}, connectors.Surroundings{Allow: []string{"a/b"}}); err == nil {
 		t.Error("a wrong allow list is fine")

@@ -1,6 +1,7 @@
 package connectors
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -15,6 +16,7 @@ import (
 	"github.com/waybill/waybill/domain/partstree"
 	"github.com/waybill/waybill/internal/outbound"
 	"github.com/waybill/waybill/internal/seal"
+	"github.com/waybill/waybill/schemas"
 )
 
 // What a document is read as, beside partstree.AsPartsTree and partstree.AsRegistry: as it is.
@@ -84,12 +86,12 @@ func Output(d adapter.Document, of Asset) agent.Result {
 	return agent.Fatal(fmt.Errorf("a document cannot be read as %q", of.As)).AtStep(adapter.StepParse)
 }
 
-// content is JSON as it is, and everything else within an object.
+// content is JSON as it is, if everybody can read it alike, and everything else within an object.
 func content(d adapter.Document) any {
 	switch {
-	case json.Valid(d.Body):
+	case schemas.CheckReported(d.Body) == nil:
 		return json.RawMessage(d.Body)
-	case utf8.Valid(d.Body):
+	case utf8.Valid(d.Body) && !bytes.Contains(d.Body, []byte{0}):
 		return map[string]string{"text": string(d.Body), "contentType": d.ContentType}
 	}
 	return map[string]string{"base64": base64.StdEncoding.EncodeToString(d.Body), "contentType": d.ContentType}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -48,7 +49,23 @@ func (s *set) destination(transfer string, sealed json.RawMessage) (json.RawMess
 	if err != nil {
 		return nil, err
 	}
-	return opened.Reveal(), nil
+	return flat(opened.Reveal()), nil
+}
+
+// flat is a data address with its properties as members, as requests have it: provisioners report
+// theirs with everything under properties.
+func flat(address json.RawMessage) json.RawMessage {
+	var members, properties map[string]json.RawMessage
+	if json.Unmarshal(address, &members) != nil || json.Unmarshal(members["properties"], &properties) != nil {
+		return address
+	}
+	delete(members, "properties")
+	maps.Copy(members, properties)
+	b, err := json.Marshal(members)
+	if err != nil {
+		return address
+	}
+	return b
 }
 
 func pollTransfer(ctx context.Context, j job) agent.Result {

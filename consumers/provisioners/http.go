@@ -90,7 +90,7 @@ func (p *asked) ask(ctx context.Context, a agent.Activity, w wanted, definition,
 		fault = answer.Refusal()
 		fault.Again = passes(answer.Status)
 	}
-	err = fmt.Errorf("POST %s: %w", shown(p.endpoint), fault)
+	err = fmt.Errorf("resource %s: POST %s: %w", definition, shown(p.endpoint), fault)
 	if fault.Again {
 		return agent.Retry(err).After(fault.After)
 	}

@@ -67,7 +67,7 @@ func (f *fixture) do(typ, input string) agent.Result {
 }
 
 // completed is the output of a result, and what it is with its secrets open.
-func (f *fixture) completed(r agent.Result) (clear, open string) {
+func (f *fixture) completed(r agent.Result) (logged, open string) {
 	f.Helper()
 	if r.Kind() != agent.Completed {
 		f.Fatalf("it ended with %s: %v", r.Kind(), r.Err())
@@ -85,8 +85,8 @@ func (f *fixture) resource(r agent.Result) string {
 	var out struct {
 		Resource json.RawMessage `json:"resource"`
 	}
-	if clear, _ := f.completed(r); json.Unmarshal([]byte(clear), &out) != nil || len(out.Resource) == 0 {
-		f.Fatalf("it reports no resource: %s", clear)
+	if logged, _ := f.completed(r); json.Unmarshal([]byte(logged), &out) != nil || len(out.Resource) == 0 {
+		f.Fatalf("it reports no resource: %s", logged)
 	}
 	return string(out.Resource)
 }
@@ -101,9 +101,9 @@ func (f *fixture) fails(r agent.Result, kind agent.Kind, step, text string) {
 func TestALocalResourceIsAnAddressThatNobodyCanReadOnTheLog(t *testing.T) {
 	f := setUp(t)
 	made := f.do("provision", `{"transferId":"t-1","assetId":"a","definition":{"id":"in","type":"local"}}`)
-	clear, open := f.completed(made)
-	if strings.Contains(clear, "uploads") {
-		t.Errorf("the address is on the log: %s", clear)
+	logged, open := f.completed(made)
+	if strings.Contains(logged, "uploads") {
+		t.Errorf("the address is on the log: %s", logged)
 	}
 	_, path, ok := strings.Cut(open, `"baseUrl":"https://waybill.example.com/uploads/`)
 	path, _, _ = strings.Cut(path, `"`)
@@ -183,9 +183,9 @@ func TestABucketGivesEachResourceAFolder(t *testing.T) {
 	store := s3test.New(t)
 	f := setUp(t, bucket(t, store))
 	made := f.do("provision", `{"definition":{"id":"in","type":"AmazonS3"}}`)
-	clear, open := f.completed(made)
-	if strings.Contains(clear, "pushers secret") || strings.Contains(clear+open, s3test.SecretAccessKey) {
-		t.Errorf("a key is on the log: %s", clear)
+	logged, open := f.completed(made)
+	if strings.Contains(logged, "pushers secret") || strings.Contains(logged+open, s3test.SecretAccessKey) {
+		t.Errorf("a key is on the log: %s", logged)
 	}
 	for _, part := range []string{
 		`"type":"AmazonS3"`, `"bucketName":"landing"`, `"region":"eu-central-1"`, `"folderName":"waybill/t-1/in"`, `"accessKeyId":"AKIAPUSH"`,
@@ -223,8 +223,8 @@ func TestAnObjectMayBeNamed(t *testing.T) {
 	settings.HandOut, settings.KeyName, settings.Prefix = nil, "landing-keys", ""
 	f := setUp(t, settings)
 	made := f.do("provision", `{"definition":{"id":"in","type":"AmazonS3","objectName":"second"}}`)
-	if clear, _ := f.completed(made); !strings.Contains(clear, `"keyName":"landing-keys"`) || strings.Contains(clear, "secretAccessKey") {
-		t.Errorf("handed out: %s", clear)
+	if logged, _ := f.completed(made); !strings.Contains(logged, `"keyName":"landing-keys"`) || strings.Contains(logged, "secretAccessKey") {
+		t.Errorf("handed out: %s", logged)
 	}
 	store.Put("t-1/in/first", []byte("1"))
 	store.Put("t-1/in/second", []byte("deux"))

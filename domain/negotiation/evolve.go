@@ -74,8 +74,7 @@ func (b *book) settle(a *access) {
 				b.active--
 			}
 			if a.agreement == "" {
-				b.accesses.drop(a.asset)
-				b.floor = max(b.floor, a.round)
+				b.forget(a)
 			}
 		}
 	}
@@ -160,7 +159,7 @@ func (b *book) join(e Joined) {
 func (b *book) await(asset, waiter string) *access {
 	a := b.accesses.edit(asset)
 	if a == nil {
-		a = &access{asset: asset, round: b.floor}
+		a = &access{asset: asset, round: b.lastRound(asset)}
 		b.accesses.put(asset, a)
 	}
 	a.waiters = append(a.waiters, waiter)

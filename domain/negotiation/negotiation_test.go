@@ -136,6 +136,41 @@ func TestAWishThatCannotBeIsRefused(t *testing.T) {
 	})
 }
 
+func TestRoundsAreNumberedPerAssetAndNeverTwice(t *testing.T) {
+	refused := func(asset string, round int) []Event {
+		return []Event{
+			Joined{wishOf("t-1", asset, NeedEDR)},
+			Started{AssetID: asset, Round: round, Tried: 1, Moves: []Move{{State: PhaseRequesting}}},
+			Moved{AssetID: asset, Round: round, Moves: []Move{{State: PhaseTerminated}}, By: ByProvider},
+			Failed{AssetID: asset, Waiters: []string{"t-1"}, Rounds: 1},
+		}
+	}
+	next := func(s State, asset string) int {
+		c := wants("t-2", asset, NeedEDR)
+		c.CommandID = asset
+		p := newProvider(t, Config{})
+		p.s = s
+		p.give(c)
+		p.run()
+		p.give(wants("t-3", asset, NeedEDR))
+		return p.last
+	}
+	s := machinetest.Fold(epoch, New(key), refused("doc", 7)...)
+	if got := next(s, "doc"); got != 8 {
+		t.Errorf("the round after round 7 is %d", got)
+	}
+	if got := next(machinetest.Fold(epoch, New(key), refused("doc", 7)...), "other"); got != 1 {
+		t.Errorf("the first round of another asset is %d", got)
+	}
+	s = machinetest.Fold(epoch, New(key), refused("doc", 7)...)
+	for i := range 10_000 {
+		s = machinetest.Fold(epoch, s, refused(fmt.Sprint(i), 1)...)
+	}
+	if got := next(s, "doc"); got <= 7 {
+		t.Errorf("after all that was forgotten, round %d comes after round 7", got)
+	}
+}
+
 func TestAnAnswerThatGoesElsewhereIsAnotherWish(t *testing.T) {
 	again := wants("t-1", "doc", NeedEDR)
 	again.CommandID, again.Reply = "another", &Reply{Aggregate: "transfer", ID: "t-1", Attempt: 2}
@@ -155,6 +190,7 @@ type provider struct {
 	asked  map[string]int
 	answer map[string]int
 	most   int
+	last   int                        // round that was granted
 	heard  func(typ string, in Input) // nil: nobody listens
 }
 
@@ -169,6 +205,9 @@ func (p *provider) give(c Command) {
 		p.t.Fatal(err)
 	}
 	for _, e := range events {
+		if e, ok := e.(Served); ok {
+			p.last = e.Round
+		}
 		for _, f := range p.s.Follow(p.at, e) {
 			switch f := f.(type) {
 			case machine.Work:

@@ -62,9 +62,11 @@ type book struct {
 	active int       // slots that are held
 	told   []string  // of those, by chores: the IDs of their tasks
 
-	floor int    // no round of an access that was forgotten is above this
-	count int64  // wishes so far
-	party string // the counter-party's ID, from its catalog
+	past  table[int] // the last round of accesses that are forgotten, by asset
+	order []string   // of those, the oldest first
+	floor int        // no round of one that is not even among those is above this
+	count int64      // wishes so far
+	party string     // the counter-party's ID, from its catalog
 
 	// What drafts do without.
 	owners map[string]string // by ID of a live round, of an EDR's process, of an agreement: the asset
@@ -203,8 +205,39 @@ func (b *book) sketch() *book {
 	return &book{
 		draft: true, accesses: b.accesses.draft(), listings: b.listings.draft(), wishes: b.wishes.draft(),
 		tasks: b.tasks, asked: b.asked, queue: b.queue, chores: b.chores, active: b.active, told: b.told,
-		floor: b.floor, count: b.count, party: b.party,
+		past: b.past.draft(), order: b.order, floor: b.floor, count: b.count, party: b.party,
 	}
+}
+
+// maxPast is of how many forgotten accesses the last round is known. Those of others begin above all that
+// were: no ID of a round is ever made twice.
+const maxPast = 10_000
+
+// forget drops an access that there is nothing to be known of but its last round.
+func (b *book) forget(a *access) {
+	b.accesses.drop(a.asset)
+	if a.round == 0 {
+		return
+	}
+	if b.past.get(a.asset) == nil {
+		b.order = append(b.order, a.asset)
+	}
+	round := a.round
+	b.past.put(a.asset, &round)
+	if !b.draft && len(b.order) > maxPast {
+		oldest := b.order[0]
+		b.order = b.order[1:]
+		b.floor = max(b.floor, *b.past.get(oldest))
+		b.past.drop(oldest)
+	}
+}
+
+// lastRound is the number that the next round of an asset that has no access is above.
+func (b *book) lastRound(asset string) int {
+	if round := b.past.get(asset); round != nil {
+		return *round
+	}
+	return b.floor
 }
 
 // agreed says that there is an agreement to be used.

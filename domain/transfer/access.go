@@ -1,7 +1,6 @@
 package transfer
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/waybill/waybill/domain/orchestration"
@@ -82,7 +81,7 @@ func (s State) decideRefused(at time.Time, c Refused) []Event {
 	}
 	fault := c.Error
 	fault.Step = orElse(fault.Step, stepNegotiation)
-	return s.terminate(at, nil, cause{fault: &fault, again: c.Again, rounds: c.Rounds, constraints: c.Constraints, refused: true})
+	return s.terminate(at, nil, cause{fault: &fault, again: c.Again, refused: true})
 }
 
 // lose goes on after access that was granted turned out to be dead: other access is acquired, and
@@ -90,7 +89,7 @@ func (s State) decideRefused(at time.Time, c Refused) []Event {
 func (s State) lose(at time.Time, out []Event, e AccessLost, c cause) []Event {
 	if s.l.acquisitions >= MaxAcquisitions {
 		fault := e.Error
-		fault.Message += fmt.Sprintf("; access was acquired %d times and was dead each time", s.l.acquisitions)
+		fault.Message += "; the access was dead each time"
 		c.fault, c.again = &fault, true
 		return s.terminate(at, out, c)
 	}

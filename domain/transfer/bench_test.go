@@ -6,12 +6,13 @@ import (
 	"testing"
 
 	"github.com/waybill/waybill/domain/orchestration"
-	. "github.com/waybill/waybill/domain/transfer" //nolint:revive // the tests read as sentences of this package
 	"github.com/waybill/waybill/domain/task"
+	. "github.com/waybill/waybill/domain/transfer" //nolint:revive // the tests read as sentences of this package
 )
 
 // play takes a pull transfer from beginning to end and returns how many events that took.
 func play(b *testing.B, id string) (State, int) {
+	b.Helper()
 	s, events := New(id), 0
 	give := func(c Command) {
 		l, err := s.Decide(epoch, c)

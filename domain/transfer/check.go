@@ -46,7 +46,7 @@ func (e *Initiated) check(sent bool) *orchestration.Fault {
 		return wrong("assetId is empty")
 	case !fit(e.AssetID) || !fit(e.TransferType) || !fit(e.CounterPartyID):
 		return wrong("assetId, transferType and counterPartyId have at most %d bytes and no control characters", maxNameBytes)
-	case e.plain() && e.Way == Push:
+	case e.Adapter != AdapterEDC && e.Way == Push:
 		return wrong("transferType %s: provider %s is no connector, it sends nothing", e.TransferType, e.Provider)
 	case e.Way == Push && !sent:
 		return wrong("transferType %s: there is neither a destination nor a manifest, so the provider cannot send anywhere", e.TransferType)
@@ -61,9 +61,6 @@ func (e *Initiated) check(sent bool) *orchestration.Fault {
 	}
 	return nil
 }
-
-// plain says that the provider gives its documents to whoever asks.
-func (e *Initiated) plain() bool { return e.Adapter != AdapterEDC }
 
 func (m *Manifest) check() *orchestration.Fault {
 	wrong := func(format string, args ...any) *orchestration.Fault {

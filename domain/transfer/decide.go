@@ -14,21 +14,16 @@ import (
 // makes nothing happen. A command that cannot have its way is answered with a *machine.Refusal, the
 // only error there is.
 func (s State) Decide(at time.Time, c Command) ([]Event, error) {
+	if s.phase == 0 {
+		return s.decideFirst(at, c)
+	}
 	switch c := c.(type) {
 	case Initiate:
-		return s.decideInitiate(at, c)
+		return nil, s.decideAgain(c)
 	case Wake:
 		return s.wake(at), nil
 	case TakeOver:
-		return worked(s.tasks.TakeOver(orchestration.TakeOver{Placement: c.Placement, Agent: c.Agent, Since: c.Since})), nil
-	}
-	if s.phase == 0 {
-		if silent(c) {
-			return nil, nil
-		}
-		return nil, s.unknown()
-	}
-	switch c := c.(type) {
+		return s.abandoned(at, s.tasks.TakeOver(orchestration.TakeOver{Placement: c.Placement, Agent: c.Agent, Since: c.Since})), nil
 	case Suspend:
 		return s.decideSuspend(at, c)
 	case Resume:
@@ -51,23 +46,34 @@ func (s State) Decide(at time.Time, c Command) ([]Event, error) {
 		return s.decideUploaded(c)
 	case Report:
 		return s.decideReport(at, c)
-	case Initiate, Wake, TakeOver:
 	}
 	return nil, machine.Refuse(machine.UnknownType, fmt.Sprintf("a transfer knows no command %T", c))
 }
 
-// silent says that a command is never answered.
-func silent(c Command) bool {
-	r, ok := c.(Report)
-	if !ok {
-		return false
+// decideFirst is for what nobody has asked for yet.
+func (s State) decideFirst(at time.Time, c Command) ([]Event, error) {
+	switch c := c.(type) {
+	case Initiate:
+		return s.decideInitiate(at, c), nil
+	case Report:
+		_, beat := c.Command.(orchestration.Heartbeat)
+		if _, back := c.Command.(orchestration.Release); beat || back {
+			return nil, nil // never answered
+		}
+	case Wake, TakeOver:
+		return nil, nil
+	case Suspend, Resume, Terminate, Deprovision, Granted, Refused, Observed, Provisioned, Deprovisioned, Uploaded:
 	}
-	switch r.Command.(type) {
-	case orchestration.Heartbeat, orchestration.Release:
-		return true
-	default:
-		return false
+	return nil, machine.Refuse(machine.NotFound, fmt.Sprintf("there is no transfer %q", s.id))
+}
+
+// decideAgain is for a transfer that is there already. An activity that is offered anew asks again, for
+// what is left of its time.
+func (s State) decideAgain(c Initiate) error {
+	if c.Fingerprint == s.fingerprint || c.Asker != nil && c.Asker.Transfer() == s.id {
+		return nil
 	}
+	return machine.Refuse(machine.Conflict, fmt.Sprintf("transfer %s was initiated with another body; use another id", s.id))
 }
 
 // worked wraps the events of the tasks.
@@ -82,24 +88,18 @@ func worked(events []task.Event) []Event {
 	return l
 }
 
-func (s State) decideInitiate(at time.Time, c Initiate) ([]Event, error) {
-	if s.phase != 0 {
-		if c.Fingerprint == s.fingerprint {
-			return nil, nil
-		}
-		return nil, machine.Refuse(machine.Conflict, fmt.Sprintf("transfer %s was initiated with another body; use another id", s.id))
-	}
+func (s State) decideInitiate(at time.Time, c Initiate) []Event {
 	e, fault := s.initiated(at, c)
 	events := []Event{e}
 	// Nobody else has this State: it may be folded while it is decided on.
 	s = s.Evolve(at, e)
 	switch {
 	case fault != nil:
-		return s.terminate(at, events, cause{fault: fault}), nil
+		return s.terminate(at, events, cause{fault: fault})
 	case e.Manifest != nil && len(e.Manifest.Definitions) > 0:
-		return s.provision(at, events), nil
+		return s.provision(at, events)
 	}
-	return s.acquire(at, events, moves(PhaseProvisioned)), nil
+	return s.acquire(at, events, moves(PhaseProvisioned))
 }
 
 // AsDocument is a document that is taken as it is; the same as nothing.

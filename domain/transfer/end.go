@@ -2,7 +2,6 @@ package transfer
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/waybill/waybill/domain/definition"
@@ -22,15 +21,12 @@ const maxReasonBytes = 2048
 
 // cause is why a transfer is terminated.
 type cause struct {
-	fault  *orchestration.Fault // what went wrong; nil: somebody wants it
-	reason string               // of whoever wants it
-	by     string
-	again  bool // the fault passes
-	after  definition.Duration
-	// What is known of the negotiation, where it has refused.
-	rounds      int
-	constraints string
-	refused     bool
+	fault   *orchestration.Fault // what went wrong; nil: somebody wants it
+	reason  string               // of whoever wants it
+	by      string
+	again   bool // the fault passes
+	after   definition.Duration
+	refused bool // it is the negotiation's word, which says what it is about
 	// silent says that there is nobody to be told: the connector has ended the process itself, or
 	// has refused to begin it.
 	silent bool
@@ -57,35 +53,62 @@ var steps = map[string]string{
 // terminate ends a transfer badly. The connector is told, if it was ever told of the transfer.
 func (s State) terminate(at time.Time, out []Event, c cause) []Event {
 	l := s.l
-	out = s.drop(out, "the transfer is terminated", c.but)
 	m := Moved{Moves: moves(PhaseTerminating), Reason: machine.Clip(c.reason, maxReasonBytes), By: machine.Clip(c.by, maxNameBytes)}
 	if c.fault != nil {
 		fault := *c.fault
-		fault.Message = machine.Clip(fault.Message, maxReasonBytes) + l.about(c)
+		if fault.Message = machine.Clip(fault.Message, maxReasonBytes); !c.refused {
+			fault.Message += l.about()
+		}
 		m.Error, m.Reason, m.Again, m.After = &fault, fault.Step+": "+fault.Message, c.again, c.after
 	}
+	const why = "the transfer is terminated"
 	if l.Way == Push && (l.told || l.asked) && !l.closed && !c.silent {
 		m.Until = at.Add(TerminateWithin)
-		return append(out, m, s.tellEnd(at, m.Reason))
+		if t, ok := s.requesting(); ok && !l.told && t.WorkID != c.but {
+			// What an agent is sending right now may arrive after it was asked for: its answer is awaited.
+			return append(s.drop(out, why, t.WorkID), m)
+		}
+		return append(s.drop(out, why, c.but), m, s.tellEnd(at, m.Reason, l.told))
 	}
+	out = s.drop(out, why, c.but)
 	if c.by == ByConnector {
 		m.Moves = nil
 	}
 	return s.badly(at, out, m, c.refused)
 }
 
+// requesting is the request that an agent is at.
+func (s State) requesting() (*task.Task, bool) {
+	t, ok := s.tasks.Find(taskRequest)
+	return t, ok && t.Phase == orchestration.ActivityRunning
+}
+
+// abandoned goes on where the agent that is at the request of a transfer that is being terminated does not
+// answer: the request is not made anew, and what came of it is asked for. Else it is what was
+// decided.
+func (s State) abandoned(at time.Time, events []task.Event) []Event {
+	if s.phase == PhaseTerminating {
+		for _, e := range events {
+			_, offered := e.(task.Offered)
+			_, retrying := e.(task.Retrying)
+			if t, ok := s.requesting(); ok && t.WorkID == e.Work() && (offered || retrying) {
+				return append(s.dropNamed(nil, taskRequest, "the transfer is terminated"), s.tellEnd(at, s.l.end.Reason, false))
+			}
+		}
+	}
+	return worked(events)
+}
+
 // about says which transfer a fault was met in: what the connectors themselves say rarely does.
-func (l *live) about(c cause) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, " (provider %s, asset %s", l.Provider, machine.Clip(l.AssetID, maxNameBytes))
-	if constraints := orElse(c.constraints, l.grant.Constraints); constraints != "" {
-		fmt.Fprintf(&b, ", offered under %s", machine.Clip(constraints, maxReasonBytes))
+func (l *live) about() string {
+	text := fmt.Sprintf(" (provider %s, asset %s", l.Provider, machine.Clip(l.AssetID, maxNameBytes))
+	if l.grant.Constraints != "" {
+		text += ", offered under " + machine.Clip(l.grant.Constraints, maxReasonBytes)
 	}
-	if rounds := orElse(c.rounds, l.grant.Round); rounds > 0 {
-		fmt.Fprintf(&b, ", negotiated in %d rounds", rounds)
+	if l.acquisitions > 0 {
+		text += fmt.Sprintf(", access acquired: %d", l.acquisitions)
 	}
-	b.WriteString(")")
-	return strings.Replace(b.String(), " 1 rounds", " 1 round", 1)
+	return text + ")"
 }
 
 // ended is the bad end that the way into TERMINATING is the reason for. note is what went wrong

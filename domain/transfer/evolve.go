@@ -11,7 +11,7 @@ import (
 func (s State) Evolve(at time.Time, e Event) State {
 	if e, ok := e.(Initiated); ok {
 		s.phase, s.fingerprint = PhaseInitial, e.Fingerprint
-		s.l = &live{Initiated: e, startedAt: at}
+		s.l = &live{begun: begun(e), startedAt: at}
 		if e.Manifest != nil {
 			for _, d := range e.Manifest.Definitions {
 				s.l.resources = append(s.l.resources, resource{Definition: d})

@@ -172,19 +172,3 @@ func (s State) completion(at time.Time, typ string, phase Phase, outcome Outcome
 		},
 	}
 }
-
-// Placed notes on an event that asks for work whose own agent carries it out.
-func Placed(e Event, placement string) Event {
-	if e, ok := e.(Worked); ok {
-		return Worked{task.Placed(e.Event, placement)}
-	}
-	return e
-}
-
-// Placement reads that note.
-func Placement(e Event) string {
-	if e, ok := e.(Worked); ok {
-		return task.Placement(e.Event)
-	}
-	return ""
-}

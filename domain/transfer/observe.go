@@ -164,14 +164,22 @@ func (s State) requested(at time.Time, out []Event, output json.RawMessage) []Ev
 	var answer struct {
 		ProcessID string `json:"processId"`
 	}
-	if l.told || json.Unmarshal(output, &answer) != nil && len(output) > 0 {
+	if l.told {
 		return out
 	}
-	var ms []Move
-	if s.phase == PhaseRequesting {
-		ms = moves(PhaseRequested)
+	if json.Unmarshal(output, &answer) != nil {
+		answer.ProcessID = "" // it is called as we asked for
 	}
+	var ms []Move
 	process := orElse(answer.ProcessID, l.process)
+	switch s.phase {
+	case PhaseTerminating:
+		s.l = l.named(process)
+		return append(out, Requested{ProcessID: process}, s.tellEnd(at, l.end.Reason, true))
+	case PhaseRequesting:
+		ms = moves(PhaseRequested)
+	default:
+	}
 	return append(out, s.taken(at, ms, process), s.poll(process))
 }
 

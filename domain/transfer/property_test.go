@@ -104,11 +104,8 @@ func (r *history) give(c Command) {
 		r.t.Fatalf("%T is refused and all the same makes happen %v", c, events)
 	}
 	r.fold(events)
-	switch c.(type) {
-	case Wake, TakeOver:
-		return
-	}
-	if err != nil {
+	_, wake := c.(Wake)
+	if _, takeOver := c.(TakeOver); wake || takeOver || err != nil {
 		return
 	}
 	twice, err := r.s.Decide(r.at, c)
@@ -208,6 +205,7 @@ func (r *history) follows(f machine.Effect) {
 		if !json.Valid(f.Input) || string(f.Input) == "null" {
 			r.t.Fatalf("work %s has the input %s", f.Type, f.Input)
 		}
+	case machine.CancelWork, machine.Announce, machine.Claim, machine.Discard:
 	}
 }
 

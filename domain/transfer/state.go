@@ -16,14 +16,14 @@ import (
 // place. None of them outlasts the deadline of the whole.
 const (
 	DefaultDeadline   = 7 * 24 * time.Hour // in total: the longest that an activity has without saying so
-	ProvisionWithin   = 15 * time.Minute   // PROVISIONING and PROVISIONING_REQUESTED
-	AcquireWithin     = 15 * time.Minute   // PROVISIONED: longer than a negotiation's own rounds
+	ProvisionWithin   = time.Hour          // PROVISIONING and PROVISIONING_REQUESTED
+	AcquireWithin     = 24 * time.Hour     // PROVISIONED: a negotiation ends what hangs, and a queue at a provider is no fault
 	RequestWithin     = 10 * time.Minute   // REQUESTING
 	StartWithin       = 10 * time.Minute   // REQUESTED
 	SuspendWithin     = 2 * time.Minute    // SUSPENDING
 	ResumeWithin      = 2 * time.Minute    // RESUMING and RESUMED
 	TerminateWithin   = 5 * time.Minute    // TERMINATING
-	DeprovisionWithin = 15 * time.Minute   // DEPROVISIONING and DEPROVISIONING_REQUESTED
+	DeprovisionWithin = time.Hour          // DEPROVISIONING and DEPROVISIONING_REQUESTED
 	FetchWithin       = 30 * time.Minute   // one attempt at a document, or at what has landed
 
 	DefaultRetries = 5 // of a task, after passing faults
@@ -45,7 +45,7 @@ type State struct {
 
 // live is what a transfer needs as long as something may still follow.
 type live struct {
-	Initiated
+	begun
 	startedAt time.Time
 	until     time.Time // when the state ends by itself; zero: with the whole
 	resources []resource
@@ -68,6 +68,12 @@ type live struct {
 	end  Moved // into TERMINATING: why
 	left *orchestration.Fault
 }
+
+// begun is what was asked for, with the names that the event has.
+type begun Initiated
+
+// plain says that the provider gives its documents to whoever asks.
+func (b begun) plain() bool { return b.Adapter != AdapterEDC }
 
 // resource is what a definition of the manifest asks for, and what came of it.
 type resource struct {
@@ -94,6 +100,13 @@ func (s State) Outcome() Outcome { return s.outcome }
 // Ended says that nothing moves on any more.
 func (s State) Ended() bool { return s.phase != 0 && s.l == nil }
 
+// named is the same with another id of the process.
+func (l *live) named(process string) *live {
+	next := *l
+	next.process = process
+	return &next
+}
+
 // resource finds that of a definition.
 func (l *live) resource(definitionID string) (*resource, bool) {
 	for i := range l.resources {
@@ -117,11 +130,6 @@ func (s State) processID(n int) string {
 		return ""
 	}
 	return machine.ID("process", s.id, strconv.FormatInt(s.l.startedAt.UnixMicro(), 10), strconv.Itoa(n))
-}
-
-// unknown is the answer about a transfer that nobody has asked for.
-func (s State) unknown() error {
-	return machine.Refuse(machine.NotFound, fmt.Sprintf("there is no transfer %q", s.id))
 }
 
 // standing is the answer to what the state does not allow.

@@ -45,11 +45,10 @@ func (s State) wake(at time.Time) []Event {
 		return s.terminate(at, nil, s.late(fmt.Sprintf("%s did not end in time%s", s.phase, s.waiting()), true))
 	}
 	events, end := s.tasks.Wake(at)
-	out := worked(events)
 	if end != nil {
-		return s.finish(at, out, end, Report{})
+		return s.finish(at, worked(events), end, Report{})
 	}
-	return out
+	return s.abandoned(at, events)
 }
 
 // waiting says whom a state waits for, where that is not one of its tasks.

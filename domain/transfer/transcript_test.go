@@ -191,9 +191,9 @@ func (p *transcript) effect(f machine.Effect) string {
 		return fmt.Sprintf("%s to %s %s %s", f.Type, f.Aggregate, f.Key, show(f.Value))
 	case machine.Completion:
 		return fmt.Sprintf("completion %s %s", f.Type, show(f.Value))
-	default:
-		return show(f)
+	case machine.Announce, machine.Claim, machine.Discard:
 	}
+	return show(f)
 }
 
 // told is an event in a few words.
@@ -258,7 +258,7 @@ func toldTask(e task.Event) string {
 			return fmt.Sprintf("task %s: %s", e.How, e.Error.Message)
 		}
 		return fmt.Sprintf("task %s", e.How)
-	default:
-		return strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", e), "task."))
+	case task.Attempted, task.Claimed, task.Extended, task.Nudged, task.Offered, task.Retrying, task.Scheduled, task.Waited:
 	}
+	return strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", e), "task."))
 }

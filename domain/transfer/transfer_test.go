@@ -8,6 +8,7 @@ import (
 
 	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/machine"
+	"github.com/waybill/waybill/domain/machine/machinetest"
 	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/domain/task"
 	. "github.com/waybill/waybill/domain/transfer" //nolint:revive // the tests read as sentences of this package
@@ -41,7 +42,7 @@ func grants(n string, ms ...Move) AccessGranted {
 }
 
 // where is what is said of a transfer with every fault.
-const where = " (provider http://provider:8181, asset asset, offered under region eq eu, negotiated in 1 round)"
+const where = " (provider http://provider:8181, asset asset, offered under region eq eu, access acquired: 1)"
 
 func TestAPullTransfer(t *testing.T) {
 	t.Run("acquires access with an EDR", given().When(pull()).Then(initiated(pull()), acquires(1, NeedEDR, to(PhaseProvisioned)...)))
@@ -67,6 +68,10 @@ func TestTheSameTransferAgain(t *testing.T) {
 	other.Fingerprint = "another"
 	t.Run("changes nothing", started.When(pull()).Then())
 	t.Run("changes nothing after the end", completed.When(pull()).Then())
+	begun := machinetest.For(func() State { return New(asker.Transfer()) })().When(asked(pull()))
+	offered := asked(pull())
+	offered.Deadline, offered.Fingerprint = definition.Duration(time.Hour), "what is left of the time"
+	t.Run("of an activity that is offered anew changes nothing", begun.When(offered).Then())
 	t.Run("with another body is a conflict", started.When(other).Refuses(machine.Conflict, "t-1", "another body"))
 }
 
@@ -84,7 +89,7 @@ func TestADeadEDR(t *testing.T) {
 		machine.Send{
 			ID: machine.ID("acquire", "t-1", "2"), Aggregate: "negotiation", Key: "consumer http://provider:8181", Type: "negotiation.acquire.v1",
 			Value: raw(`{"provider":"http://provider:8181","connector":"consumer","assetId":"asset","need":"edr","waiter":"t-1",
-				"deadline":"2026-01-02T03:18:50Z","reply":{"aggregate":"transfer","id":"t-1"}}`),
+				"deadline":"2026-01-03T03:03:50Z","reply":{"aggregate":"transfer","id":"t-1"}}`),
 		},
 	))
 	t.Run("is not taken for a new one", anew.When(access("1")).Then())
@@ -109,15 +114,15 @@ func TestASuspendedPullTransfer(t *testing.T) {
 }
 
 func TestRefusedAccess(t *testing.T) {
-	no := Refused{Negotiation: "consumer http://provider:8181", Error: fault("negotiation", "terminated"), Rounds: 3, Constraints: "region eq us"}
-	const why = "terminated (provider http://provider:8181, asset asset, offered under region eq us, negotiated in 3 rounds)"
+	const why = "terminated (asset \"asset\" of http://provider:8181; offered with region eq us; rounds tried: 3)"
+	no := Refused{Negotiation: "consumer http://provider:8181", Error: fault("negotiation", why), Rounds: 3, Constraints: "region eq us"}
 	end := Ended{Moves: to(PhaseTerminating, PhaseTerminated), Outcome: OutcomeTerminated, Reason: "negotiation: " + why, Error: ptr(fault("negotiation", why)), Refused: true}
-	t.Run("ends it with all that the connector does not say", acquiring.When(no).Then(end))
+	t.Run("ends it in the negotiation's words", acquiring.When(no).Then(end))
 	t.Run("changes nothing where none is waited for", started.When(no).Then())
 	t.Run("is waited for no longer than a time", acquiring.After(AcquireWithin).When(Wake{}).Then(Ended{
 		Moves: to(PhaseTerminating, PhaseTerminated), Outcome: OutcomeTerminated, Again: true,
-		Reason: "deadline: PROVISIONED did not end in time: nothing was heard of negotiation consumer http://provider:8181 (provider http://provider:8181, asset asset)",
-		Error:  ptr(fault("deadline", "PROVISIONED did not end in time: nothing was heard of negotiation consumer http://provider:8181 (provider http://provider:8181, asset asset)")),
+		Reason: "deadline: PROVISIONED did not end in time: nothing was heard of negotiation consumer http://provider:8181 (provider http://provider:8181, asset asset, access acquired: 1)",
+		Error:  ptr(fault("deadline", "PROVISIONED did not end in time: nothing was heard of negotiation consumer http://provider:8181 (provider http://provider:8181, asset asset, access acquired: 1)")),
 	}))
 }
 

@@ -177,14 +177,14 @@ func (s State) tell(name string, n int, reason string, until time.Time) Event {
 
 // tellEnd tells the connector that the process is not wanted any more. Where it has not answered the
 // request, the agent asks first whether it knows of any.
-func (s State) tellEnd(at time.Time, reason string) Event {
+func (s State) tellEnd(at time.Time, reason string, requested bool) Event {
 	type input struct {
 		processInput
 		Requested bool `json:"requested"`
 	}
 	l := s.l
 	return s.ask(task.Spec{Name: taskTerminate, Type: WorkTerminate, Deadline: at.Add(TerminateWithin), Policy: task.Policy{Retries: DefaultRetries}},
-		input{processInput{l.where(), l.process, reason}, l.told}, strconv.Itoa(l.processes))
+		input{processInput{l.where(), l.process, reason}, requested}, strconv.Itoa(l.processes))
 }
 
 // collect asks for what has landed in a resource.
@@ -220,6 +220,9 @@ func (r *resource) withUpload() json.RawMessage {
 
 // decideReport lets agents say what came of a task.
 func (s State) decideReport(at time.Time, c Report) ([]Event, error) {
+	if r, ok := c.Command.(orchestration.Retry); ok && s.phase == PhaseTerminating && s.isRequest(r.WorkID) {
+		c.Command = orchestration.Fail{Report: r.Report, Error: r.Error} // it is not made anew
+	}
 	events, end, err := s.tasks.Decide(at, c.Command)
 	if err != nil {
 		if s.overtaken(c) {
@@ -230,21 +233,26 @@ func (s State) decideReport(at time.Time, c Report) ([]Event, error) {
 		}
 		return nil, err
 	}
-	out := worked(events)
 	if end != nil {
-		return s.finish(at, out, end, c), nil
+		return s.finish(at, worked(events), end, c), nil
 	}
+	out := s.abandoned(at, events)
 	if len(events) == 0 {
 		return out, nil
 	}
-	switch r := c.Command.(type) {
-	case orchestration.Schedule:
+	if r, ok := c.Command.(orchestration.Schedule); ok {
 		return s.looked(at, out, r), nil
-	case orchestration.Wait:
-		return s.waits(out, r.WorkID), nil
-	default:
-		return out, nil
 	}
+	if r, ok := c.Command.(orchestration.Wait); ok {
+		return s.waits(out, r.WorkID), nil
+	}
+	return out, nil
+}
+
+// isRequest says that a work id is that of the request that is open.
+func (s State) isRequest(workID string) bool {
+	t, ok := s.tasks.Find(taskRequest)
+	return ok && t.WorkID == workID
 }
 
 // finish goes on after the end of a task.
@@ -321,6 +329,10 @@ func (s State) failed(at time.Time, out []Event, end *task.End, kind string, c c
 		switch {
 		case l.told:
 			return out // a callback has said that it is there
+		case s.phase == PhaseTerminating && (c.fault.Code == codeRefused || c.fault.Code == codeAgreementDead):
+			return s.ended(at, out, l.end, "") // there is nothing to be told about
+		case s.phase == PhaseTerminating:
+			return append(out, s.tellEnd(at, l.end.Reason, false))
 		case c.fault.Code == codeAgreementDead:
 			c.silent = true
 			return s.lose(at, out, AccessLost{AgreementID: l.grant.AgreementID, Error: *c.fault}, c)

@@ -29,7 +29,7 @@ const (
 )
 
 func main() {
-	only := flag.String("only", "", "cases, limits or kills; all of them unless given")
+	only := flag.String("only", "", "cases, limits, terminations or kills; all of them unless given")
 	flags := stage.NewFlags(8 * time.Minute)
 	flag.Parse()
 	os.Exit(flags.Play("access", func(ctx context.Context, on stage.Stage) error {
@@ -40,7 +40,7 @@ func main() {
 		for _, part := range []struct {
 			name string
 			play func(context.Context, site) error
-		}{{"cases", cases}, {"limits", limits}, {"kills", kills}} {
+		}{{"cases", cases}, {"limits", limits}, {"terminations", terminations}, {"kills", kills}} {
 			if *only != "" && *only != part.name {
 				continue
 			}

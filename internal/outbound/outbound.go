@@ -242,3 +242,8 @@ func embedded(addr netip.Addr) netip.Addr {
 	}
 	return addr
 }
+
+// Shown is an address without what may be secret: user, query and fragment.
+func Shown(u *url.URL) string {
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
+}

@@ -3,6 +3,7 @@ package intake
 import (
 	"encoding/json"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -136,7 +137,7 @@ func (in *Intake) ofAccess(about callbacks.Subject, e connectorEvent, of, state 
 	connector, _, _ := strings.Cut(about.ID, " ")
 	sealed, err := in.cfg.Keys.Seal(seal.EDR(connector), e.Payload.DataAddress)
 	if err != nil {
-		return o, err
+		return o, unsealed("payload.dataAddress", err)
 	}
 	o.EDR, err = json.Marshal(sealed)
 	o.ExpiresAt = expiry(e.Payload.DataAddress, time.Now())
@@ -167,8 +168,10 @@ func expiry(address json.RawMessage, now time.Time) time.Time {
 // agreementDead knows a provider's words for an agreement that it has lost, or that has run out:
 // the connector hands them on, and no code with them.
 func agreementDead(state, reason string) bool {
-	return state == "TERMINATED" && strings.Contains(reason, "agreement not found or not valid")
+	return state == "TERMINATED" && noAgreement.MatchString(reason)
 }
+
+var noAgreement = regexp.MustCompile(`(?i)agreement.{0,200}(not found|not valid|expired|does not exist)`)
 
 // maxDetail bounds what a connector says of an end: whole pages turn up there.
 const maxDetail = 4 << 10

@@ -13,6 +13,11 @@
 // fit the schema, with the path of every mistake. What only the machine can see is in
 // its decision: with `Prefer: wait=N` the answer waits for that, up to N seconds.
 //
+// Others report without a token at addresses that prove what they are about (package
+// callbacks): agents of work, connectors, provisioners, and who pushes data. What has a secret
+// in it is sealed before it is published. A connector is answered as soon as its event is on
+// the log, a provisioner and a push with the transfer's decision.
+//
 // What was decided is known to the read side; Reads is all that the intake asks of it,
 // and whoever wires the program says who answers. When Kafka does not acknowledge in
 // time the answer is 503 with Retry-After; whether the command was written is unknown

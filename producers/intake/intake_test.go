@@ -163,8 +163,8 @@ func setUp(t *testing.T) *fixture {
 	return f
 }
 
-// do sends a request; headers are "Name: value".
-func (f *fixture) do(method, path, body string, headers ...string) (*httptest.ResponseRecorder, map[string]any) {
+// send sends a request; headers are "Name: value".
+func (f *fixture) send(method, path, body string, headers ...string) *httptest.ResponseRecorder {
 	f.Helper()
 	r := httptest.NewRequestWithContext(f.Context(), method, path, strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")
@@ -174,6 +174,13 @@ func (f *fixture) do(method, path, body string, headers ...string) (*httptest.Re
 	}
 	w := httptest.NewRecorder()
 	f.mux.ServeHTTP(w, r)
+	return w
+}
+
+// do sends a request whose answer is JSON.
+func (f *fixture) do(method, path, body string, headers ...string) (*httptest.ResponseRecorder, map[string]any) {
+	f.Helper()
+	w := f.send(method, path, body, headers...)
 	var answer map[string]any
 	if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil {
 		f.Fatalf("%s %s answered %d %q", method, path, w.Code, w.Body)

@@ -47,20 +47,11 @@ func setUpOutside(t *testing.T) *outside {
 	return o
 }
 
-// send sends a request whose answer may be empty, and looks for the secret of its address
-// wherever it must not be.
+// send looks for the secret of an address wherever it must not be.
 func (o *outside) send(method, path string, body []byte, headers ...string) *httptest.ResponseRecorder {
 	o.Helper()
-	r := httptest.NewRequestWithContext(o.Context(), method, path, bytes.NewReader(body))
-	r.Header.Set("Content-Type", "application/json")
-	for _, h := range headers {
-		name, value, _ := strings.Cut(h, ": ")
-		r.Header.Set(name, value)
-	}
-	w := httptest.NewRecorder()
-	o.mux.ServeHTTP(w, r)
-	parts := strings.Split(path, "/")
-	for _, part := range parts {
+	w := o.fixture.send(method, path, string(body), headers...)
+	for part := range strings.SplitSeq(path, "/") {
 		if len(part) == 43 && strings.Contains(w.Body.String()+o.told.String(), part) {
 			o.Errorf("the proof is in the answer or in the log: %s %s", w.Body, &o.told)
 		}
@@ -242,7 +233,10 @@ func TestAProvisionerReportsInEDCsForm(t *testing.T) {
 		told[2] != (transfer.Deprovisioned{ProvisionedResourceID: "in", Error: true, ErrorMessage: "it is stuck"}) {
 		t.Errorf("%+v", told[1:])
 	}
-	for _, body := range []string{`{}`, `{"resourceDefinitionId":"in"}`, `{"resourceDefinitionId":"in","contentDataAddress":"x"}`, `{"resourceDefinitionId":7}`} {
+	for _, body := range []string{
+		`{"resourceDefinitionId":"in","contentDataAddress":{"a":` + strings.Repeat("[", 1200) + strings.Repeat("]", 1200) + `}}`,
+		`{"resourceDefinitionId":"in","contentDataAddress":{"properties":{"baseUrl":{"$blob":{}}}}}`, `{}`, `{"resourceDefinitionId":"in"}`, `{"resourceDefinitionId":"in","contentDataAddress":"x"}`, `{"resourceDefinitionId":7}`,
+	} {
 		o.wants(o.send("POST", at+"/provision", []byte(body)), http.StatusUnprocessableEntity)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/domain/transfer"
 	"github.com/waybill/waybill/internal/callbacks"
 	"github.com/waybill/waybill/internal/seal"
@@ -94,10 +95,13 @@ func (in *Intake) provisioned(w http.ResponseWriter, r *http.Request, about call
 	case len(body.ContentDataAddress) == 0 || body.ContentDataAddress[0] != '{':
 		return nil, misfit("contentDataAddress", "want a data address, {properties: {…}}")
 	}
+	if err := blob.Refuse(body.ContentDataAddress); err != nil {
+		return nil, misfit("contentDataAddress", err.Error())
+	}
 	purpose := seal.Transfer(about.ID)
 	address, err := in.cfg.Keys.SealMembers(purpose, body.ContentDataAddress, seal.SecretName)
 	if err != nil {
-		return nil, err
+		return nil, unsealed("contentDataAddress", err)
 	}
 	c := transfer.Provisioned{
 		ResourceDefinitionID: body.ResourceDefinitionID, AssetID: body.AssetID, ResourceName: body.ResourceName,
@@ -112,10 +116,19 @@ func (in *Intake) provisioned(w http.ResponseWriter, r *http.Request, about call
 	}
 	sealed, err := in.cfg.Keys.Seal(purpose, token)
 	if err != nil {
-		return nil, err
+		return nil, unsealed("apiKeyJwt", err)
 	}
 	c.Secret, err = json.Marshal(sealed)
 	return c, err
+}
+
+// unsealed is why something could not be sealed: it is whoever sent it who has to change
+// that, unless this process has no keys.
+func unsealed(path string, err error) error {
+	if errors.Is(err, seal.ErrNoKeys) {
+		return err
+	}
+	return misfit(path, err.Error())
 }
 
 func (in *Intake) deprovisioned(w http.ResponseWriter, r *http.Request, about callbacks.Subject) (transfer.Command, error) {

@@ -113,7 +113,9 @@ func (c *Connector) call(ctx context.Context, step, method, path string, body ma
 	}
 	key, err := c.key(ctx)
 	if err != nil {
-		return nil, fault(err)
+		r := fault(err)
+		r.Again = true // keys are changed, and Vault is away, while we run
+		return nil, r
 	}
 	if key != "" {
 		req.Header.Set("X-Api-Key", key)
@@ -176,6 +178,7 @@ func (c *Connector) refused(step, where, key string, answer *outbound.Answer) *r
 	if key != "" {
 		r.message = strings.ReplaceAll(r.message, key, secret.Redacted)
 	}
+	r.message = cut(r.message) // not before: the rest of a key would be left
 	err := failed.Err
 	if r.message != "" {
 		err = fmt.Errorf("%w: %s", err, r.message)
@@ -212,11 +215,14 @@ func said(body []byte) (message string, missing, own bool) {
 			messages = append(messages, m)
 		}
 	}
-	message = strings.Join(strings.Fields(strings.Join(messages, "; ")), " ")
+	return strings.Join(strings.Fields(strings.Join(messages, "; ")), " "), missing && own, own
+}
+
+func cut(message string) string {
 	if len(message) > maxMessage {
-		message = strings.ToValidUTF8(message[:maxMessage], "") + "…"
+		return strings.ToValidUTF8(message[:maxMessage], "") + "…"
 	}
-	return message, missing && own, own
+	return message
 }
 
 // find asks for the entries of a collection that have a value.

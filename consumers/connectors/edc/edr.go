@@ -103,7 +103,7 @@ func (c *Connector) Document(ctx context.Context, w adapter.Want) (adapter.Docum
 	if err != nil {
 		return wrong(errors.New("the endpoint of the EDR is no URL"))
 	}
-	where := shown(u)
+	where := outbound.Shown(u)
 	if err := c.mayCall(u, w.Provider); err != nil {
 		return wrong(fmt.Errorf("the endpoint of the EDR, %s: %w", where, err))
 	}
@@ -152,9 +152,4 @@ func (c *Connector) mayCall(u *url.URL, provider string) error {
 		return fmt.Errorf("%w, or under allowEndpoints of connector %s", err, c.cfg.Name)
 	}
 	return nil
-}
-
-// shown is an address without what may be secret: user, query and fragment.
-func shown(u *url.URL) string {
-	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
 }

@@ -142,10 +142,16 @@ func (c *Connector) Negotiation(ctx context.Context, id string) (adapter.Negotia
 	return got, nil
 }
 
-// detail is what the connector says of an end. What it says of a refusal is a fault of its own
-// that hides the reason.
+// detail is what the connector says of an end: often the whole error of the other side, of
+// which the reason is enough. What it says of a refused negotiation is a fault of its own that
+// hides the reason.
 func detail(n node) string {
 	d := n.text("errorDetail")
+	if told := object(json.RawMessage(d)); told != nil {
+		if reason := strings.Join(texts(told.get("reason")), "; "); reason != "" {
+			return strings.TrimPrefix(told.text("code")+": "+reason, ": ")
+		}
+	}
 	if strings.Contains(d, "Value in JsonObjects name/value pair cannot be null") {
 		return "the provider refused the request; why is only in the connector's own log"
 	}

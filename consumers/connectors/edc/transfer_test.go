@@ -91,16 +91,21 @@ func TestAnAgreementThatIsNoLongerGood(t *testing.T) {
 	if got := fault(t, err); got.Code != adapter.CodeAgreementDead || got.Again || !strings.Contains(got.Error(), "Contract agreement with id a1 not found") {
 		t.Fatalf("got %+v", got)
 	}
-	for detail, dead := range map[string]bool{
-		`{\"@type\":\"TransferError\",\"code\":\"409\",\"reason\":[\"Cannot process TransferRequestMessage because agreement not found or not valid\"],\"@context\":[\"https://w3id.org/dspace/2025/1/context.jsonld\"]}`: true,
-		`{\"@type\":\"dspace:TransferError\",\"dspace:code\":\"404\",\"dspace:reason\":\"Cannot process TransferRequestMessage because agreement not found or not valid\"}`:                                               true,
-		`{\"@type\":\"TransferError\",\"code\":\"409\",\"reason\":[\"Cannot process TransferStartMessage because it cannot be started\"]}`:                                                                                false,
-		`no longer needed`: false,
-		``:                 false,
+	const why = "Cannot process TransferRequestMessage because agreement not found or not valid"
+	for detail, c := range map[string]struct {
+		dead bool
+		says string
+	}{
+		`{\"@type\":\"TransferError\",\"code\":\"409\",\"reason\":[\"` + why + `\"],\"@context\":[\"https://w3id.org/dspace/2025/1/context.jsonld\"]}`: {true, "409: " + why},
+		`{\"@type\":\"dspace:TransferError\",\"dspace:code\":\"404\",\"dspace:reason\":\"` + why + `\"}`:                                               {true, "404: " + why},
+		`{\"@type\":\"TransferError\",\"code\":\"409\",\"reason\":[\"it cannot be started\"]}`:                                                         {false, "409: it cannot be started"},
+		`{\"else\":1}`:     {false, `{"else":1}`},
+		`no longer needed`: {false, "no longer needed"},
+		``:                 {false, ""},
 	} {
 		f := newFake(t).on(process, 200, `{"@id":"p1","state":"TERMINATED","errorDetail":"`+detail+`"}`)
 		got, err := f.connector().Process(t.Context(), "p1")
-		if err != nil || got.AgreementDead != dead || got.State != "TERMINATED" || got.ID != "p1" {
+		if want := (adapter.Process{ID: "p1", State: "TERMINATED", Detail: c.says, AgreementDead: c.dead}); err != nil || got != want {
 			t.Errorf("%s: got %+v, %v", detail, got, err)
 		}
 	}

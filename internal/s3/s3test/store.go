@@ -5,7 +5,6 @@ package s3test
 import (
 	"bytes"
 	"encoding/xml"
-	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -107,7 +106,11 @@ func (s *Store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func refuse(w http.ResponseWriter, status int, code, message string) {
 	w.Header().Set("Content-Type", "application/xml")
 	w.WriteHeader(status)
-	_, _ = io.WriteString(w, xml.Header+"<Error><Code>"+code+"</Code><Message>"+message+"</Message></Error>")
+	// A client that has gone needs no answer.
+	_ = xml.NewEncoder(w).Encode(struct {
+		XMLName       xml.Name `xml:"Error"`
+		Code, Message string
+	}{Code: code, Message: message})
 }
 
 // signed signs the request once more, and compares.

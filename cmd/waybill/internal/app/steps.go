@@ -40,7 +40,7 @@ func (m *Main) activityTypes() []string {
 		agents.NoopType, agents.AggregateType, agents.CallbackType, agents.LookupType,
 		agents.HTTPType, agents.ExecType, agents.TerraformType, agents.KafkaType,
 	}
-	types = append(append(types, connectors.Types()...), provisioners.Types()...)
+	types = append(append(types, connectors.Types(m.cfg.Connectors)...), provisioners.Types()...)
 	return slices.AppendSeq(types, maps.Keys(m.cfg.Agents))
 }
 
@@ -148,6 +148,7 @@ func (m *Main) makeOutside(ctx context.Context) error {
 func (m *Main) makeProviders(in agents.Surroundings) error {
 	err := connectors.Register(m.pool, m.cfg.Connectors, connectors.Surroundings{
 		Secrets: in.Secrets, Seals: m.keys, Callbacks: in.Callbacks, Allow: m.cfg.Allow,
+		Concurrency: m.cfg.Outside.Concurrency,
 	})
 	if err != nil {
 		return usage("connectors: %w", err)

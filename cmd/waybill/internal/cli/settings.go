@@ -69,7 +69,7 @@ func readStructured(fs *pflag.FlagSet, getenv func(string) (string, bool)) (stru
 		err = yaml.UnmarshalStrict(b, &s)
 	}
 	if err == nil {
-		err = cmp.Or(s.Vault.Check(), provisioners.Check(s.Provisioners), s.Config.Check())
+		err = cmp.Or(s.Vault.Check(), provisioners.Check(s.Provisioners), s.Check())
 	}
 	if err != nil {
 		return s, usagef("%s: %w", path, err)

@@ -230,29 +230,45 @@ func (s *submission) awaitEnd(ctx context.Context, c *client.Client, a accepted)
 const longPoll = 20 * time.Second
 
 func untilEnded(ctx context.Context, c *client.Client, a accepted) (*job, json.RawMessage, error) {
-	path := "/v1/jobs/" + segment(a.ID)
+	var j job
+	raw, err := untilOver(ctx, c, "/v1/jobs/"+segment(a.ID), a, func(raw json.RawMessage) (bool, error) {
+		j = job{}
+		err := decode(c, "/v1/jobs/"+segment(a.ID), raw, &j)
+		return j.ended(), err
+	})
+	if err != nil && ctx.Err() != nil {
+		err = timedOutf("job %s has not ended yet: `waybill watch %s` follows it", a.ID, a.ID)
+	}
+	return &j, raw, err
+}
+
+// untilOver asks for something again and again until it is over.
+func untilOver(ctx context.Context, c *client.Client, path string, a accepted, over func(json.RawMessage) (bool, error)) (json.RawMessage, error) {
 	query := url.Values{"wait": {longPoll.String()}}
 	if a.Position != "" {
 		query.Set("position", a.Position)
 	}
 	alive := time.Now()
 	for {
-		var j job
-		raw, err := get(ctx, c, path, query, &j)
+		raw, err := get(ctx, c, path, query, nil)
+		done := false
+		if err == nil {
+			done, err = over(raw)
+		}
 		switch {
 		case ctx.Err() != nil:
-			return nil, nil, timedOutf("job %s has not ended yet: `waybill watch %s` follows it", a.ID, a.ID)
+			return nil, timedOutf("%s is not over yet", a.ID)
 		case isStatus(err, http.StatusGatewayTimeout): // the view is behind
 		case exitCode(err) == exitUnreachable && time.Since(alive) < comeBack:
-			select { // the job goes on when the server comes back
+			select { // it goes on when the server comes back
 			case <-time.After(retryInterval):
 			case <-ctx.Done():
 			}
 			continue
 		case err != nil:
-			return nil, nil, err
-		case j.ended():
-			return &j, raw, nil
+			return nil, err
+		case done:
+			return raw, nil
 		}
 		alive = time.Now()
 	}
