@@ -163,6 +163,13 @@ func calls() []string {
 		path := "/v1/definitions/" + kind
 		l = append(l, "GET "+path, "GET "+path+"/{type}", "PUT "+path+"/{type}", "DELETE "+path+"/{type}")
 	}
+	for _, thing := range []string{"/v1/transfers", "/v1/negotiations"} {
+		l = append(l, "GET "+thing, "POST "+thing, "GET "+thing+"/{id}", "GET "+thing+"/{id}/events")
+	}
+	l = append(l, "GET /v1/negotiations/{id}/edr")
+	for _, verb := range []string{"suspend", "resume", "terminate", "deprovision"} {
+		l = append(l, "POST /v1/transfers/{id}/"+verb)
+	}
 	for _, verb := range []string{"retry", "skip", "complete", "fail", "pause", "resume"} {
 		l = append(l, "POST /v1/jobs/{id}/nodes/{nodeId}/"+verb)
 	}

@@ -161,7 +161,13 @@ type node struct {
 	Deadline      *time.Time      `json:"deadline"`
 	NextAttemptAt *time.Time      `json:"nextAttemptAt"`
 	WaitingOn     json.RawMessage `json:"waitingOn"`
+	TransferID    string          `json:"transferId"`
+	NegotiationID string          `json:"negotiationId"`
 	Error         *fault          `json:"error"`
+
+	// Of the transfer, or the negotiation, that carries it out: how that stands, and its last error.
+	through string
+	trouble *fault
 }
 
 // label is the node's name and, where that is another, its id.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -196,23 +197,44 @@ func newEvents(env *Env) *cobra.Command {
 		if r.asJSON() {
 			return r.printItems(items)
 		}
-		t := newTable(env.Out, "SEQUENCE", "TIME", "TYPE", "DATA")
-		for _, raw := range items {
-			var e struct {
-				Sequence int64           `json:"sequence"`
-				Type     string          `json:"type"`
-				Time     time.Time       `json:"time"`
-				Data     json.RawMessage `json:"data"`
-			}
-			if err := decode(c, path, raw, &e); err != nil {
+		events := make([]event, len(items))
+		for i, raw := range items {
+			if err := decode(c, path, raw, &events[i]); err != nil {
 				return err
 			}
-			t.row(strconv.FormatInt(e.Sequence, 10), e.Time.UTC().Format("2006-01-02T15:04:05.000Z"), e.Type, shortLine(e.Data))
 		}
-		return t.end()
+		return r.printEvents(events, all)
 	})
 	cmd.Flags().BoolVar(&all, "all", false, "also the events of its transfers and negotiations")
 	return cmd
+}
+
+// event is one of a history.
+type event struct {
+	Aggregate string          `json:"aggregate"`
+	ID        string          `json:"id"`
+	Sequence  int64           `json:"sequence"`
+	Type      string          `json:"type"`
+	Time      time.Time       `json:"time"`
+	Data      json.RawMessage `json:"data"`
+}
+
+// printEvents shows a history; several ones, which come one after the other, as one in order of time.
+func (r *remote) printEvents(events []event, several bool) error {
+	header := []string{"SEQUENCE", "TIME", "TYPE", "DATA"}
+	if several {
+		header = append([]string{"OF"}, header...)
+		slices.SortStableFunc(events, func(a, b event) int { return a.Time.Compare(b.Time) })
+	}
+	t := newTable(r.env.Out, header...)
+	for _, e := range events {
+		row := []string{strconv.FormatInt(e.Sequence, 10), e.Time.UTC().Format("2006-01-02T15:04:05.000Z"), e.Type, shortLine(e.Data)}
+		if several {
+			row = append([]string{e.Aggregate + " " + e.ID}, row...)
+		}
+		t.row(row...)
+	}
+	return t.end()
 }
 
 // shortLine keeps what fits a line.

@@ -93,10 +93,14 @@ type moment struct {
 // over says that the transfer has come to its outcome.
 func (t *transferring) over() bool { return t.Outcome != "" }
 
-// verdict is the exit code of who waited for it.
-func (t *transferring) verdict() error {
-	if t.Outcome == transfer.OutcomeCompleted {
+// verdict is the exit code of who waited for an outcome.
+func (t *transferring) verdict(want transfer.Outcome) error {
+	switch t.Outcome {
+	case want:
 		return nil
+	case transfer.OutcomeCompleted:
+		return &exitError{exitFailed, fmt.Errorf("transfer %s completed", t.ID)}
+	case transfer.OutcomeTerminated:
 	}
 	return &exitError{exitFailed, fmt.Errorf("transfer %s was terminated: %s", t.ID, t.Reason)}
 }
@@ -351,7 +355,7 @@ func (s *transferStart) toServer(ctx context.Context) error {
 	}
 	switch {
 	case s.wait:
-		return s.awaitOver(ctx, c, started)
+		return s.awaitOver(ctx, c, started, transfer.OutcomeCompleted)
 	case s.asJSON():
 		return s.printJSON(a.Body)
 	}
@@ -377,7 +381,7 @@ func withID(body []byte, id string) ([]byte, error) {
 }
 
 // awaitOver waits for a transfer's outcome, says how it went, and makes that the exit code.
-func (r *remote) awaitOver(ctx context.Context, c *client.Client, a accepted) error {
+func (r *remote) awaitOver(ctx context.Context, c *client.Client, a accepted, want transfer.Outcome) error {
 	if !r.asJSON() {
 		fmt.Fprintf(r.env.Err, "waiting for the outcome of transfer %s\n", a.ID)
 	}
@@ -398,7 +402,7 @@ func (r *remote) awaitOver(ctx context.Context, c *client.Client, a accepted) er
 	default:
 		err = r.printTransfer(&t)
 	}
-	return errors.Join(err, t.verdict())
+	return errors.Join(err, t.verdict(want))
 }
 
 func (s *transferStart) toKafka(ctx context.Context) error {
@@ -465,7 +469,14 @@ func (v *transferVerb) command() *cobra.Command {
 	user, _ := v.env.Getenv("USER")
 	f.StringVar(&v.reason, "reason", "", "why, for those who look at it later")
 	f.StringVar(&v.by, "by", user, "who")
-	f.BoolVar(&v.wait, "wait", false, "wait until the transfer is over; exit 1 unless it has completed")
+	switch v.verb.Type {
+	case schemas.TransferTerminate:
+		f.BoolVar(&v.wait, "wait", false, "wait until the transfer is over; exit 1 if it had completed before")
+	case schemas.TransferResume:
+		f.BoolVar(&v.wait, "wait", false, "wait until the transfer is over; exit 1 unless it has completed")
+	default:
+		return cmd
+	}
 	f.Var(&v.timeout, "timeout", "wait no longer than this; exit 3")
 	return cmd
 }
@@ -491,7 +502,11 @@ func (v *transferVerb) toServer(ctx context.Context, id string) error {
 		if err := decode(c, path, a.Body, &said); err != nil {
 			return err
 		}
-		return v.awaitOver(ctx, c, said)
+		want := transfer.OutcomeCompleted
+		if v.verb.Type == schemas.TransferTerminate {
+			want = transfer.OutcomeTerminated
+		}
+		return v.awaitOver(ctx, c, said, want)
 	}
 	if v.asJSON() {
 		return v.printJSON(a.Body)

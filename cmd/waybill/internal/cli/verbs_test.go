@@ -51,3 +51,52 @@ func TestVerbsGoStraightToKafka(t *testing.T) {
 		}
 	}
 }
+
+func TestTransfersAndAccessAreAskedForStraightOverKafka(t *testing.T) {
+	cfg := embeddedtest.New(t)
+	topics := cfg.Topics()
+	aggregates := []string{schemas.AggregateTransfer, schemas.AggregateNegotiation}
+	cl, err := cfg.NewClient(kgo.ConsumeTopics(topics.Commands(aggregates[0]), topics.Commands(aggregates[1])), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	if err := kafka.EnsureTopics(t.Context(), cl, topics.Specs(1, aggregates, nil)); err != nil {
+		t.Fatal(err)
+	}
+	straight := []string{"--brokers", strings.Join(cfg.Brokers, ","), "--prefix", cfg.Prefix}
+	run := func(words string) (int, string) {
+		var errs bytes.Buffer
+		return cli.Run(t.Context(), cli.Env{Err: &errs}, append(strings.Fields(words), straight...)...), errs.String()
+	}
+	want := map[string]string{}
+	for words, record := range map[string]string{
+		"transfer start --id t-1 --provider http://p --asset a":                      "t-1 " + schemas.TransferInitiate + ` {"provider":"http://p","assetId":"a"}`,
+		"transfer terminate t-1 --reason enough --by ada":                            "t-1 " + schemas.TransferTerminate + ` {"by":"ada","reason":"enough"}`,
+		"acquire --provider HTTP://P/ --asset a --connector consumer --waiter me":    "consumer http://p " + schemas.NegotiationAcquire + ` {"provider":"HTTP://P/","connector":"consumer","assetId":"a","need":"edr","waiter":"me"}`,
+		"acquire --provider http://p --asset-type r --connector consumer --waiter w": "consumer http://p " + schemas.NegotiationAcquire + ` {"provider":"http://p","connector":"consumer","assetType":"r","need":"edr","waiter":"w"}`,
+	} {
+		if code, errs := run(words); code != 0 {
+			t.Fatalf("%s: exit %d: %s", words, code, errs)
+		}
+		want[record] = words
+	}
+	var records []*kgo.Record
+	for len(records) < len(want) {
+		records = append(records, cl.PollFetches(t.Context()).Records()...)
+	}
+	for _, r := range records {
+		e, err := kafka.ParseCloudEvent(r)
+		if got := string(r.Key) + " " + e.Type + " " + string(r.Value); err != nil || want[got] == "" {
+			t.Errorf("%s, %v, is none of %v", got, err, want)
+		}
+	}
+	for words, says := range map[string]string{
+		`transfer start --provider http://p --asset a --destination {"authCode":"s3cret"}`: "destination: has a secret that cannot be sealed here",
+		"acquire --provider http://p --asset a":                                            "connector",
+	} {
+		if code, errs := run(words); code == 0 || !strings.Contains(errs, says) || strings.Contains(errs, "s3cret") {
+			t.Errorf("%s: exit %d: %s", words, code, errs)
+		}
+	}
+}

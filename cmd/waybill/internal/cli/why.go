@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -41,8 +43,56 @@ func newWhy(env *Env) *cobra.Command {
 		if r.asJSON() {
 			return r.printItems(open)
 		}
+		if err := lookBehind(ctx, c, nodes); err != nil {
+			return err
+		}
 		return r.printWhy(&j, nodes)
 	})
+}
+
+// mostBehind is how many transfers and negotiations are asked for to say why a job waits.
+const mostBehind = 100
+
+// lookBehind asks the transfers, or negotiations, that carry nodes out since when they wait and what went
+// wrong last. Where the server does not know of one yet, nothing is said.
+func lookBehind(ctx context.Context, c *client.Client, nodes []*node) error {
+	asked := 0
+	for _, n := range nodes {
+		if n.State != "WAITING" {
+			continue
+		}
+		for _, of := range []struct{ what, path, id string }{
+			{"transfer " + n.TransferID, "/v1/transfers/", n.TransferID}, {"negotiation", "/v1/negotiations/", n.NegotiationID},
+		} {
+			if of.id == "" || n.trouble != nil {
+				continue
+			}
+			if asked++; asked > mostBehind {
+				return nil
+			}
+			if err := n.lookBehind(ctx, c, of.what, of.path+segment(of.id)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (n *node) lookBehind(ctx context.Context, c *client.Client, what, path string) error {
+	var behind struct {
+		State string     `json:"state"`
+		Since *time.Time `json:"since"`
+		Error *fault     `json:"error"`
+	}
+	if _, err := get(ctx, c, path, nil, &behind); err != nil {
+		if isStatus(err, http.StatusNotFound) {
+			return nil
+		}
+		return err
+	}
+	n.through += fmt.Sprintf(", %s %s since %s", what, behind.State, when(behind.Since))
+	n.trouble = behind.Error
+	return nil
 }
 
 // ended says that nothing moves the node any more.
@@ -75,7 +125,7 @@ func (r *remote) printWhy(j *job, nodes []*node) error {
 			pending++ // there may be thousands of them, and they say nothing
 			continue
 		}
-		t.row(n.label(), n.State, attempt(n.Attempt), when(n.Since), when(n.NextAttemptAt), n.waitsFor(unfinished), n.Error.text())
+		t.row(n.label(), n.State, attempt(n.Attempt), when(n.Since), when(n.NextAttemptAt), n.waitsFor(unfinished), n.lastError().text())
 	}
 	if err := t.end(); err != nil {
 		return err
@@ -128,10 +178,18 @@ func (n *node) waitsUnpaused(unfinished map[string]bool) string {
 	return ""
 }
 
+// lastError is that of what carries the node out, where there is one.
+func (n *node) lastError() *fault {
+	if n.trouble != nil {
+		return n.trouble
+	}
+	return n.Error
+}
+
 func (n *node) waitingOn() string {
-	var on struct{ Kind, ID string }
+	var on waitingOn
 	if json.Unmarshal(n.WaitingOn, &on) == nil && on.Kind != "" {
-		return strings.TrimSpace(on.Kind + " " + on.ID)
+		return on.text() + n.through
 	}
 	return "a report about work " + n.WorkID
 }
