@@ -33,22 +33,6 @@ func tree(t testing.TB, data []byte) any {
 	return v
 }
 
-func TestEventsAreWrittenAsEncodingJSONWritesThem(t *testing.T) {
-	for wireType, e := range events() {
-		t.Run(wireType, func(t *testing.T) {
-			_, got, err := schemas.EncodeOrchestrationEvent(e)
-			if err != nil {
-				t.Fatal(err)
-			}
-			want, err := json.Marshal(e)
-			if err != nil {
-				t.Fatal(err)
-			}
-			sameValue(t, tree(t, got), tree(t, want))
-		})
-	}
-}
-
 func TestEventsThatNobodyCouldReadAgainAreNotWritten(t *testing.T) {
 	for name, e := range map[string]orchestration.Event{
 		"an output that is not JSON":   orchestration.Completed{ActivityID: "a", Output: raw(`{"a":`)},

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
-	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -16,50 +15,10 @@ import (
 	"github.com/waybill/waybill/schemas"
 )
 
-// FuzzCommand holds the reader of commands against the schema and encoding/json: what it
-// takes without asking the schema, the schema takes, and encoding/json reads alike.
 func FuzzCommand(f *testing.F) {
-	names := schemas.OrchestrationCommands()
-	slices.Sort(names)
-	for i, name := range names {
-		_, data, err := schemas.EncodeOrchestrationCommand(commands()[name])
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(i, data)
-	}
 	f.Add(0, []byte(`{"type":"a","deadline":"P1DT2H","labels":{"a":null},"input":{"x":[1e5,-0.5,"\ud83d\ude00"]}}`))
 	f.Add(5, []byte(`{"workId":"w","attempt":2,"error":"x","after":null,"state":[]}`))
-	all, err := schemas.Compile(names)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Fuzz(func(t *testing.T, which int, data []byte) {
-		name := names[uint(which)%uint(len(names))]
-		c, err := schemas.DecodeOrchestrationCommand(name, data)
-		if err != nil {
-			answered(t, err)
-			return
-		}
-		doc := tree(t, trimmed(data))
-		if err := all[name].Validate(doc); err != nil {
-			t.Fatalf("%s was taken, but %v", data, err)
-		}
-		again := reflect.New(reflect.TypeOf(c))
-		if err := json.Unmarshal(withoutNulls(t, doc), again.Interface()); err != nil {
-			t.Fatalf("%s was taken, but %v", data, err)
-		}
-		sameJSON(t, withoutFingerprint(c), again.Elem().Interface())
-		wireType, written, err := schemas.EncodeOrchestrationCommand(c)
-		if err != nil || wireType != name {
-			t.Fatalf("%s is written as %s: %v", data, wireType, err)
-		}
-		back, err := schemas.DecodeOrchestrationCommand(name, written)
-		if err != nil {
-			t.Fatalf("%s is written as %s: %v", data, written, err)
-		}
-		sameJSON(t, withoutFingerprint(back), withoutFingerprint(c))
-	})
+	orchestrationCommandWire().fuzz(f)
 }
 
 // withoutNulls leaves out what is null, which is as good as absent.
@@ -154,8 +113,11 @@ func FuzzEvent(f *testing.F) {
 	f.Add("n1", "w", "503 \"x\"\n", `{"a":1}`, 2, int64(1767355200123456789))
 	f.Add("", "\x00\x1f\u2028<>&", "\xff\xc0", `[]`, -1, int64(0))
 	f.Fuzz(func(t *testing.T, id, name, message, output string, n int, at int64) {
+		if !json.Valid([]byte(output)) || !utf8.ValidString(output) || depth([]byte(output)) >= 90 {
+			return // the test on what is not written says more
+		}
 		for _, e := range eventsOf(id, name, message, output, n, time.Unix(0, at).UTC()) {
-			roundTrip(t, e, json.Valid([]byte(output)) && utf8.ValidString(output) && depth([]byte(output)) < 90)
+			orchestrationEventWire().sameAsJSON(t, e)
 		}
 	})
 }
@@ -177,37 +139,6 @@ func eventsOf(id, name, message, output string, n int, at time.Time) []orchestra
 		orchestration.Failed{ActivityID: id, Attempt: n, Error: failure, Continued: n%2 == 0},
 		orchestration.Ended{State: orchestration.PhaseError, Output: raw(output), Error: &failure, Failures: []orchestration.Failure{failure, failure}, Reason: message, By: name},
 	}
-}
-
-func roundTrip(t *testing.T, e orchestration.Event, readable bool) {
-	t.Helper()
-	wireType, got, err := schemas.EncodeOrchestrationEvent(e)
-	if !readable {
-		return // the test on what is not written says more
-	}
-	if err != nil {
-		t.Fatalf("%#v: %v", e, err)
-	}
-	want, err := json.Marshal(e)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sameValue(t, tree(t, got), tree(t, want))
-	back, err := schemas.NewDecoder().DecodeOrchestrationEvent(wireType, got)
-	if err != nil {
-		t.Fatalf("%s: %v", got, err)
-	}
-	sameJSON(t, back, reread(t, e, want))
-}
-
-// reread is what encoding/json reads from what it has written.
-func reread(t *testing.T, e orchestration.Event, data []byte) any {
-	t.Helper()
-	v := reflect.New(reflect.TypeOf(e))
-	if err := json.Unmarshal(data, v.Interface()); err != nil {
-		t.Fatalf("%s: %v", data, err)
-	}
-	return v.Elem().Interface()
 }
 
 func FuzzFingerprint(f *testing.F) {

@@ -63,41 +63,9 @@ func sameValue(t *testing.T, got, want any) {
 	}
 }
 
-func TestGoldenEvents(t *testing.T) {
-	for wireType, event := range events() {
-		t.Run(wireType, func(t *testing.T) {
-			gotType, data, err := schemas.EncodeOrchestrationEvent(event)
-			if err != nil || gotType != wireType {
-				t.Fatalf("encoded as %s: %v", gotType, err)
-			}
-			want := golden(t, wireType, data)
-			sameBytes(t, data, want)
-			got, err := schemas.NewDecoder().DecodeOrchestrationEvent(wireType, want)
-			if err != nil {
-				t.Fatal(err)
-			}
-			sameValue(t, got, event)
-		})
-	}
-}
+func TestGoldenEvents(t *testing.T) { orchestrationEventWire().isGolden(t) }
 
-func TestGoldenCommands(t *testing.T) {
-	for wireType, command := range commands() {
-		t.Run(wireType, func(t *testing.T) {
-			gotType, data, err := schemas.EncodeOrchestrationCommand(command)
-			if err != nil || gotType != wireType {
-				t.Fatalf("encoded as %s: %v", gotType, err)
-			}
-			want := golden(t, wireType, data)
-			sameBytes(t, data, want)
-			got, err := schemas.DecodeOrchestrationCommand(wireType, want)
-			if err != nil {
-				t.Fatal(err)
-			}
-			sameValue(t, withoutFingerprint(got), command)
-		})
-	}
-}
+func TestGoldenCommands(t *testing.T) { orchestrationCommandWire().isGolden(t) }
 
 func TestGoldenRecords(t *testing.T) {
 	for wireType, record := range records() {

@@ -2,9 +2,9 @@ package schemas
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/waybill/waybill/domain/negotiation"
+	"github.com/waybill/waybill/domain/orchestration"
 )
 
 // EncodeNegotiationCommand writes a command's value and names its type. It refuses the commands that
@@ -31,29 +31,8 @@ func EncodeNegotiationCommand(c negotiation.Command) (wireType string, data []by
 // DecodeNegotiationCommand reads and checks a command's value as DecodeOrchestrationCommand does. It is
 // safe for concurrent use.
 func DecodeNegotiationCommand(wireType string, data []byte) (negotiation.Command, error) {
-	if isReport(wireType) {
-		c, err := DecodeOrchestrationCommand(wireType, data)
-		if err != nil {
-			return nil, err
-		}
-		return negotiation.Report{Command: c}, nil
-	}
-	if !slices.Contains(NegotiationCommands(), wireType) {
-		return nil, unknownCommand(wireType, append(NegotiationCommands(), WorkReports()...))
-	}
-	data, err := measure(data)
-	if err != nil {
-		return nil, err
-	}
-	r := reader{scanner: scanner{data: data, strict: true, most: depthOf(wireType)}}
-	c := r.negotiation(wireType)
-	r.end()
-	if r.err != nil || r.unsure {
-		if err := explain(wireType, data, r.err); err != nil {
-			return nil, err
-		}
-	}
-	return c, nil
+	return takeCommand(wireType, data, NegotiationCommands(), (*reader).negotiation,
+		func(c orchestration.Command) negotiation.Command { return negotiation.Report{Command: c} })
 }
 
 func (r *reader) negotiation(wireType string) negotiation.Command {
@@ -308,16 +287,7 @@ func (w *writer) served(e *negotiation.Served) {
 // DecodeNegotiationEvent reads an event's value, as Decoder.DecodeOrchestrationEvent does. It is safe
 // for concurrent use.
 func DecodeNegotiationEvent(wireType string, data []byte) (negotiation.Event, error) {
-	s := scanner{data: data}
-	e := s.negotiation(wireType)
-	if e == nil && s.err == nil {
-		return nil, &UnknownVersionError{Type: wireType, Known: append(NegotiationEvents(), TaskEvents()...)}
-	}
-	s.end()
-	if s.err != nil {
-		return nil, undecodable(wireType, s.err)
-	}
-	return e, nil
+	return takeEvent(wireType, data, NegotiationEvents(), (*scanner).negotiation)
 }
 
 func (s *scanner) negotiation(wireType string) negotiation.Event {

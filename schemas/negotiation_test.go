@@ -1,10 +1,7 @@
 package schemas_test
 
 import (
-	"encoding/json"
 	"errors"
-	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,46 +12,9 @@ import (
 	"github.com/waybill/waybill/schemas"
 )
 
-func TestGoldenNegotiationEvents(t *testing.T) {
-	for wireType, event := range negotiationEvents() {
-		t.Run(wireType, func(t *testing.T) {
-			gotType, data, err := schemas.EncodeNegotiationEvent(event)
-			if err != nil || gotType != wireType {
-				t.Fatalf("encoded as %s: %v", gotType, err)
-			}
-			want := golden(t, wireType, data)
-			sameBytes(t, data, want)
-			got, err := schemas.DecodeNegotiationEvent(wireType, want)
-			if err != nil {
-				t.Fatal(err)
-			}
-			sameValue(t, got, event)
-			again, err := json.Marshal(event)
-			if err != nil {
-				t.Fatal(err)
-			}
-			sameValue(t, tree(t, data), tree(t, again))
-		})
-	}
-}
+func TestGoldenNegotiationEvents(t *testing.T) { negotiationEventWire().isGolden(t) }
 
-func TestGoldenNegotiationCommands(t *testing.T) {
-	for wireType, command := range negotiationCommands() {
-		t.Run(wireType, func(t *testing.T) {
-			gotType, data, err := schemas.EncodeNegotiationCommand(command)
-			if err != nil || gotType != wireType {
-				t.Fatalf("encoded as %s: %v", gotType, err)
-			}
-			want := golden(t, wireType, data)
-			sameBytes(t, data, want)
-			got, err := schemas.DecodeNegotiationCommand(wireType, want)
-			if err != nil {
-				t.Fatal(err)
-			}
-			sameValue(t, got, command)
-		})
-	}
-}
+func TestGoldenNegotiationCommands(t *testing.T) { negotiationCommandWire().isGolden(t) }
 
 // What happened to its work stands on a negotiation's topic as it does on a transfer's.
 func TestTheWorkOfANegotiationIsWrittenLikeThatOfATransfer(t *testing.T) {
@@ -70,18 +30,7 @@ func TestTheWorkOfANegotiationIsWrittenLikeThatOfATransfer(t *testing.T) {
 		}
 		sameValue(t, got, negotiation.Event(negotiation.Worked{Event: e}))
 	}
-	for _, wireType := range schemas.WorkReports() {
-		want := negotiation.Report{Command: commands()[wireType]}
-		gotType, data, err := schemas.EncodeNegotiationCommand(want)
-		if err != nil || gotType != wireType {
-			t.Fatalf("%s is written as %s: %v", wireType, gotType, err)
-		}
-		got, err := schemas.DecodeNegotiationCommand(wireType, data)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sameValue(t, got, negotiation.Command(want))
-	}
+	negotiationCommandWire().takesReports(t, func(c orchestration.Command) negotiation.Command { return negotiation.Report{Command: c} })
 }
 
 func TestCommandsOfANegotiationThatAreNotOnTheWireAreNotWritten(t *testing.T) {
@@ -189,48 +138,7 @@ func TestAWishMayLeaveOutWhatIsNotThere(t *testing.T) {
 	sameValue(t, got, negotiation.Command(negotiation.Acquire{Provider: "p", AssetType: "b", Need: negotiation.NeedAgreement}))
 }
 
-// FuzzNegotiationCommand holds the reader against the schema and encoding/json, as FuzzCommand does.
-func FuzzNegotiationCommand(f *testing.F) {
-	names := schemas.NegotiationCommands()
-	slices.Sort(names)
-	for i, name := range names {
-		_, data, err := schemas.EncodeNegotiationCommand(negotiationCommands()[name])
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(i, data)
-	}
-	all, err := schemas.Compile(names)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Fuzz(func(t *testing.T, which int, data []byte) {
-		name := names[uint(which)%uint(len(names))]
-		c, err := schemas.DecodeNegotiationCommand(name, data)
-		if err != nil {
-			answered(t, err)
-			return
-		}
-		doc := tree(t, trimmed(data))
-		if err := all[name].Validate(doc); err != nil {
-			t.Fatalf("%s was taken, but %v", data, err)
-		}
-		again := reflect.New(reflect.TypeOf(c))
-		if err := json.Unmarshal(withoutNulls(t, doc), again.Interface()); err != nil {
-			t.Fatalf("%s was taken, but %v", data, err)
-		}
-		sameJSON(t, c, again.Elem().Interface())
-		wireType, written, err := schemas.EncodeNegotiationCommand(c)
-		if err != nil || wireType != name {
-			t.Fatalf("%s is written as %s: %v", data, wireType, err)
-		}
-		back, err := schemas.DecodeNegotiationCommand(name, written)
-		if err != nil {
-			t.Fatalf("%s is written as %s: %v", data, written, err)
-		}
-		sameJSON(t, back, c)
-	})
-}
+func FuzzNegotiationCommand(f *testing.F) { negotiationCommandWire().fuzz(f) }
 
 // FuzzNegotiationEvent holds the writer and the reader of the frequent events against encoding/json.
 func FuzzNegotiationEvent(f *testing.F) {
@@ -247,24 +155,7 @@ func FuzzNegotiationEvent(f *testing.F) {
 			negotiation.Served{AssetID: id, Waiters: []string{name}},
 			negotiation.Moved{AssetID: id, Round: n, Reason: text, Until: time.Unix(0, at).UTC()},
 		} {
-			wireType, got, err := schemas.EncodeNegotiationEvent(e)
-			if err != nil {
-				t.Fatalf("%#v: %v", e, err)
-			}
-			want, err := json.Marshal(e)
-			if err != nil {
-				t.Fatal(err)
-			}
-			sameValue(t, tree(t, got), tree(t, want))
-			back, err := schemas.DecodeNegotiationEvent(wireType, got)
-			if err != nil {
-				t.Fatalf("%s: %v", got, err)
-			}
-			again := reflect.New(reflect.TypeOf(e))
-			if err := json.Unmarshal(want, again.Interface()); err != nil {
-				t.Fatalf("%s: %v", want, err)
-			}
-			sameJSON(t, back, again.Elem().Interface())
+			negotiationEventWire().sameAsJSON(t, e)
 		}
 	})
 }

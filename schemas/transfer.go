@@ -66,31 +66,37 @@ func transferCommandType(c transfer.Command) string {
 // DecodeTransferCommand reads and checks a command's value as DecodeOrchestrationCommand does. It is
 // safe for concurrent use.
 func DecodeTransferCommand(wireType string, data []byte) (transfer.Command, error) {
+	c, err := takeCommand(wireType, data, TransferCommands(), (*reader).transfer,
+		func(c orchestration.Command) transfer.Command { return transfer.Report{Command: c} })
+	if i, ok := c.(transfer.Initiate); ok && err == nil {
+		i.Fingerprint = Fingerprint(data)
+		return i, nil
+	}
+	return c, err
+}
+
+// takeCommand reads and checks a command of a machine that takes the reports about its work too.
+func takeCommand[C any](wireType string, data []byte, known []string, read func(*reader, string) C, report func(orchestration.Command) C) (none C, err error) {
 	if isReport(wireType) {
 		c, err := DecodeOrchestrationCommand(wireType, data)
 		if err != nil {
-			return nil, err
+			return none, err
 		}
-		return transfer.Report{Command: c}, nil
+		return report(c), nil
 	}
-	if !slices.Contains(TransferCommands(), wireType) {
-		return nil, unknownCommand(wireType, append(TransferCommands(), WorkReports()...))
+	if !slices.Contains(known, wireType) {
+		return none, unknownCommand(wireType, append(known, WorkReports()...))
 	}
-	data, err := measure(data)
-	if err != nil {
-		return nil, err
+	if data, err = measure(data); err != nil {
+		return none, err
 	}
 	r := reader{scanner: scanner{data: data, strict: true, most: depthOf(wireType)}}
-	c := r.transfer(wireType)
+	c := read(&r, wireType)
 	r.end()
 	if r.err != nil || r.unsure {
 		if err := explain(wireType, data, r.err); err != nil {
-			return nil, err
+			return none, err
 		}
-	}
-	if i, ok := c.(transfer.Initiate); ok {
-		i.Fingerprint = Fingerprint(data)
-		return i, nil
 	}
 	return c, nil
 }

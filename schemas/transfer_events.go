@@ -9,7 +9,7 @@ import (
 // EncodeTransferEvent writes an event's value and names its type, as EncodeOrchestrationEvent does.
 func EncodeTransferEvent(e transfer.Event) (wireType string, data []byte, err error) {
 	w := writer{out: make([]byte, 0, 256)}
-	switch e := e.(type) { //nolint:gochecksumtype // the state within the domain has an event embedded, and is none
+	switch e := e.(type) {
 	case transfer.Initiated:
 		wireType = TransferInitiated
 		w.initiated(&e)
@@ -168,14 +168,19 @@ func (w *writer) transferEnded(e *transfer.Ended) {
 // DecodeTransferEvent reads an event's value, as Decoder.DecodeOrchestrationEvent does. It is safe for
 // concurrent use.
 func DecodeTransferEvent(wireType string, data []byte) (transfer.Event, error) {
+	return takeEvent(wireType, data, TransferEvents(), (*scanner).transfer)
+}
+
+// takeEvent reads an event of a machine that keeps tasks; read makes nil of a type that it does not know.
+func takeEvent[E any](wireType string, data []byte, known []string, read func(*scanner, string) E) (none E, err error) {
 	s := scanner{data: data}
-	e := s.transfer(wireType)
-	if e == nil && s.err == nil {
-		return nil, &UnknownVersionError{Type: wireType, Known: append(TransferEvents(), TaskEvents()...)}
+	e := read(&s, wireType)
+	if any(e) == nil && s.err == nil {
+		return none, &UnknownVersionError{Type: wireType, Known: append(known, TaskEvents()...)}
 	}
 	s.end()
 	if s.err != nil {
-		return nil, undecodable(wireType, s.err)
+		return none, undecodable(wireType, s.err)
 	}
 	return e, nil
 }

@@ -3,8 +3,6 @@ package schemas_test
 import (
 	"encoding/json"
 	"errors"
-	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,58 +16,12 @@ import (
 	"github.com/waybill/waybill/schemas"
 )
 
-func TestGoldenTransferEvents(t *testing.T) {
-	for wireType, event := range transferEvents() {
-		t.Run(wireType, func(t *testing.T) {
-			gotType, data, err := schemas.EncodeTransferEvent(event)
-			if err != nil || gotType != wireType {
-				t.Fatalf("encoded as %s: %v", gotType, err)
-			}
-			want := golden(t, wireType, data)
-			sameBytes(t, data, want)
-			got, err := schemas.DecodeTransferEvent(wireType, want)
-			if err != nil {
-				t.Fatal(err)
-			}
-			sameValue(t, got, event)
-		})
-	}
-}
+func TestGoldenTransferEvents(t *testing.T) { transferEventWire().isGolden(t) }
 
-func TestGoldenTransferCommands(t *testing.T) {
-	for wireType, command := range transferCommands() {
-		t.Run(wireType, func(t *testing.T) {
-			gotType, data, err := schemas.EncodeTransferCommand(command)
-			if err != nil || gotType != wireType {
-				t.Fatalf("encoded as %s: %v", gotType, err)
-			}
-			want := golden(t, wireType, data)
-			sameBytes(t, data, want)
-			got, err := schemas.DecodeTransferCommand(wireType, want)
-			if err != nil {
-				t.Fatal(err)
-			}
-			sameValue(t, withoutTransferFingerprint(got), command)
-		})
-	}
-}
+func TestGoldenTransferCommands(t *testing.T) { transferCommandWire().isGolden(t) }
 
 func TestATransferTakesTheReportsAboutItsWork(t *testing.T) {
-	for _, wireType := range schemas.WorkReports() {
-		want := transfer.Report{Command: commands()[wireType]}
-		gotType, data, err := schemas.EncodeTransferCommand(want)
-		if err != nil || gotType != wireType {
-			t.Fatalf("%s is written as %s: %v", wireType, gotType, err)
-		}
-		got, err := schemas.DecodeTransferCommand(wireType, data)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sameValue(t, got, transfer.Command(want))
-	}
-	if _, _, err := schemas.EncodeTransferCommand(transfer.Report{Command: orchestration.Cancel{}}); err == nil {
-		t.Error("a cancel is written as a report")
-	}
+	transferCommandWire().takesReports(t, func(c orchestration.Command) transfer.Command { return transfer.Report{Command: c} })
 }
 
 func TestCommandsOfATransferThatAreNotOnTheWireAreNotWritten(t *testing.T) {
@@ -86,22 +38,6 @@ func wireOf(e transfer.Event) any {
 		return w.Event
 	}
 	return e
-}
-
-func TestTransferEventsAreWrittenAsEncodingJSONWritesThem(t *testing.T) {
-	for wireType, e := range transferEvents() {
-		t.Run(wireType, func(t *testing.T) {
-			_, got, err := schemas.EncodeTransferEvent(e)
-			if err != nil {
-				t.Fatal(err)
-			}
-			want, err := json.Marshal(wireOf(e))
-			if err != nil {
-				t.Fatal(err)
-			}
-			sameValue(t, tree(t, got), tree(t, want))
-		})
-	}
 }
 
 func TestTransferEventsThatNobodyCouldReadAgainAreNotWritten(t *testing.T) {
@@ -273,48 +209,7 @@ func TestOneBodyOfAnInitiateHasOneFingerprint(t *testing.T) {
 	}
 }
 
-// FuzzTransferCommand holds the reader against the schema and encoding/json, as FuzzCommand does.
-func FuzzTransferCommand(f *testing.F) {
-	names := schemas.TransferCommands()
-	slices.Sort(names)
-	for i, name := range names {
-		_, data, err := schemas.EncodeTransferCommand(transferCommands()[name])
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(i, data)
-	}
-	all, err := schemas.Compile(names)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Fuzz(func(t *testing.T, which int, data []byte) {
-		name := names[uint(which)%uint(len(names))]
-		c, err := schemas.DecodeTransferCommand(name, data)
-		if err != nil {
-			answered(t, err)
-			return
-		}
-		doc := tree(t, trimmed(data))
-		if err := all[name].Validate(doc); err != nil {
-			t.Fatalf("%s was taken, but %v", data, err)
-		}
-		again := reflect.New(reflect.TypeOf(c))
-		if err := json.Unmarshal(withoutNulls(t, doc), again.Interface()); err != nil {
-			t.Fatalf("%s was taken, but %v", data, err)
-		}
-		sameJSON(t, withoutTransferFingerprint(c), again.Elem().Interface())
-		wireType, written, err := schemas.EncodeTransferCommand(c)
-		if err != nil || wireType != name {
-			t.Fatalf("%s is written as %s: %v", data, wireType, err)
-		}
-		back, err := schemas.DecodeTransferCommand(name, written)
-		if err != nil {
-			t.Fatalf("%s is written as %s: %v", data, written, err)
-		}
-		sameJSON(t, withoutTransferFingerprint(back), withoutTransferFingerprint(c))
-	})
-}
+func FuzzTransferCommand(f *testing.F) { transferCommandWire().fuzz(f) }
 
 // FuzzTransferEvent holds the writer and the reader of events against encoding/json.
 func FuzzTransferEvent(f *testing.F) {
@@ -325,7 +220,7 @@ func FuzzTransferEvent(f *testing.F) {
 			return
 		}
 		for _, e := range transferEventsOf(id, name, message, output, n, time.Unix(0, at).UTC()) {
-			transferRoundTrip(t, e)
+			transferEventWire().sameAsJSON(t, e)
 		}
 	})
 }
@@ -354,26 +249,4 @@ func transferEventsOf(id, name, message, output string, n int, at time.Time) []t
 		l = append(l, transfer.Worked{Event: e})
 	}
 	return l
-}
-
-func transferRoundTrip(t *testing.T, e transfer.Event) {
-	t.Helper()
-	wireType, got, err := schemas.EncodeTransferEvent(e)
-	if err != nil {
-		t.Fatalf("%#v: %v", e, err)
-	}
-	want, err := json.Marshal(wireOf(e))
-	if err != nil {
-		t.Fatal(err)
-	}
-	sameValue(t, tree(t, got), tree(t, want))
-	back, err := schemas.DecodeTransferEvent(wireType, got)
-	if err != nil {
-		t.Fatalf("%s: %v", got, err)
-	}
-	again := reflect.New(reflect.TypeOf(wireOf(e)))
-	if err := json.Unmarshal(want, again.Interface()); err != nil {
-		t.Fatalf("%s: %v", want, err)
-	}
-	sameJSON(t, wireOf(back), again.Elem().Interface())
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"time"
@@ -74,19 +75,17 @@ type speaker struct {
 	callbacks *callbacks.Addresses
 }
 
-// Types lists the types of work that Register registers.
-func Types() []string {
-	var types []string
-	for typ := range (&set{}).agents() {
-		types = append(types, typ)
+// Types lists the types of work that Register registers: fetch alone where no connector knows
+// contracts, for nobody asks for the rest then but processes that are configured otherwise, whose
+// work is not ours to fail.
+func Types(cfg Config) []string {
+	if !slices.ContainsFunc(cfg.Connectors, func(k Connector) bool { return k.Adapter == AdapterEDC }) {
+		return []string{FetchType}
 	}
-	slices.Sort(types)
-	return types
+	return slices.Sorted(maps.Keys((&set{}).agents()))
 }
 
-// Register registers the agents of every type of work, for all configured connectors: fetch alone
-// where none of them knows contracts, for nobody asks for the rest then but processes that are
-// configured otherwise, whose work is not ours to fail.
+// Register registers the agents of Types, for all configured connectors.
 func Register(pool *agent.Pool, cfg Config, in Surroundings) error {
 	if err := cfg.Check(); err != nil {
 		return err
@@ -102,11 +101,9 @@ func Register(pool *agent.Pool, cfg Config, in Surroundings) error {
 			return fmt.Errorf("connector %s: %w", k.Name, err)
 		}
 	}
-	contracts := slices.ContainsFunc(cfg.Connectors, func(k Connector) bool { return k.Adapter == AdapterEDC })
-	for typ, process := range s.agents() {
-		if contracts || typ == FetchType {
-			pool.Register(typ, process, in.concurrency(typ))
-		}
+	agents := s.agents()
+	for _, typ := range Types(cfg) {
+		pool.Register(typ, agents[typ], in.concurrency(typ))
 	}
 	return nil
 }

@@ -64,7 +64,7 @@ func Delegate(route Route, f machine.Effect) (sends []machine.Send, fault *orche
 
 // TransferID is the transfer that carries out an attempt at an activity.
 func TransferID(workID string, attempt int) string {
-	return machine.ID("transfer", workID, strconv.Itoa(attempt))
+	return transfer.Asker{WorkID: workID, Attempt: attempt}.Transfer()
 }
 
 // waiter is who waits for access in an attempt at an activity.
@@ -159,7 +159,7 @@ func initiate(w machine.Work, c transfer.Initiate) machine.Send {
 		c.Deadline = definition.Duration(max(left, time.Millisecond))
 	}
 	return machine.Send{
-		ID: machine.ID("initiate", w.ID, strconv.Itoa(w.Attempt)), Aggregate: transfer.Aggregate, Key: TransferID(w.ID, w.Attempt),
+		ID: machine.ID("initiate", w.ID, strconv.Itoa(w.Attempt), strconv.Itoa(w.Offer)), Aggregate: transfer.Aggregate, Key: TransferID(w.ID, w.Attempt),
 		Type: initiateType, Value: c, TraceParent: w.TraceParent,
 	}
 }

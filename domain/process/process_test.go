@@ -30,7 +30,7 @@ func route(provider string) (string, string, error) {
 
 func work(typ, input string) machine.Work {
 	return machine.Work{
-		ID: "w-1", Attempt: 2, Aggregate: "orchestration", AggregateID: "job-1", ActivityID: "root", Type: typ, Input: json.RawMessage(input),
+		ID: "w-1", Attempt: 2, Offer: 1, Aggregate: "orchestration", AggregateID: "job-1", ActivityID: "root", Type: typ, Input: json.RawMessage(input),
 		RequestedAt: epoch, Deadline: epoch.Add(time.Hour), TraceParent: "00-4bf9-00f0-01",
 	}
 }
@@ -78,7 +78,7 @@ var asker = &transfer.Asker{Aggregate: "orchestration", ID: "job-1", ActivityID:
 func initiates(c transfer.Initiate) machine.Send {
 	c.Asker = asker
 	return machine.Send{
-		ID: machine.ID("initiate", "w-1", "2"), Aggregate: "transfer", Key: machine.ID("transfer", "w-1", "2"), Type: "transfer.initiate.v1",
+		ID: machine.ID("initiate", "w-1", "2", "1"), Aggregate: "transfer", Key: machine.ID("transfer", "w-1", "2"), Type: "transfer.initiate.v1",
 		Value: c, TraceParent: "00-4bf9-00f0-01",
 	}
 }

@@ -134,6 +134,9 @@ func TestSomebodyWhoLooksRests(t *testing.T) {
 		}
 		b.fold(events...)
 		b.is(orchestration.ActivityReady, 2)
+		if again, _, err := b.set.Decide(b.at, look(1)); err != nil || len(again) > 0 {
+			t.Fatalf("the same report again: %v, %v", again, err)
+		}
 	})
 }
 

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/waybill/waybill/domain/definition"
+	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/domain/orchestration"
 )
 
@@ -49,6 +51,9 @@ type Asker struct {
 	WorkID     string `json:"workId"`
 	Attempt    int    `json:"attempt"`
 }
+
+// Transfer is the id of the transfer that carries the attempt out.
+func (a Asker) Transfer() string { return machine.ID("transfer", a.WorkID, strconv.Itoa(a.Attempt)) }
 
 // Manifest lists what has to be there before the transfer is requested.
 type Manifest struct {

@@ -67,9 +67,10 @@ func (s State) decideFirst(at time.Time, c Command) ([]Event, error) {
 	return nil, machine.Refuse(machine.NotFound, fmt.Sprintf("there is no transfer %q", s.id))
 }
 
-// decideAgain is for a transfer that is there already.
+// decideAgain is for a transfer that is there already. An activity that is offered anew asks again, for
+// what is left of its time.
 func (s State) decideAgain(c Initiate) error {
-	if c.Fingerprint == s.fingerprint {
+	if c.Fingerprint == s.fingerprint || c.Asker != nil && c.Asker.Transfer() == s.id {
 		return nil
 	}
 	return machine.Refuse(machine.Conflict, fmt.Sprintf("transfer %s was initiated with another body; use another id", s.id))

@@ -64,7 +64,7 @@ func (s State) terminate(at time.Time, out []Event, c cause) []Event {
 	const why = "the transfer is terminated"
 	if l.Way == Push && (l.told || l.asked) && !l.closed && !c.silent {
 		m.Until = at.Add(TerminateWithin)
-		if t, ok := s.requesting(); ok && t.WorkID != c.but {
+		if t, ok := s.requesting(); ok && !l.told && t.WorkID != c.but {
 			// What an agent is sending right now may arrive after it was asked for: its answer is awaited.
 			return append(s.drop(out, why, t.WorkID), m)
 		}

@@ -164,8 +164,11 @@ func (s State) requested(at time.Time, out []Event, output json.RawMessage) []Ev
 	var answer struct {
 		ProcessID string `json:"processId"`
 	}
-	if l.told || json.Unmarshal(output, &answer) != nil && len(output) > 0 {
+	if l.told {
 		return out
+	}
+	if json.Unmarshal(output, &answer) != nil {
+		answer.ProcessID = "" // it is called as we asked for
 	}
 	var ms []Move
 	process := orElse(answer.ProcessID, l.process)

@@ -16,14 +16,14 @@ import (
 // place. None of them outlasts the deadline of the whole.
 const (
 	DefaultDeadline   = 7 * 24 * time.Hour // in total: the longest that an activity has without saying so
-	ProvisionWithin   = 15 * time.Minute   // PROVISIONING and PROVISIONING_REQUESTED
-	AcquireWithin     = 15 * time.Minute   // PROVISIONED: longer than a negotiation's own rounds
+	ProvisionWithin   = time.Hour          // PROVISIONING and PROVISIONING_REQUESTED
+	AcquireWithin     = 24 * time.Hour     // PROVISIONED: a negotiation ends what hangs, and a queue at a provider is no fault
 	RequestWithin     = 10 * time.Minute   // REQUESTING
 	StartWithin       = 10 * time.Minute   // REQUESTED
 	SuspendWithin     = 2 * time.Minute    // SUSPENDING
 	ResumeWithin      = 2 * time.Minute    // RESUMING and RESUMED
 	TerminateWithin   = 5 * time.Minute    // TERMINATING
-	DeprovisionWithin = 15 * time.Minute   // DEPROVISIONING and DEPROVISIONING_REQUESTED
+	DeprovisionWithin = time.Hour          // DEPROVISIONING and DEPROVISIONING_REQUESTED
 	FetchWithin       = 30 * time.Minute   // one attempt at a document, or at what has landed
 
 	DefaultRetries = 5 // of a task, after passing faults

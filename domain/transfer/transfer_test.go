@@ -8,6 +8,7 @@ import (
 
 	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/machine"
+	"github.com/waybill/waybill/domain/machine/machinetest"
 	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/domain/task"
 	. "github.com/waybill/waybill/domain/transfer" //nolint:revive // the tests read as sentences of this package
@@ -67,6 +68,10 @@ func TestTheSameTransferAgain(t *testing.T) {
 	other.Fingerprint = "another"
 	t.Run("changes nothing", started.When(pull()).Then())
 	t.Run("changes nothing after the end", completed.When(pull()).Then())
+	begun := machinetest.For(func() State { return New(asker.Transfer()) })().When(asked(pull()))
+	offered := asked(pull())
+	offered.Deadline, offered.Fingerprint = definition.Duration(time.Hour), "what is left of the time"
+	t.Run("of an activity that is offered anew changes nothing", begun.When(offered).Then())
 	t.Run("with another body is a conflict", started.When(other).Refuses(machine.Conflict, "t-1", "another body"))
 }
 
@@ -84,7 +89,7 @@ func TestADeadEDR(t *testing.T) {
 		machine.Send{
 			ID: machine.ID("acquire", "t-1", "2"), Aggregate: "negotiation", Key: "consumer http://provider:8181", Type: "negotiation.acquire.v1",
 			Value: raw(`{"provider":"http://provider:8181","connector":"consumer","assetId":"asset","need":"edr","waiter":"t-1",
-				"deadline":"2026-01-02T03:18:50Z","reply":{"aggregate":"transfer","id":"t-1"}}`),
+				"deadline":"2026-01-03T03:03:50Z","reply":{"aggregate":"transfer","id":"t-1"}}`),
 		},
 	))
 	t.Run("is not taken for a new one", anew.When(access("1")).Then())

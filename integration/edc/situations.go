@@ -68,6 +68,9 @@ func (s *scenario) inStarted() situation {
 	}}
 }
 
+// pushWithin is how long a push may take in all.
+const pushWithin = "PT30S"
+
 // inPush is a document that the provider pushes to somebody who does not answer; then come verbs.
 func (s *scenario) inPush(name string, verbs ...string) situation {
 	return situation{name, func(ctx context.Context, srv *server, id string) (finish, error) {
@@ -78,6 +81,8 @@ func (s *scenario) inPush(name string, verbs ...string) situation {
 		err = srv.initiate(ctx, id, map[string]any{
 			"provider": s.peers.of[provider1].ProtocolURL, "assetId": root, "transferType": "HttpData-PUSH",
 			"destination": map[string]string{"type": "HttpData", "baseUrl": to.url},
+			// A consumer never hears of a provider that has forgotten what it was sending.
+			"deadline": pushWithin,
 		})
 		if err != nil {
 			return nil, err

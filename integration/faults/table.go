@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,7 +44,7 @@ func (c *cell) name() string {
 	return c.row + ": " + c.column + " (" + way + ")"
 }
 
-// Steps that something fails in.
+// The step before there is an offer, and the one after there is an agreement.
 const (
 	stepCatalog = "catalog"
 	stepEDR     = "edr"
@@ -232,11 +233,11 @@ func ofCallbacks() []*cell {
 }
 
 // explained says what a reason leaves out. An attempt that ends at the catalog knows of no offer,
-// and one that has an agreement from before has tried no round.
+// and one that has an agreement of the attempt before has tried no round.
 func explained(p *place, reason fault) string {
 	var missing []string
-	say := func(what, text string) {
-		if !strings.Contains(reason.Message, text) {
+	say := func(what string, texts ...string) {
+		if !slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(reason.Message, text) }) {
 			missing = append(missing, what)
 		}
 	}
@@ -249,7 +250,7 @@ func explained(p *place, reason fault) string {
 		say("the constraints", constraint)
 	}
 	if reason.Step != stepCatalog && reason.Step != stepEDR {
-		say("the rounds", "round")
+		say("the rounds", "rounds tried: ", "access acquired: ") // who has no access, and who has had it
 	}
 	return strings.Join(missing, ", ")
 }

@@ -37,8 +37,8 @@ type Limits struct {
 	Name string
 }
 
-// Complete fills the defaults in.
-func (l Limits) Complete() Limits {
+// complete fills the defaults in.
+func (l Limits) complete() Limits {
 	l.Timeout = cmp.Or(l.Timeout, DefaultTimeout)
 	l.Stall = cmp.Or(l.Stall, DefaultStall)
 	l.MaxBytes = cmp.Or(l.MaxBytes, DefaultMaxBytes)
@@ -71,7 +71,7 @@ func (f *Fault) Unwrap() error { return f.Err }
 // Do makes a request within the limits. The fault does not name the request: its address
 // may have to be shown without a part.
 func (l Limits) Do(client *http.Client, req *http.Request) (*Answer, *Fault) {
-	l = l.Complete()
+	l = l.complete()
 	ctx, cancel := context.WithTimeoutCause(req.Context(), l.Timeout, fmt.Errorf("not done within the timeout of %s", l.Timeout))
 	defer cancel()
 	ctx, stop := context.WithCancelCause(ctx)

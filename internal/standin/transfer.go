@@ -68,15 +68,19 @@ func (t *transfer) move(c *Connector) bool {
 	return true
 }
 
+// ask gives the transfer up where its provider cannot be spoken with.
+func (t *transfer) ask(c *Connector) reached {
+	how := c.ask(t)
+	if how == never {
+		t.fail(c, unreachable(t.address))
+	}
+	return how
+}
+
 // request is the provider's answer to what it is asked.
 func (t *transfer) request(c *Connector) bool {
-	switch c.ask(t) {
-	case later:
-		return false
-	case never:
-		t.fail(c, unreachable(t.address))
-		return true
-	case spoken:
+	if how := t.ask(c); how != spoken {
+		return how == never
 	}
 	t.told.Requests++
 	known := t.provider.agreements[t.contractID]
@@ -136,13 +140,8 @@ func (t *transfer) start(c *Connector) bool {
 // pause carries out a suspend or a resume; where the provider cannot be told, either ends in
 // TERMINATED.
 func (t *transfer) pause(c *Connector) bool {
-	switch c.ask(t) {
-	case later:
-		return false
-	case never:
-		t.fail(c, unreachable(t.address))
-		return true
-	case spoken:
+	if how := t.ask(c); how != spoken {
+		return how == never
 	}
 	if t.stage == TransferResuming {
 		t.told.Resumptions++

@@ -40,7 +40,7 @@ func (m *Main) activityTypes() []string {
 		agents.NoopType, agents.AggregateType, agents.CallbackType, agents.LookupType,
 		agents.HTTPType, agents.ExecType, agents.TerraformType, agents.KafkaType,
 	}
-	types = append(append(types, connectors.Types()...), provisioners.Types()...)
+	types = append(append(types, connectors.Types(m.cfg.Connectors)...), provisioners.Types()...)
 	return slices.AppendSeq(types, maps.Keys(m.cfg.Agents))
 }
 
