@@ -135,7 +135,7 @@ func TestAWishForAccessGoesToItsCounterParty(t *testing.T) {
 		string(c.Value) != `{"assetId":"asset-1","connector":"consumer","need":"edr","provider":"HTTP://P:80/dsp/","waiter":"me"}` {
 		t.Errorf("%+v %s", c, c.Value)
 	}
-	if a["id"] != "me" || a["negotiation"] != c.Key || a["negotiationId"] != "round-1" || a["commandId"] != c.ID {
+	if w.Header().Get("Location") != "/v1/wishes/me" || a["id"] != "me" || a["negotiation"] != c.Key || a["negotiationId"] != "round-1" || a["commandId"] != c.ID {
 		t.Errorf("%v", a)
 	}
 	if _, again := f.do("POST", "/v1/negotiations", body); again["commandId"] != c.ID {

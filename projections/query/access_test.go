@@ -115,6 +115,8 @@ func TestEveryRouteOfTransfersAndNegotiationsAnswers(t *testing.T) {
 	f.want("/v1/negotiations/"+round+"/events", 200, `"id":"`+party+`"`, schemas.NegotiationEDRGranted, seal.Redacted)
 	f.want("/v1/negotiations/nobody/events", 404)
 	f.want("/v1/negotiations/nobody/edr", 403, "token") // nothing is said of it
+	f.want("/v1/wishes/t-1?wait=1s", 200, `"state":"GRANTED"`, round)
+	f.want("/v1/wishes/nobody", 404, "there is no wish")
 	f.want("/v1/jobs/one/events?all=true", 200, schemas.OrchestrationEnded, schemas.TransferEnded, schemas.NegotiationStarted)
 	f.want("/v1/jobs/one/events?all=true&limit=2", 200, `"next":"`)
 	f.want("/v1/jobs/one/events?all=maybe", 400, `"path":"all"`)
