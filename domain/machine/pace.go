@@ -2,11 +2,12 @@ package machine
 
 import "time"
 
+// How long unclaimed work is offered.
 const (
 	// FirstOffer is how long unclaimed work may be claimed before it is offered again; each further
 	// offer holds twice as long, up to LastOffer.
 	FirstOffer = 30 * time.Second
-	LastOffer  = 10 * time.Minute
+	LastOffer  = 10 * time.Minute // the longest that an offer holds
 	// LastClaims is how long after an offer's end the next one comes: a claim made at its very end is
 	// on the log by then, but a shard with much to do decides it later, and by another clock.
 	LastClaims = 10 * time.Second

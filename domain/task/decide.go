@@ -44,9 +44,11 @@ func (s Set) Decide(at time.Time, c orchestration.Command) ([]Event, *End, error
 		return s.heartbeat(at, c), nil, nil
 	case orchestration.Release:
 		return s.release(c), nil, nil
-	default:
-		return nil, nil, nil
+	case orchestration.Start, orchestration.Cancel, orchestration.Rerun, orchestration.Dispose, orchestration.Pause, orchestration.Resume,
+		orchestration.RetryActivity, orchestration.SkipActivity, orchestration.CompleteActivity, orchestration.FailActivity,
+		orchestration.PauseActivity, orchestration.ResumeActivity, orchestration.Wake, orchestration.TakeOver:
 	}
+	return nil, nil, nil
 }
 
 // reported finds the task that a report is about; nil without an error is a repeat.

@@ -28,16 +28,16 @@ type order struct {
 	Type                 string `json:"type"`
 }
 
-func newDepot() *depot {
+func newDepot(ctx context.Context) *depot {
 	d := &depot{asked: map[string]order{}}
-	d.server = httptest.NewServer(http.HandlerFunc(d.take))
+	d.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { d.take(ctx, w, r) }))
 	return d
 }
 
 func (d *depot) url() string { return d.server.URL }
 func (d *depot) close()      { d.server.Close() }
 
-func (d *depot) take(w http.ResponseWriter, r *http.Request) {
+func (d *depot) take(ctx context.Context, w http.ResponseWriter, r *http.Request) {
 	var o order
 	if err := json.NewDecoder(r.Body).Decode(&o); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
@@ -48,7 +48,7 @@ func (d *depot) take(w http.ResponseWriter, r *http.Request) {
 	d.mu.Unlock()
 	w.WriteHeader(http.StatusAccepted)
 	if quick := o.AssetID == "DEPROVISIONING_REQUESTED" && o.Type == "provision" || o.AssetID == "PROVISIONING_REQUESTED" && o.Type == "deprovision"; quick {
-		go func() { _ = o.report(context.WithoutCancel(r.Context())) }() // the transfer's end shows it
+		go func() { _ = o.report(ctx) }() // the transfer's end shows it
 	}
 }
 
@@ -85,7 +85,7 @@ func (o order) report(ctx context.Context) error {
 		req.Header.Set("Content-Type", "application/json")
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
-			return false, nil //nolint:nilerr // it is just being started
+			return false, nil // it is just being started
 		}
 		defer resp.Body.Close()
 		return resp.StatusCode < 300, nil

@@ -38,7 +38,7 @@ func kills(ctx context.Context, s site) error {
 		return err
 	}
 	defer edc.Close()
-	depot := newDepot()
+	depot := newDepot(ctx)
 	defer depot.close()
 	config, err := s.configure(edc, []string{provider.Name}, 0, map[string]any{
 		"provisioners": []any{map[string]string{"type": "depot", "adapter": "http", "endpoint": depot.url()}},
