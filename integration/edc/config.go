@@ -26,6 +26,7 @@ type connectorConfig struct {
 	Protocol      string            `json:"protocol,omitempty"`
 	Match         []string          `json:"match"`
 	Poll          map[string]string `json:"poll,omitempty"`
+	Timeout       string            `json:"timeout,omitempty"`
 }
 
 // newConfig is the configuration of a server at an address, with one connector for all providers.
