@@ -39,10 +39,15 @@ func (s *scenario) inRequested() situation {
 // releasing lets go whoever is held up until a job has ended, for it may ask once more.
 func (s *scenario) releasing(srv *server, id string) finish {
 	return func(ctx context.Context) (verdict, error) {
-		found, err := srv.until(ctx, id, "at its end", jobTakes, func(j *job) bool {
-			_ = s.peers.release(ctx) // asked again
-			return j.ended()
-		})
+		held, over := context.WithCancel(ctx)
+		defer over()
+		go func() {
+			for held.Err() == nil {
+				_ = s.peers.release(held) // asked again
+				_ = api.Pause(held, 250*time.Millisecond)
+			}
+		}()
+		found, err := srv.await(ctx, id, jobTakes)
 		if err != nil {
 			return verdict{}, err
 		}
@@ -183,7 +188,7 @@ func (s *scenario) strike(ctx context.Context, id string, in situation, b blow, 
 	if err := s.peers.release(ctx); err != nil {
 		return err
 	}
-	srv, err := s.serve(ctx, id, s.peers, nil)
+	srv, err := s.serve(ctx, id, s.peers, (*config).hurry)
 	if err != nil {
 		return err
 	}
