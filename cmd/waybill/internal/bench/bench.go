@@ -48,7 +48,7 @@ func works() []work {
 		{"W6", fmt.Sprintf("resident memory with %d waiting orchestrations", waitingJobs), waiting},
 		{"W7", fmt.Sprintf("one orchestration that grows to %d nodes", treeNodes), tree},
 		{"T1", fmt.Sprintf("%d transfers with a negotiation each, %d at once", newAccessTransfers, transferParallel), newAccess},
-		{"T2", fmt.Sprintf("%d transfers of %d assets that are negotiated", reuseTransfers, reuseAssets), reusedAccess},
+		{"T2", fmt.Sprintf("%d transfers of %d assets that are negotiated, %d at once", reuseTransfers, reuseAssets, transferParallel), reusedAccess},
 		{"T3", fmt.Sprintf("one orchestration of %d acquires of one asset, one negotiation", wishes), manyWishes},
 	}
 }

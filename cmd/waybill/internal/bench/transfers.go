@@ -24,7 +24,7 @@ const (
 	reuseTransfers     = 10000 // of T2
 	reuseAssets        = 10
 	wishes             = 2000 // of T3
-	transferParallel   = 100  // negotiations of one provider at once
+	transferParallel   = 100  // transfers under way at once, and negotiations of one provider
 	wishType           = "bench-wishes"
 	standInConnector   = "bench"
 )
@@ -143,10 +143,12 @@ func (e *engine) transfers(ctx context.Context, prefix, provider string, n, asse
 		return Figures{}, context.Cause(ctx)
 	}
 	c := startClock()
-	e.initiate(ctx, cancel, &running, prefix, provider, n, assets)
+	places := make(chan struct{}, transferParallel) // taken by those under way
+	e.initiate(ctx, cancel, &running, places, prefix, provider, n, assets)
 	for range n {
 		select {
 		case <-ended:
+			<-places
 		case <-ctx.Done():
 			return Figures{}, context.Cause(ctx)
 		case <-time.After(patience):
@@ -160,14 +162,19 @@ func (e *engine) transfers(ctx context.Context, prefix, provider string, n, asse
 	}, nil
 }
 
-// initiate publishes the starts from several submitters.
-func (e *engine) initiate(ctx context.Context, cancel context.CancelCauseFunc, running *sync.WaitGroup, prefix, provider string, n, assets int) {
+// initiate publishes the starts from several submitters, each when it has a place.
+func (e *engine) initiate(ctx context.Context, cancel context.CancelCauseFunc, running *sync.WaitGroup, places chan<- struct{}, prefix, provider string, n, assets int) {
 	var next atomic.Int64
 	for range submitters {
 		running.Go(func() {
 			for ctx.Err() == nil {
 				i := int(next.Add(1)) - 1
 				if i >= n {
+					return
+				}
+				select {
+				case places <- struct{}{}:
+				case <-ctx.Done():
 					return
 				}
 				cmd, err := producers.TransferCommand(jobID(prefix, i), "", transfer.Initiate{Provider: provider, AssetID: assetID(i % assets)})
