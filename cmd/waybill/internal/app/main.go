@@ -107,7 +107,7 @@ func (m *Main) Start(ctx context.Context) error {
 		return err
 	}
 	for _, step := range []func(context.Context) error{
-		m.openData, m.listen, m.startBroker, m.openKeys, m.prepareTopics,
+		m.openData, m.openKeys, m.listen, m.startBroker, m.prepareTopics,
 		m.startProjections, m.startDefinitions, m.makeAgents, m.startMachines, m.startAgents, m.serve,
 	} {
 		if err = step(ctx); err == nil {
