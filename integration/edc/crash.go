@@ -156,8 +156,8 @@ func (s *scenario) uncalled(ctx context.Context) error {
 	if err := s.completes(ctx, srv, "uncalled", root, s.peers.of[provider1], sentence); err != nil {
 		return err
 	}
-	// Three documents deep, each waits for a negotiation and for a transfer process.
-	if took, most := time.Since(began), 3*2*(every+time.Second); took > most {
+	// Three documents deep, each waits for a negotiation and for a transfer process; the rest is for a busy machine.
+	if took, most := time.Since(began), 3*2*(every+3*time.Second); took > most {
 		s.wrong.Add("without callbacks the tree took %s, want at most %s", took, most)
 	}
 	fmt.Printf("  without callbacks: %.1f s\n", time.Since(began).Seconds())

@@ -4,5 +4,5 @@
 //
 //	bash integration/edc/run                  some three minutes
 //	bash integration/edc/run -full            everything, in full numbers
-//	bash integration/edc/run -only tree,push  some scenarios; -list names them
+//	bash integration/edc/run -only tree,push  some parts of it
 package main
