@@ -11,8 +11,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/waybill/waybill/consumers/agent/secret"
 	"github.com/waybill/waybill/consumers/connectors/adapter"
 	"github.com/waybill/waybill/internal/outbound"
+	"github.com/waybill/waybill/internal/redact"
 )
 
 // EDR implements adapter.Contracts.
@@ -61,6 +63,8 @@ func ParseEDR(raw json.RawMessage, now time.Time) (adapter.EDR, error) {
 		return adapter.EDR{}, errors.New("the data address has no endpoint")
 	case edr.Authorization == "":
 		return adapter.EDR{}, errors.New("the data address has no authorization")
+	case strings.ContainsFunc(edr.Authorization, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }):
+		return adapter.EDR{}, errors.New("the data address has an authorization with line ends or the like in it, which cannot be sent")
 	}
 	if at, ok := expiry(edr.Authorization); ok {
 		edr.ExpiresAt = at
@@ -73,6 +77,10 @@ func ParseEDR(raw json.RawMessage, now time.Time) (adapter.EDR, error) {
 // maxExpiry bounds how long a token says that it is good; more is no limit at all.
 const maxExpiry = 10 * 365 * 24 * time.Hour
 
+// maxTime is in the year 2242, within what others that keep a time can write: a token that is good for
+// longer has no end.
+const maxTime = 1 << 33
+
 // expiry is what a JWT says of its end.
 func expiry(token string) (time.Time, bool) {
 	parts := strings.Split(token, ".")
@@ -84,7 +92,7 @@ func expiry(token string) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	seconds, ok := number(object(claims).get("exp"))
-	if !ok || seconds <= 0 || seconds > 1<<40 {
+	if !ok || !(seconds > 0 && seconds < maxTime) { // what is not a number is not in between
 		return time.Time{}, false
 	}
 	return time.Unix(int64(seconds), 0).UTC(), true
@@ -117,10 +125,13 @@ func (c *Connector) Document(ctx context.Context, w adapter.Want) (adapter.Docum
 	if failed == nil {
 		failed = answer.Refusal()
 	}
+	hidden := hiding(w.EDR.Authorization)
 	if failed == nil {
-		return adapter.Document{Body: answer.Body, ContentType: answer.Header.Get("Content-Type"), Source: where}, nil
+		return adapter.Document{
+			Body: hidden.Bytes(answer.Body), ContentType: hidden.Text(answer.Header.Get("Content-Type")), Source: hidden.Text(where),
+		}, nil
 	}
-	f := &adapter.Fault{Step: adapter.StepFetch, Err: fmt.Errorf("GET %s: %w", where, failed), Again: failed.Again, After: failed.After}
+	f := &adapter.Fault{Step: adapter.StepFetch, Err: hidden.Error(fmt.Errorf("GET %s: %w", where, failed)), Again: failed.Again, After: failed.After}
 	switch {
 	case failed.Address:
 		f.Step = adapter.StepAddress
@@ -129,6 +140,21 @@ func (c *Connector) Document(ctx context.Context, w adapter.Want) (adapter.Docum
 		f.Err = fmt.Errorf("%w: the EDR is no longer good", f.Err)
 	}
 	return adapter.Document{}, f
+}
+
+// minToken is from how many bytes on a token is taken out of what comes: a shorter one would be found in
+// documents that have nothing to do with it.
+const minToken = 8
+
+// hiding is for what comes of a request with a token: some quote what they were sent, in documents too.
+func hiding(authorization string) (hidden redact.Values) {
+	_, token, _ := strings.Cut(authorization, " ")
+	for _, value := range []string{authorization, token} {
+		if len(value) >= minToken {
+			hidden = hidden.Add(value, secret.Redacted)
+		}
+	}
+	return hidden
 }
 
 // mayCall says whether the endpoint that a provider names is one to call: on the provider's own
