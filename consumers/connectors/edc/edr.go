@@ -2,7 +2,6 @@ package edc
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/waybill/waybill/consumers/agent/secret"
 	"github.com/waybill/waybill/consumers/connectors/adapter"
+	"github.com/waybill/waybill/internal/jwt"
 	"github.com/waybill/waybill/internal/outbound"
 	"github.com/waybill/waybill/internal/redact"
 )
@@ -66,7 +66,7 @@ func ParseEDR(raw json.RawMessage, now time.Time) (adapter.EDR, error) {
 	case strings.ContainsFunc(edr.Authorization, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }):
 		return adapter.EDR{}, errors.New("the data address has an authorization with line ends or the like in it, which cannot be sent")
 	}
-	if at, ok := expiry(edr.Authorization); ok {
+	if at, ok := jwt.Expiry(edr.Authorization); ok {
 		edr.ExpiresAt = at
 	} else if seconds, ok := number(n.get("expiresIn")); ok && seconds > 0 && seconds < float64(maxExpiry/time.Second) {
 		edr.ExpiresAt = now.Add(time.Duration(seconds * float64(time.Second))).UTC()
@@ -76,27 +76,6 @@ func ParseEDR(raw json.RawMessage, now time.Time) (adapter.EDR, error) {
 
 // maxExpiry bounds how long a token says that it is good; more is no limit at all.
 const maxExpiry = 10 * 365 * 24 * time.Hour
-
-// maxTime is in the year 2242, within what others that keep a time can write: a token that is good for
-// longer has no end.
-const maxTime = 1 << 33
-
-// expiry is what a JWT says of its end.
-func expiry(token string) (time.Time, bool) {
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		return time.Time{}, false
-	}
-	claims, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[1], "="))
-	if err != nil {
-		return time.Time{}, false
-	}
-	seconds, ok := number(object(claims).get("exp"))
-	if !ok || !(seconds > 0 && seconds < maxTime) { // what is not a number is not in between
-		return time.Time{}, false
-	}
-	return time.Unix(int64(seconds), 0).UTC(), true
-}
 
 // Document implements adapter.Adapter: it is fetched from where the EDR leads, with its token.
 func (c *Connector) Document(ctx context.Context, w adapter.Want) (adapter.Document, error) {
