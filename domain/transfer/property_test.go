@@ -109,13 +109,25 @@ func (r *history) give(c Command) {
 		return
 	}
 	twice, err := r.s.Decide(r.at, c)
-	if len(twice) > 0 {
+	if len(twice) > 0 && !looksOnceMore(c, twice) {
 		r.t.Fatalf("%T %+v makes happen when it is delivered twice: %#v", c, c, twice)
 	}
 	// What is called back once too often, or reported after the end, is told so.
 	if err != nil && !r.s.Ended() {
 		r.t.Fatalf("%T %+v is refused when it is delivered twice: %v", c, c, err)
 	}
+}
+
+// looksOnceMore says that all that a callback makes happen the second time is a look at the connector: one
+// that says what is known already is taken for a hint.
+func looksOnceMore(c Command, events []Event) bool {
+	_, callback := c.(Observed)
+	w, ok := events[0].(Worked)
+	if !callback || !ok || len(events) > 1 {
+		return false
+	}
+	_, nudged := w.Event.(task.Nudged)
+	return nudged
 }
 
 func (r *history) fold(events []Event) {
