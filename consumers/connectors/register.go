@@ -119,7 +119,9 @@ func (k Connector) speaker(hosts *outbound.Hosts, in Surroundings) (*speaker, er
 	}
 	s.most = max(s.first, s.most)
 	limits := in.Limits
-	limits.Timeout = cmp.Or(time.Duration(k.Timeout), limits.Timeout)
+	if t := time.Duration(k.Timeout); t > 0 {
+		limits.Timeout, limits.Stall = t, t // who allows a provider a minute means until the first byte, too
+	}
 	if k.Adapter == AdapterHTTP {
 		match, err := patterns(k.Match)
 		if err != nil {
