@@ -53,6 +53,7 @@ type place struct {
 	id       string // of the job
 	faults   []*standin.Fault
 	sink     string
+	retries  int
 	took     time.Duration
 }
 
@@ -187,7 +188,7 @@ func (s *scenario) prepare(ctx context.Context) (err error) {
 	}
 	for _, p := range s.gathered { // patient, for there are many and it goes wrong often
 		c := p.connector()
-		c.Rounds, c.Retries, c.TTL = 0, 0, connectors.TTL{}
+		c.Rounds, c.Retries, c.TTL = 0, p.retries, connectors.TTL{}
 		c.Deadlines = connectors.Deadlines{State: definition.Duration(10 * time.Second)}
 		cfg.Connectors = append(cfg.Connectors, c)
 	}
