@@ -131,6 +131,11 @@ func (m *Main) Close() error {
 	m.close.Do(func() {
 		deadline := time.After(stopTimeout)
 		var errs []error
+		for _, p := range m.parts {
+			if p.alone {
+				p.stop()
+			}
+		}
 		for i := len(m.parts) - 1; i >= 0; i-- {
 			errs = append(errs, m.parts[i].end(deadline))
 		}
