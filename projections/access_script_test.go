@@ -293,7 +293,7 @@ func inTurn(left []string) (string, bool) { return left[0], false }
 func allViews(t testing.TB, path string) string {
 	t.Helper()
 	return views(t, path) + dump(t, path, "SELECT * FROM transfers ORDER BY id") + dump(t, path, "SELECT * FROM negotiations ORDER BY id") +
-		dump(t, path, "SELECT waiter, asset, doc FROM waiter ORDER BY 1, 2")
+		dump(t, path, "SELECT waiter, asset, doc FROM waiter ORDER BY 1, 2") + dump(t, path, "SELECT waiter, created, doc FROM wish ORDER BY 1")
 }
 
 func TestTransfersAndNegotiationsAreTheSameInWhateverOrderTheirPartitionsAreRead(t *testing.T) {
@@ -609,6 +609,44 @@ func TestCommandsToTransfersAndNegotiationsAreAnswered(t *testing.T) {
 		if _, err := db.Command(t.Context(), id); !IsNotFound(err) {
 			t.Errorf("what a machine asked for, or reported, is remembered: %s, %v", id, err)
 		}
+	}
+}
+
+func TestWhoAsksFromOutsideIsToldWhatBecameOfIt(t *testing.T) {
+	db := open(t, filepath.Join(t.TempDir(), "p.db"))
+	all := streams(t)
+	feed(t, db, all, inTurn)
+	for _, waiter := range []string{"outside", "late"} {
+		w, err := db.Wish(t.Context(), waiter)
+		if err != nil || w.State != WishGranted || w.NegotiationID != roundOf("asset-1", 2) || w.ProcessID != "process-1" || w.AssetID != "asset-1" {
+			t.Errorf("%s, %v", document(t, w), err)
+		}
+	}
+	if _, err := db.Wish(t.Context(), "typed"); !IsNotFound(err) {
+		t.Errorf("an activity's wish is kept: %v", err)
+	}
+	s := newScriptOf(t, schemas.AggregateNegotiation, 0)
+	s.seq[party] = int64(len(all[schemas.AggregateNegotiation]) - 1)
+	missing := negotiation.Fault{Step: "catalog", Message: "the provider offers nothing like that", Code: "not-found"}
+	s.negotiation("x", s.next(), negotiation.Joined{Wish: negotiation.Wish{Waiter: "w-1", AssetID: "nothing", Need: negotiation.NeedAgreement}},
+		negotiation.Joined{Wish: negotiation.Wish{Waiter: "w-2", AssetType: "registry", Need: negotiation.NeedEDR}}, negotiation.Joined{Wish: negotiation.Wish{Waiter: "w-3", AssetType: "nothing", Need: negotiation.NeedEDR}},
+		negotiation.Joined{Wish: negotiation.Wish{Waiter: "w-4", AssetID: "nothing", Need: negotiation.NeedEDR}})
+	s.negotiation("y", s.next(), negotiation.Failed{AssetID: "nothing", Waiters: []string{"w-1"}, Error: missing}, negotiation.Listed{Waiter: "w-2", AssetType: "registry", Assets: []string{"a", "b"}},
+		negotiation.Served{AssetID: "a", Round: 1, AgreementID: "x", Waiters: []string{"w-2"}}, negotiation.Failed{AssetID: "b", Waiters: []string{"w-2"}, Error: missing, Rounds: 1},
+		negotiation.Answered{Waiter: "w-2", AssetType: "registry", Offers: []negotiation.OfferState{{AssetID: "a", AgreementID: "x"}, {AssetID: "b", Error: &missing}}},
+		negotiation.Failed{AssetType: "nothing", Waiters: []string{"w-3"}, Error: missing}, negotiation.Left{Waiter: "w-4"})
+	feed(t, db, map[string][]*kgo.Record{schemas.AggregateNegotiation: s.take(0)}, func(left []string) (string, bool) { return left[0], true })
+	for waiter, want := range map[string]string{"w-1": WishRefused, "w-2": WishGranted, "w-3": WishRefused, "w-4": WishRefused} {
+		w, err := db.Wish(t.Context(), waiter)
+		if err != nil || w.State != want || (want == WishRefused) != (w.Error != nil) || (waiter == "w-2") != (len(w.Offers) == 2) {
+			t.Errorf("%s, %v", document(t, w), err)
+		}
+		if err := db.WaitAnswered(limited(t), waiter); err != nil {
+			t.Error(err)
+		}
+	}
+	if left := dump(t, db.cfg.Path, "SELECT * FROM waiter WHERE waiter LIKE 'w-%'"); left != "" {
+		t.Errorf("somebody waits still: %s", left)
 	}
 }
 

@@ -274,7 +274,11 @@ func (w *writer) prune() error {
 	if err != nil {
 		return err
 	}
-	if a < maxPrune && b < maxPrune {
+	c, err := w.c.exec("DELETE FROM wish WHERE (waiter, party) IN (SELECT waiter, party FROM wish WHERE created < ? LIMIT ?)", oldest, int64(maxPrune))
+	if err != nil {
+		return err
+	}
+	if a < maxPrune && b < maxPrune && c < maxPrune {
 		w.pruned = oldest / day
 	}
 	return nil

@@ -17,6 +17,7 @@ type counterparty struct {
 	tasks               tasks
 	waiters             map[string]*waiter
 	changed             []*waiter
+	wishes              []wish // of this batch
 }
 
 func (p *counterparty) cacheKey() string { return p.id }
@@ -109,6 +110,7 @@ func (p *counterparty) about(e negotiation.Event) string {
 
 // wait folds in who waits, and who no longer does.
 func (p *counterparty) wait(at int64, e negotiation.Event) {
+	p.answer(at, e)
 	switch e := e.(type) {
 	case negotiation.Joined:
 		p.join(at, e.Wish)

@@ -226,7 +226,7 @@ func (w *writer) writeParty(p *counterparty) error {
 			return err
 		}
 	}
-	return nil
+	return w.writeWishes(p)
 }
 
 // writeWaiter has a row for each asset that somebody still waits for.
@@ -310,5 +310,5 @@ func (p *counterparty) settle() {
 		l.dirty = false
 	}
 	clear(p.changed)
-	p.changed = p.changed[:0]
+	p.changed, p.wishes = p.changed[:0], p.wishes[:0]
 }

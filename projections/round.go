@@ -74,7 +74,9 @@ func (r *round) apply(at int64, e negotiation.Event) {
 	case negotiation.Moved:
 		r.moved(at, e)
 	case negotiation.Failed:
-		r.failure = faultOf(e.Error)
+		if e.Rounds > 0 { // else it is not about this one
+			r.failure = faultOf(e.Error)
+		}
 	case negotiation.AgreementDead:
 		r.agreementState, r.reason = AgreementDead, e.Reason
 	case negotiation.EDRRequested:

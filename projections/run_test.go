@@ -116,6 +116,36 @@ func TestAReadSeesItsWrite(t *testing.T) {
 	}
 }
 
+func TestADatabaseOfAnOlderSchemaIsMadeAnew(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "p.db")
+	db := open(t, path)
+	fold(t, db, 10, everything(t))
+	want := views(t, path)
+	if err := db.writer.c.run("DROP TABLE transfer; PRAGMA user_version = 1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db = open(t, path)
+	if got := views(t, path); got != "" {
+		t.Fatalf("the old rows are there still: %s", got)
+	}
+	fold(t, db, 10, everything(t))
+	if got := views(t, path); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if err := db.writer.c.run("PRAGMA user_version = 99"); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), Config{Path: path}); err == nil || !strings.Contains(err.Error(), "upgrade") {
+		t.Error(err)
+	}
+}
+
 func TestAWaitEndsWithItsContext(t *testing.T) {
 	c := newCluster(t)
 	db, _ := c.run(Config{})

@@ -17,8 +17,12 @@
 //	d := schemas.NewDecoder() // one for each reader; equal definitions share one plan
 //	e, err := d.DecodeOrchestrationEvent(wireType, value)
 //
+// Transfers and negotiations have functions of the same kind, and share the events about the
+// work they ask for (task.go). What is secret in their records is sealed; where a command has it in
+// the clear it is refused, and the refusal does not show it.
+//
 // The frequent records are written and read by hand, without reflection: events.go,
-// encode.go and commands.go over the scanner in scan.go. The tests hold them against
+// encode.go, commands.go and their likes over the scanner in scan.go. The tests hold them against
 // encoding/json and against the schemas in json/, which say the same to others.
 //
 // What a version looks like stands in testdata/golden, one file per wire name, and stays

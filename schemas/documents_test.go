@@ -166,7 +166,7 @@ func calls() []string {
 	for _, thing := range []string{"/v1/transfers", "/v1/negotiations"} {
 		l = append(l, "GET "+thing, "POST "+thing, "GET "+thing+"/{id}", "GET "+thing+"/{id}/events")
 	}
-	l = append(l, "GET /v1/negotiations/{id}/edr")
+	l = append(l, "GET /v1/negotiations/{id}/edr", "GET /v1/wishes/{id}")
 	for _, verb := range []string{"suspend", "resume", "terminate", "deprovision"} {
 		l = append(l, "POST /v1/transfers/{id}/"+verb)
 	}

@@ -27,6 +27,7 @@ import (
 //   - documents: [{id, name, output: {value, order?}}], depth first; one without an
 //     output, a tombstone, is left out
 //   - destination: where below the results directory; absent means <job>.txt
+//   - required: no value at all is a failure
 //
 // and its output {value, path, destination, size}: the joined values (left out where the
 // output would be over 256 KiB), the absolute path of the file, the destination, and
@@ -41,6 +42,7 @@ func NewAggregate(results string) *Aggregate { return &Aggregate{results} }
 type aggregateInput struct {
 	Documents   []treeNode `json:"documents"`
 	Destination string     `json:"destination"`
+	Required    bool       `json:"required"`
 }
 
 type treeNode struct {
@@ -74,6 +76,9 @@ func (g *Aggregate) Process(_ context.Context, a agent.Activity) agent.Result {
 		return agent.Fatal(err).AtStep("join")
 	}
 	value := partstree.Join(outputs)
+	if value == "" && in.Required {
+		return agent.Fatal(errors.New("nothing was found: none of the documents has a value")).AtStep("join")
+	}
 	where, err := g.write(destination, value)
 	if err != nil {
 		return unwritten(err)

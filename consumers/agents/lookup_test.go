@@ -17,6 +17,16 @@ func TestAPartIsLookedUpInEveryRegistryThatGrantedAccess(t *testing.T) {
 	}
 }
 
+func TestWhatIsRequiredIsNotEmpty(t *testing.T) {
+	nothing := `{"documents":[{"id":"n1","name":"lookup","output":{"value":""}}]`
+	if _, r := aggregate(t, t.TempDir(), nothing+`}`); r.Kind() != agent.Completed {
+		t.Fatal(r.Err())
+	}
+	if _, r := aggregate(t, t.TempDir(), nothing+`,"required":true}`); r.Kind() != agent.Failed {
+		t.Fatalf("got %s", r.Output())
+	}
+}
+
 func TestWithoutAnyRegistryNothingIsFound(t *testing.T) {
 	r := agents.Lookup{}.Process(t.Context(), activity(`{"provider":"http://P/","globalAssetId":"urn:part:1","offers":[{"assetId":"b","error":{"message":"refused"}}]}`))
 	if r.Kind() != agent.Failed {

@@ -1,7 +1,9 @@
 package machines
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/waybill/waybill/consumers/connectors"
@@ -10,6 +12,7 @@ import (
 	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/domain/task"
 	"github.com/waybill/waybill/domain/transfer"
+	"github.com/waybill/waybill/internal/seal"
 	"github.com/waybill/waybill/schemas"
 )
 
@@ -29,7 +32,8 @@ func Transfer(routes Routes) runner.Binding {
 		New:           transfer.New,
 		DecodeCommand: schemas.DecodeTransferCommand,
 		Admit: func(_ context.Context, _ string, c transfer.Command) (transfer.Command, error) {
-			return routed(routes, c), nil
+			c, err := withoutSecrets(c)
+			return routed(routes, c), err
 		},
 		Trace: func(c transfer.Command, traceParent string) transfer.Command {
 			if c, ok := c.(transfer.Initiate); ok && len(traceParent) <= maxTraceParent {
@@ -69,11 +73,54 @@ func Transfer(routes Routes) runner.Binding {
 	}
 }
 
+// withoutSecrets lets no secret go further that somebody has put on the log in the clear. A transfer
+// for an activity ends with it, so that the activity is answered.
+func withoutSecrets(c transfer.Command) (transfer.Command, error) {
+	start, ok := c.(transfer.Initiate)
+	if !ok {
+		return c, nil
+	}
+	member := inTheClear(start)
+	if member == "" {
+		return start, nil
+	}
+	const advice = "is a secret in the clear; POST /v1/transfers and package producers seal it, and a provisioner hands out its own"
+	if start.Asker == nil {
+		return c, machine.Refuse(machine.Schema, "a secret must be sealed before it crosses the log", machine.Problem{Path: "$." + member, Message: advice})
+	}
+	start.Destination, start.Manifest, start.Properties = nil, nil, nil
+	start.Problem = &orchestration.Fault{Step: stepAddress, Message: member + " " + advice}
+	return start, nil
+}
+
+// inTheClear names a secret of a new transfer that is not sealed.
+func inTheClear(start transfer.Initiate) string {
+	name := func(of string, value json.RawMessage) string {
+		if len(value) == 0 {
+			return ""
+		}
+		if member := seal.InTheClear(value, seal.SecretName); member != "" {
+			return of + "." + member
+		}
+		return ""
+	}
+	found := cmp.Or(name("destination", start.Destination), name("properties", start.Properties))
+	if start.Manifest == nil || found != "" {
+		return found
+	}
+	for _, d := range start.Manifest.Definitions {
+		if member := name("manifest", d.Raw); member != "" {
+			return member
+		}
+	}
+	return ""
+}
+
 // routed fills in how the provider of a new transfer is spoken to. What is wrong with its address
 // ends the transfer, so that whoever asked is answered.
 func routed(routes Routes, c transfer.Command) transfer.Command {
 	start, ok := c.(transfer.Initiate)
-	if !ok {
+	if !ok || start.Problem != nil {
 		return c
 	}
 	r, err := routes.Find(start.Provider)

@@ -133,7 +133,8 @@ func aggregate() ActivityType {
 		Type:        Aggregate,
 		Description: "Joins the values of retrieved documents into a file.",
 		InputSchema: Schema{OpenAPIV3Schema: compact(`{"type": "object", "required": ["documents"],
-			"properties": {"documents": {"type": "array", "items": {"type": "object"}},` + destinationProperty + `}}`)},
+			"properties": {"documents": {"type": "array", "items": {"type": "object"}},
+				"required": {"type": "boolean", "description": "no value at all is a failure"},` + destinationProperty + `}}`)},
 		OutputSchema: Schema{OpenAPIV3Schema: compact(`{"type": "object",
 			"properties": {"value": {"type": "string"}, "path": {"type": "string"}, "size": {"type": "integer", "minimum": 0}}}`)},
 		Version: 1,
@@ -219,7 +220,7 @@ func registryTree() Orchestration {
 				Inputs: append(from("provider", "counterPartyId", "globalAssetId"), Mapping{Source: "registries.offers", Target: "offers"}),
 			},
 			{
-				ID: "aggregate", Type: Aggregate, DependsOn: Names{"lookup"},
+				ID: "aggregate", Type: Aggregate, DependsOn: Names{"lookup"}, With: compact(`{"required": true}`),
 				Inputs: append(from("destination"), Mapping{Source: "lookup.**", Target: "documents"}),
 			},
 		},

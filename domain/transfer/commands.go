@@ -106,7 +106,8 @@ type Terminate struct {
 	By     string `json:"by,omitempty"`
 }
 
-// Deprovision tries once more to undo what was provisioned for a transfer that is over.
+// Deprovision asks again for what was provisioned to be undone, where whoever is to do that has not
+// called back. A transfer that is over deprovisions by itself.
 type Deprovision struct {
 	Reason string `json:"reason,omitempty"`
 	By     string `json:"by,omitempty"`

@@ -200,11 +200,13 @@ func (s State) decideTerminate(at time.Time, c Terminate) ([]Event, error) {
 	return s.terminate(at, nil, cause{reason: reason, by: c.By}), nil
 }
 
-// decideDeprovision answers whoever wants undone what was provisioned: a transfer that is over
-// does so by itself.
+// decideDeprovision answers whoever wants undone what was provisioned. A transfer that is over does so by
+// itself; only who has not called back is asked again.
 func (s State) decideDeprovision() ([]Event, error) {
 	switch s.phase {
-	case PhaseDeprovisioning, PhaseDeprovisioningRequested, PhaseDeprovisioned:
+	case PhaseDeprovisioningRequested:
+		return s.freeAgain(), nil
+	case PhaseDeprovisioning, PhaseDeprovisioned:
 		return nil, nil
 	case PhaseCompleted, PhaseTerminated:
 		return nil, s.standing("nothing was provisioned for it")

@@ -99,6 +99,9 @@ func (s *State) note(name string) {
 	case taskSuspend, taskResume:
 		s.l.words++
 	}
+	if r, ok := s.l.resource(definitionID(name)); ok && name == named(taskDeprovision, r.ID) {
+		r.frees++
+	}
 }
 
 // over keeps of a transfer that is over what is still to be undone, which mostly is nothing.

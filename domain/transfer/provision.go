@@ -3,6 +3,7 @@ package transfer
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -128,7 +129,7 @@ func (s State) overtaken(c Report) bool {
 	}
 	for _, r := range s.l.resources {
 		if r.made && w.WorkID == task.WorkID(Aggregate, s.id, named(taskProvision, r.ID)) ||
-			r.gone && w.WorkID == task.WorkID(Aggregate, s.id, named(taskDeprovision, r.ID)) {
+			r.gone && w.WorkID == task.WorkID(Aggregate, s.id, named(taskDeprovision, r.ID), strconv.Itoa(r.frees)) {
 			return true
 		}
 	}
@@ -157,14 +158,6 @@ func (s State) decideUploaded(c Uploaded) ([]Event, error) {
 
 // deprovision asks for what was provisioned to be undone, once the transfer is over.
 func (s State) deprovision(at time.Time, out []Event) []Event {
-	type input struct {
-		TransferID string          `json:"transferId"`
-		Definition Definition      `json:"definition"`
-		AssetID    string          `json:"assetId"`
-		Resource   json.RawMessage `json:"resource,omitempty"`
-		Secret     json.RawMessage `json:"secret,omitempty"`
-		Callback   callback        `json:"callback"`
-	}
 	until := at.Add(DeprovisionWithin)
 	begun := false
 	for i := range s.l.resources {
@@ -175,8 +168,33 @@ func (s State) deprovision(at time.Time, out []Event) []Event {
 		if !begun {
 			out, begun = append(out, Moved{Moves: moves(PhaseDeprovisioning), Until: until}), true
 		}
-		out = append(out, s.ask(task.Spec{Name: named(taskDeprovision, r.ID), Type: WorkDeprovision, Deadline: until, Policy: s.l.policy(0)},
-			input{s.id, r.Definition, s.l.AssetID, r.resource, r.secret, s.callback(r.ID)}))
+		out = append(out, s.free(r, until))
+	}
+	return out
+}
+
+// free asks for one resource to be undone.
+func (s State) free(r *resource, until time.Time) Event {
+	type input struct {
+		TransferID string          `json:"transferId"`
+		Definition Definition      `json:"definition"`
+		AssetID    string          `json:"assetId"`
+		Resource   json.RawMessage `json:"resource,omitempty"`
+		Secret     json.RawMessage `json:"secret,omitempty"`
+		Callback   callback        `json:"callback"`
+	}
+	return s.ask(task.Spec{Name: named(taskDeprovision, r.ID), Type: WorkDeprovision, Deadline: until, Policy: s.l.policy(0)},
+		input{s.id, r.Definition, s.l.AssetID, r.resource, r.secret, s.callback(r.ID)}, strconv.Itoa(r.frees+1))
+}
+
+// freeAgain asks anew for what somebody outside has not called back about.
+func (s State) freeAgain() []Event {
+	var out []Event
+	for _, t := range s.tasks.Open() {
+		if r, ok := s.l.resource(definitionID(t.Name)); ok && t.Phase == orchestration.ActivityWaiting {
+			out = append(out, worked(s.tasks.Drop(t.WorkID, "it is asked for anew"))...)
+			out = append(out, s.free(r, t.Deadline))
+		}
 	}
 	return out
 }

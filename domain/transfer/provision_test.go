@@ -73,9 +73,9 @@ func TestWhatIsPushedToAResource(t *testing.T) {
 func TestDeprovisioning(t *testing.T) {
 	t.Run("follows the end of what was provisioned", stands(deprovisioning, PhaseDeprovisioning))
 	t.Run("follows a termination", stands(ready.When(Terminate{}), PhaseDeprovisioning))
-	t.Run("asks for each resource that was made", stands(provisioning.When(done(bucket, "provision:a")).When(Terminate{}).When(done(`{}`, "deprovision:a")), PhaseDeprovisioned))
-	t.Run("may be elsewhere", deprovisioning.When(done(`{}`, "deprovision:a")).When(waits("deprovision:b")).Then(
-		Worked{task.Waited{WorkID: workID("deprovision:b"), Attempt: 1}}, Moved{Moves: to(PhaseDeprovisioningRequested), Until: lasting(DeprovisionWithin)}))
+	t.Run("asks for each resource that was made", stands(provisioning.When(done(bucket, "provision:a")).When(Terminate{}).When(done(`{}`, "deprovision:a", "1")), PhaseDeprovisioned))
+	t.Run("may be elsewhere", deprovisioning.When(done(`{}`, "deprovision:a", "1")).When(waits("deprovision:b", "1")).Then(
+		Worked{task.Waited{WorkID: workID("deprovision:b", "1"), Attempt: 1}}, Moved{Moves: to(PhaseDeprovisioningRequested), Until: lasting(DeprovisionWithin)}))
 	t.Run("is done by a callback", freeing.When(Deprovisioned{ProvisionedResourceID: "b"}).Follows(
 		machine.Completion{ID: machine.ID("completion", "transfer", "t-1", "DEPROVISIONED"), Type: DeprovisionedType, Value: Completion{
 			ID: "t-1", Provider: "http://provider:8181", Connector: "consumer", AssetID: "asset", State: PhaseDeprovisioned, Code: 1000, Outcome: OutcomeCompleted,
@@ -88,13 +88,22 @@ func TestDeprovisioning(t *testing.T) {
 	t.Run("is not where there are two", deprovisioning.When(Deprovisioned{ProvisionedResourceID: "t-1"}).Refuses(machine.NotFound, "t-1"))
 	t.Run("goes on where the callback says so", freeing.When(Deprovisioned{ProvisionedResourceID: "b", InProcess: true}).Then())
 	t.Run("keeps what went wrong and the outcome", freeing.When(Deprovisioned{ProvisionedResourceID: "b", Error: true, ErrorMessage: "locked"}).Once().Then( // the last one is over with it
-		ended(task.Completed, "deprovision:b"), ResourceDeprovisioned{"b", ptr(fault("deprovision", "locked"))},
+		ended(task.Completed, "deprovision:b", "1"), ResourceDeprovisioned{"b", ptr(fault("deprovision", "locked"))},
 		Moved{Moves: to(PhaseDeprovisioned), Error: ptr(fault("deprovision", "locked"))}))
 	t.Run("takes a callback twice", deprovisioning.When(Deprovisioned{ProvisionedResourceID: "b"}).When(Deprovisioned{ProvisionedResourceID: "b"}).Then())
-	t.Run("lets the agent's word come after the callback", deprovisioning.When(Deprovisioned{ProvisionedResourceID: "b"}).When(waits("deprovision:b")).Then())
+	t.Run("lets the agent's word come after the callback", deprovisioning.When(Deprovisioned{ProvisionedResourceID: "b"}).When(waits("deprovision:b", "1")).Then())
 	t.Run("is over at its end", freed.When(Deprovisioned{ProvisionedResourceID: "b"}).Refuses(machine.BadState, "DEPROVISIONED (1000)"))
 	t.Run("is not asked for before the end", ready.When(Deprovisioned{ProvisionedResourceID: "b"}).Refuses(machine.BadState, "PROVISIONED"))
 	t.Run("happens by itself", deprovisioning.When(Deprovision{}).Then())
+	again := freeing.When(Deprovision{})
+	t.Run("is asked for again where nobody has called back", func(t *testing.T) {
+		events, err := freeing.State(t).Decide(epoch, Deprovision{})
+		if got := brief(events, err); got != "task dropped: it is asked for anew; asked for deprovision:b" {
+			t.Error(got)
+		}
+	})
+	t.Run("is asked for again once", again.When(Deprovision{}).Then())
+	t.Run("is done however often it was asked for", stands(again.When(done(`{}`, "deprovision:b", "2")), PhaseDeprovisioned))
 	t.Run("has nothing to do where nothing was provisioned", completed.When(Deprovision{}).Refuses(machine.BadState, "nothing was provisioned"))
 	t.Run("comes after the end", ready.When(Deprovision{}).Refuses(machine.BadState, "PROVISIONED does not lead to DEPROVISIONING"))
 	late := landed.When(fails(fault("collect", "gone"), "collect"))

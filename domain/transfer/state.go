@@ -80,6 +80,7 @@ type resource struct {
 	Definition
 	made     bool
 	gone     bool
+	frees    int // how often it was asked for that it is undone
 	resource json.RawMessage
 	secret   json.RawMessage
 	upload   *ResourceUploaded

@@ -158,7 +158,7 @@ var (
 	ready          = elsewhere.When(Provisioned{ResourceDefinitionID: "b", ResourceName: "bucket"})
 	landed         = ready.When(access("1")).When(done(`{}`, "request", "1")).When(Observed{Token: process("1"), State: "COMPLETED"})
 	deprovisioning = landed.When(done(`{"value":"x"}`, "collect"))
-	freeing        = deprovisioning.When(done(`{}`, "deprovision:a")).When(waits("deprovision:b"))
+	freeing        = deprovisioning.When(done(`{}`, "deprovision:a", "1")).When(waits("deprovision:b", "1"))
 	freed          = freeing.When(Deprovisioned{ProvisionedResourceID: "b"})
 	completed      = started.When(done(`{"value":"x"}`, "fetch", "1"))
 	terminated     = started.When(Terminate{Reason: "enough", By: "kim"})

@@ -2,13 +2,10 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -79,35 +76,28 @@ func (s site) pair(ctx context.Context, edc *standin.Connector) (_ []*server, st
 	if err != nil {
 		return nil, nil, err
 	}
-	key := make([]byte, 32)
-	if _, err := rand.Read(key); err != nil {
-		return nil, nil, err
-	}
-	keys := filepath.Join(s.Dir, "seal.keys")
-	if err := os.WriteFile(keys, []byte("k1:"+base64.StdEncoding.EncodeToString(key)+"\n"), 0o600); err != nil {
-		return nil, nil, err
-	}
-	kafka, err := process.FreeAddress()
-	if err != nil {
-		return nil, nil, err
-	}
-	broker, err := process.Start(ctx, process.Command{
-		Path: s.bin, Args: []string{"broker", "--data", filepath.Join(s.Dir, "broker"), "--kafka-listen", kafka}, Log: s.Log,
-	})
-	if err != nil {
-		return nil, nil, err
+	halt := func() error { return nil }
+	if s.brokers == "" {
+		if s.brokers, err = process.FreeAddress(); err != nil {
+			return nil, nil, err
+		}
+		broker, err := process.Start(ctx, process.Command{
+			Path: s.bin, Args: []string{"broker", "--data", filepath.Join(s.Dir, "broker"), "--kafka-listen", s.brokers}, Log: s.Log,
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		halt = func() error { _, err := broker.Stop(10 * time.Second); return err }
 	}
 	var servers []*server
 	for _, name := range []string{"first", "second"} {
-		srv, err := s.serve(ctx, name, "--config", config, "--brokers", kafka, "--seal-keys-file", keys)
+		srv, err := s.serve(ctx, name, "--config", config)
 		if err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", name, err)
 		}
 		servers = append(servers, srv)
 	}
 	return servers, func() error {
-		err := errors.Join(servers[0].end(), servers[1].end())
-		_, failed := broker.Stop(10 * time.Second)
-		return errors.Join(err, failed)
+		return errors.Join(servers[0].end(), servers[1].end(), halt())
 	}, nil
 }

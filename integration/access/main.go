@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"flag"
 	"fmt"
@@ -30,6 +32,7 @@ const (
 
 func main() {
 	only := flag.String("only", "", "cases, limits, terminations or kills; all of them unless given")
+	brokers := flag.String("brokers", "", "host:port,… of a Kafka to play on instead of the embedded broker")
 	flags := stage.NewFlags(8 * time.Minute)
 	flag.Parse()
 	os.Exit(flags.Play("access", func(ctx context.Context, on stage.Stage) error {
@@ -44,7 +47,7 @@ func main() {
 			if *only != "" && *only != part.name {
 				continue
 			}
-			s := site{Stage: on, bin: bin}
+			s := site{Stage: on, bin: bin, brokers: *brokers, prefix: fmt.Sprintf("access-%s-%d", part.name, time.Now().UnixMilli())}
 			if s.Dir, err = os.MkdirTemp(on.Dir, part.name); err != nil {
 				return err
 			}
@@ -62,7 +65,8 @@ func main() {
 // site is where one part plays.
 type site struct {
 	stage.Stage
-	bin string
+	bin             string
+	brokers, prefix string // of another Kafka
 }
 
 // server is a `waybill serve`.
@@ -115,7 +119,27 @@ func (s site) serve(ctx context.Context, name string, args ...string) (*server, 
 	}
 	srv := &server{site: s, listen: listen, Client: api.New("http://" + listen)}
 	srv.args = append([]string{"serve", "--data", filepath.Join(s.Dir, name), "--listen", listen, "--kafka-listen", kafka}, args...)
+	if s.brokers != "" {
+		keys, err := s.sealKeys()
+		if err != nil {
+			return nil, err
+		}
+		srv.args = append(srv.args, "--brokers", s.brokers, "--prefix", s.prefix, "--seal-keys-file", keys)
+	}
 	return srv, srv.start(ctx)
+}
+
+// sealKeys makes the keys that servers of one log share.
+func (s site) sealKeys() (string, error) {
+	path := filepath.Join(s.Dir, "seal.keys")
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	key := make([]byte, 32)
+	if _, err := rand.Read(key); err != nil {
+		return "", err
+	}
+	return path, os.WriteFile(path, []byte("k1:"+base64.StdEncoding.EncodeToString(key)+"\n"), 0o600)
 }
 
 func (srv *server) start(ctx context.Context) (err error) {

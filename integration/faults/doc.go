@@ -13,5 +13,6 @@
 // same asset must be had again: no failure is kept. What was asked of a provider once must not be
 // asked twice for a lost reply.
 //
-// The last column kills serve itself while something is in each state.
+// One column kills serve itself while something is in each state. The last rows are of pushes that
+// somebody suspends, or terminates: of that the provider hears exactly once.
 package main

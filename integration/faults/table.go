@@ -22,9 +22,12 @@ const (
 type cell struct {
 	row, column string
 	push        bool
+	direct      bool // a transfer that no job has asked for
 	want        want
 	// set makes it go wrong, before the job is asked for.
 	set func(p *place) []*standin.Fault
+	// before is done before serve is killed, where it is.
+	before func(ctx context.Context, p *place) error
 	// during is done once the first of the faults has struck.
 	during func(ctx context.Context, p *place) error
 	// mend makes all well again before the asset is wanted once more; the faults are mended in any
@@ -61,7 +64,7 @@ func table() []*cell {
 			all = append(all, ofState(r, push)...)
 		}
 	}
-	return append(all, ofCallbacks()...)
+	return append(append(all, ofCallbacks()...), ofVerbs()...)
 }
 
 // requests are what is asked on the way to a document, pulled or pushed.

@@ -217,6 +217,9 @@ func TestTheSecretMembersOfAValueAreSealedAndTheRestStaysWordForWord(t *testing.
 	if err != nil || !bytes.Equal(again, hidden) {
 		t.Errorf("what is sealed is sealed once more: %s, %v", again, err)
 	}
+	if in, out := seal.InTheClear([]byte(destination), seal.SecretName), seal.InTheClear(hidden, seal.SecretName); in != "secretAccessKey" || out != "" {
+		t.Errorf("in the clear is %q before, %q after", in, out)
+	}
 	open, err := r.OpenAll("destination t1", hidden)
 	if err != nil || string(open.Reveal()) != destination {
 		t.Errorf("opened it is\n%s, not\n%s; %v", open.Reveal(), destination, err)

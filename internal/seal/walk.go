@@ -13,7 +13,7 @@ import (
 // What is sealed already, empty or null stays as it is.
 func (r *Keyring) SealMembers(purpose string, value json.RawMessage, secret func(name string) bool) (json.RawMessage, error) {
 	w := walker{hidden: secret, hide: func(value json.RawMessage) (json.RawMessage, error) {
-		if string(value) == `""` || string(value) == "null" || IsSealed(value) {
+		if empty(value) || IsSealed(value) {
 			return value, nil
 		}
 		s, err := r.Seal(purpose, value)
@@ -24,6 +24,26 @@ func (r *Keyring) SealMembers(purpose string, value json.RawMessage, secret func
 	}}
 	return w.walk(purpose, value)
 }
+
+// InTheClear names a member of a value that says that it is secret and is not sealed; "" where there
+// is none.
+func InTheClear(value json.RawMessage, secret func(name string) bool) string {
+	found, at := "", ""
+	w := walker{
+		hidden: func(name string) bool { at = name; return secret(name) },
+		hide: func(value json.RawMessage) (json.RawMessage, error) {
+			if !empty(value) && !IsSealed(value) && found == "" {
+				found = at
+			}
+			return value, nil
+		},
+	}
+	// What is no JSON has no members.
+	_, _ = w.walk("", value)
+	return found
+}
+
+func empty(value json.RawMessage) bool { return string(value) == `""` || string(value) == "null" }
 
 // OpenAll gives a value with everything in it open that was sealed for a purpose.
 func (r *Keyring) OpenAll(purpose string, value json.RawMessage) (Secret, error) {

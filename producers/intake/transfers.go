@@ -147,6 +147,7 @@ func (in *Intake) acquire(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	w.Header().Set("Location", "/v1/wishes/"+url.PathEscape(waiter))
 	accepted.ID = waiter
 	a, status := wished{Accepted: accepted, Negotiation: key}, http.StatusAccepted
 	if wish, ok := c.(negotiation.Acquire); ok && decided {

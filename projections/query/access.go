@@ -53,6 +53,17 @@ func (q *queries) negotiation(w http.ResponseWriter, r *http.Request) error {
 	return q.shown(w, r, q.db.WaitNegotiated, q.db.NegotiationDocument)
 }
 
+// wish answers with what has become of a wish for access.
+func (q *queries) wish(w http.ResponseWriter, r *http.Request) error {
+	return q.shown(w, r, q.db.WaitAnswered, func(ctx context.Context, waiter string) ([]byte, error) {
+		x, err := q.db.Wish(ctx, waiter)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(x)
+	})
+}
+
 // shown answers with a document, after its end where the request waits for that.
 func (q *queries) shown(w http.ResponseWriter, r *http.Request, end func(context.Context, string) error, document func(context.Context, string) ([]byte, error)) error {
 	id := r.PathValue("id")

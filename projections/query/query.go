@@ -95,6 +95,7 @@ func Routes(mux *http.ServeMux, cfg Config) {
 	handle("/v1/negotiations/{id}", q.negotiation, "wait")
 	handle("/v1/negotiations/{id}/events", q.history(q.db.NegotiationEvents), "after", "limit", "cursor")
 	handle("/v1/negotiations/{id}/edr", q.edr)
+	handle("/v1/wishes/{id}", q.wish, "wait")
 	plain("/v1/commands/{id}", []string{"wait"}, q.command)
 	handle("/v1/deadletters", q.deadLetters, "limit", "cursor")
 	handle("/v1/deadletters/{id}", q.deadLetter)

@@ -42,6 +42,11 @@ type fixture struct {
 
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
+	return newFixtureWith(t, query.Config{})
+}
+
+func newFixtureWith(t testing.TB, with query.Config) *fixture {
+	t.Helper()
 	cfg := embeddedtest.New(t)
 	cl, err := cfg.NewClient(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionalID("owner"))
 	if err != nil {
@@ -60,12 +65,11 @@ func newFixture(t testing.TB) *fixture {
 	go func() { done <- db.Run(ctx) }()
 	f := &fixture{t: t, db: db, cl: cl, topics: cfg.Topics(), seq: map[string]int64{}, at: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	mux := http.NewServeMux()
-	query.Routes(mux, query.Config{
-		DB: db, PositionWait: 20 * time.Millisecond, Heartbeat: 5 * time.Millisecond,
-		BuiltIn: func(kind string) []query.BuiltIn {
-			return []query.BuiltIn{{Type: "noop", Definition: json.RawMessage(`{"description":"does nothing"}`)}}
-		},
-	})
+	with.DB, with.PositionWait, with.Heartbeat = db, 20*time.Millisecond, 5*time.Millisecond
+	with.BuiltIn = func(kind string) []query.BuiltIn {
+		return []query.BuiltIn{{Type: "noop", Definition: json.RawMessage(`{"description":"does nothing"}`)}}
+	}
+	query.Routes(mux, with)
 	f.server = httptest.NewServer(mux)
 	t.Cleanup(func() {
 		f.server.Close()
@@ -105,7 +109,14 @@ func (f *fixture) commit(refused ...schemas.Refused) string {
 		f.t.Fatal(err)
 	}
 	ce := kafka.CloudEvent{ID: "p", Source: "waybill", Type: schemas.ShardPosition, InputOffset: -1, Time: f.at}
-	f.open = append(f.open, &kgo.Record{Topic: f.topics.Events(schemas.AggregateOrchestration), Key: []byte(schemas.ShardKey), Value: data, Headers: ce.Headers()})
+	aggregates := []string{schemas.AggregateTransfer, schemas.AggregateNegotiation, schemas.AggregateOrchestration}
+	for _, a := range aggregates {
+		f.open = append(f.open, &kgo.Record{Topic: f.topics.Events(a), Key: []byte(schemas.ShardKey), Value: data, Headers: ce.Headers()})
+		if refused != nil { // the orchestrations' alone
+			f.open[len(f.open)-1].Topic = f.topics.Events(schemas.AggregateOrchestration)
+			break
+		}
+	}
 	if err := f.cl.BeginTransaction(); err != nil {
 		f.t.Fatal(err)
 	}
@@ -116,9 +127,15 @@ func (f *fixture) commit(refused ...schemas.Refused) string {
 		f.t.Fatal(err)
 	}
 	f.open = nil
-	p := kafka.Position{Aggregate: schemas.AggregateOrchestration, Offset: f.command - 1}
-	if err := f.db.WaitFor(f.t.Context(), p); err != nil {
-		f.t.Fatal(err)
+	var p kafka.Position
+	for _, a := range aggregates {
+		if refused != nil {
+			a = schemas.AggregateOrchestration
+		}
+		p = kafka.Position{Aggregate: a, Offset: f.command - 1}
+		if err := f.db.WaitFor(f.t.Context(), p); err != nil {
+			f.t.Fatal(err)
+		}
 	}
 	return p.String()
 }

@@ -159,6 +159,16 @@ CREATE TABLE waiter (
 CREATE INDEX waiter_asset ON waiter (party, asset, since, waiter);
 CREATE INDEX waiter_job ON waiter (job) WHERE job IS NOT NULL;
 
+-- Wishes for access of those outside, and their answers.
+CREATE TABLE wish (
+  waiter  TEXT    NOT NULL,
+  party   INTEGER NOT NULL,
+  created INTEGER NOT NULL,
+  doc     TEXT    NOT NULL,
+  PRIMARY KEY (waiter, party)
+) WITHOUT ROWID, STRICT;
+CREATE INDEX wish_created ON wish (created);
+
 -- Definitions as they stand in started events, cut out of the history: each once.
 CREATE TABLE plan (
   key  INTEGER PRIMARY KEY,

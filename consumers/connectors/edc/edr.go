@@ -1,6 +1,7 @@
 package edc
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -117,6 +118,9 @@ func (c *Connector) Document(ctx context.Context, w adapter.Want) (adapter.Docum
 	case answer != nil && (answer.Status == http.StatusUnauthorized || answer.Status == http.StatusForbidden):
 		f.Code = adapter.CodeEDRDead
 		f.Err = fmt.Errorf("%w: the EDR is no longer good", f.Err)
+	case answer != nil && answer.Status == http.StatusNotFound && webPage(answer.Body):
+		f.Again, f.After = true, outbound.RetryAfter(answer.Header.Get("Retry-After"), time.Now())
+		f.Err = fmt.Errorf("%w with a page of a web server: the provider may be starting", f.Err)
 	}
 	return adapter.Document{}, f
 }
@@ -134,6 +138,13 @@ func hiding(authorization string) (hidden redact.Values) {
 		}
 	}
 	return hidden
+}
+
+// webPage says that an answer is what the web server of a connector has where nobody answers yet: a
+// page, or where JSON is asked for an object that says what was asked for.
+func webPage(body []byte) bool {
+	e := object(body)
+	return bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")) || e.text("status") == "404" && e.text("url") != ""
 }
 
 // mayCall says whether the endpoint that a provider names is one to call: on the provider's own

@@ -137,6 +137,8 @@ func TestWhatAProviderAnswersInsteadOfADocument(t *testing.T) {
 		"a backend's fault":  {500, `{"errors":["Received code transferring HTTP data: 500 - Internal Server Error."]}`, true, ""},
 		"too much":           {429, token, true, ""},
 		"no such document":   {404, token, false, ""},
+		"nobody there yet":   {404, `{"message":"Not Found","url":"http://provider1:1/public","status":"404"}`, true, ""},
+		"its page":           {404, "<html><title>Error 404 Not Found</title></html>", true, ""},
 		"a redirect":         {302, "", false, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

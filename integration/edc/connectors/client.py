@@ -106,19 +106,6 @@ def seed(directory, many):
         return [{"action": {"@id": "odrl:use"}, "constraint": {
             "leftOperand": {"@id": left}, "operator": {"@id": operator}, "rightOperand": right}}]
 
-    for p in providers:
-        for name, permission in {
-            "open": [],
-            "region-us": only_if(EDC + "region", "odrl:eq", "us"),
-            "expired": only_if(EDC + "inForceDate", "odrl:lteq", "2020-01-01T00:00:00Z"),
-            "short": only_if(EDC + "inForceDate", "odrl:lteq", "contractAgreement+5s"),
-        }.items():
-            create(p, "/v3/policydefinitions", {"@id": name, "policy": {
-                "@context": "http://www.w3.org/ns/odrl.jsonld", "@type": "Set", "permission": permission}})
-            create(p, "/v3/contractdefinitions", {
-                "@id": name, "accessPolicyId": "open", "contractPolicyId": name,
-                "assetsSelector": [{"operandLeft": EDC + "terms", "operator": "=", "operandRight": name}]})
-
     def asset(p, name, address, terms="open", **properties):
         create(p, "/v3/assets", {"@id": name, "properties": {"terms": terms, **properties}, "dataAddress": address})
 
@@ -140,6 +127,21 @@ def seed(directory, many):
     asset(p1, "broken-document", {"type": "HttpData", "baseUrl": f"{backend}/broken"})
     for i in range(many):
         asset(p1, f"generated-{i}", document(f"generated-{i}"))
+
+    policies = {
+        "region-us": only_if(EDC + "region", "odrl:eq", "us"),
+        "expired": only_if(EDC + "inForceDate", "odrl:lteq", "2020-01-01T00:00:00Z"),
+        "short": only_if(EDC + "inForceDate", "odrl:lteq", "contractAgreement+5s"),
+        "open": [],  # the last: with its contract definition a provider has a catalog (PeerExtension.java)
+    }
+    for p in providers:
+        for name, permission in policies.items():
+            create(p, "/v3/policydefinitions", {"@id": name, "policy": {
+                "@context": "http://www.w3.org/ns/odrl.jsonld", "@type": "Set", "permission": permission}})
+        for name in policies:
+            create(p, "/v3/contractdefinitions", {
+                "@id": name, "accessPolicyId": "open", "contractPolicyId": name,
+                "assetsSelector": [{"operandLeft": EDC + "terms", "operator": "=", "operandRight": name}]})
     return {"documents": {n: p.name for n, (p, _) in documents.items()} | {"broken-document": p1.name}, "generated": many}
 
 

@@ -106,7 +106,7 @@ func (m *Main) Start(ctx context.Context) error {
 		return err
 	}
 	for _, step := range []func(context.Context) error{
-		m.openData, m.listen, m.startBroker, m.openKeys, m.prepareTopics,
+		m.openData, m.openKeys, m.listen, m.startBroker, m.prepareTopics,
 		m.startProjections, m.startDefinitions, m.makeAgents, m.startMachines, m.startAgents, m.serve,
 	} {
 		if err = step(ctx); err == nil {
@@ -130,6 +130,11 @@ func (m *Main) Close() error {
 	m.close.Do(func() {
 		deadline := time.After(stopTimeout)
 		var errs []error
+		for _, p := range m.parts {
+			if p.alone {
+				p.stop()
+			}
+		}
 		for i := len(m.parts) - 1; i >= 0; i-- {
 			errs = append(errs, m.parts[i].end(deadline))
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/waybill/waybill/consumers/connectors"
 	"github.com/waybill/waybill/internal/seal"
 )
 
@@ -42,5 +43,20 @@ func TestAConnectorOnASharedLogNeedsKeysThatAllProcessesHave(t *testing.T) {
 	}
 	if _, err := d.sealing("a word that is none", true, "x"); !errors.As(err, &usage) || strings.Contains(err.Error(), "word") {
 		t.Errorf("faulty keys: %v", err)
+	}
+}
+
+func TestAServerWithoutTheKeysItNeedsEndsBeforeItLooksForKafka(t *testing.T) {
+	for keys, says := range map[string]string{"": "connector consumer", "k1:short": `key "k1"`} {
+		m := New(Config{
+			Data: t.TempDir(), Listen: "127.0.0.1:0", Brokers: []string{"127.0.0.1:1"}, SealKeys: keys,
+			Connectors: connectors.Config{Connectors: []connectors.Connector{{
+				Name: "consumer", Adapter: connectors.AdapterEDC, Match: []string{"*"}, ManagementURL: "http://127.0.0.1:1/management",
+			}}},
+		})
+		var usage *UsageError
+		if err := m.Start(t.Context()); !errors.As(err, &usage) || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "short") {
+			t.Errorf("with the keys %q: %v", keys, err)
+		}
 	}
 }

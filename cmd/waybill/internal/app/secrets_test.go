@@ -29,8 +29,10 @@ import (
 	"github.com/waybill/waybill/consumers/agent/secret"
 	"github.com/waybill/waybill/consumers/connectors"
 	"github.com/waybill/waybill/consumers/provisioners"
+	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/internal/seal"
 	"github.com/waybill/waybill/internal/standin"
+	"github.com/waybill/waybill/schemas"
 )
 
 // Secrets that are given to the program or handed out to it in the run below.
@@ -521,5 +523,52 @@ func (w *watched) files(find func(where string, b []byte)) {
 	})
 	if err != nil || n == 0 {
 		w.t.Fatalf("%d bytes were looked at: %v", n, err)
+	}
+}
+
+// Who writes to the topics is told to seal; what an activity wants moved fails and says so.
+func TestASecretThatCameInTheClearGoesNoFurther(t *testing.T) {
+	const password = "a-password-of-somebody-careless"
+	destination := `"destination":{"type":"HttpData","baseUrl":"http://127.0.0.1:1/","authCode":"` + password + `"}`
+	w := newWatched(t)
+	w.serve("")
+	k := w.main.Kafka()
+	cl, err := k.NewClient()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	err = cl.ProduceSync(t.Context(), &kgo.Record{
+		Topic: k.Topics().Commands(schemas.AggregateTransfer), Key: []byte("t"), Value: []byte(`{"provider":"` + w.address() + `","assetId":"pushed",` + destination + `}`),
+		Headers: kafka.CloudEvent{ID: "careless", Source: "/test", Type: schemas.TransferInitiate, Subject: "t", Time: time.Now(), InputOffset: -1}.Headers(),
+	}).FirstErr()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.commandIs("careless", "rejected", "$.destination.authCode")
+	status, a := ask(t, w.api, "PUT", "/v1/definitions/orchestrations/careless",
+		`{"activities":[{"id":"a","type":"transfer","with":{"provider":"`+w.address()+`","assetId":"pushed",`+destination+`}}]}`)
+	if status != http.StatusCreated {
+		t.Fatalf("%d %v", status, a)
+	}
+	w.job("careless", `{"type":"careless"}`, "ERROR")
+	w.topics(func(where string, b []byte) {
+		if bytes.Contains(b, []byte(password)) && strings.HasPrefix(where, "topic waybill.transfer.events") {
+			t.Errorf("%s has it", where)
+		}
+	})
+}
+
+// commandIs waits until a command has been decided.
+func (w *watched) commandIs(id, state, says string) {
+	w.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		_, a := ask(w.t, w.api, "GET", "/v1/commands/"+id+"?wait=1s", "")
+		if a["state"] == state && strings.Contains(fmt.Sprint(a), says) {
+			return
+		}
+		if time.Now().After(deadline) {
+			w.t.Fatalf("command %s is %v", id, a)
+		}
 	}
 }

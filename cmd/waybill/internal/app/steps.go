@@ -233,7 +233,7 @@ func (m *Main) startMachines(ctx context.Context) error {
 	m.begin(ctx, RoleMachines, r.Run)
 	m.begin(ctx, "blobs", func(ctx context.Context) error {
 		return sweeper.Run(ctx, sweeper.Config{Kafka: m.kafka, Age: max(m.cfg.KeepBlobs, leastUnclaimed), Logger: m.cfg.Logger})
-	})
+	}).alone = true
 	return nil
 }
 

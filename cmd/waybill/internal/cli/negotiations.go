@@ -76,19 +76,6 @@ func (e edr) text() string {
 	return s
 }
 
-// over says that nothing more is negotiated in this round.
-func (n *negotiated) over() bool {
-	return n.State == negotiation.PhaseFinalized.String() || n.State == negotiation.PhaseTerminated.String()
-}
-
-// verdict is the exit code of who waited for it.
-func (n *negotiated) verdict() error {
-	if n.State == negotiation.PhaseFinalized.String() {
-		return nil
-	}
-	return &exitError{exitFailed, fmt.Errorf("negotiation %s was terminated: %s", n.ID, n.Reason)}
-}
-
 func newNegotiations(env *Env) *cobra.Command {
 	var chosen accessFilter
 	cmd := asking(env, cobra.Command{
@@ -184,8 +171,8 @@ Access that is there is used again; what is under way is joined. The token itsel
 			return usagef("--provider is needed: the address of the provider's connector")
 		case (a.asset == "") == (a.assetType == ""):
 			return usagef("want either --asset or --asset-type")
-		case a.wait && (a.asset == "" || a.used(cmd)):
-			return usagef("--wait asks a server about one asset")
+		case a.wait && a.used(cmd):
+			return usagef("--wait asks a server; give --server instead of --brokers")
 		}
 		if a.used(cmd) {
 			return a.publish(cmd.Context(), &a.straight, "access asked for by %s at %s\n", func(ctx context.Context, p *producers.Publisher) (producers.Accepted, error) {
@@ -204,7 +191,7 @@ Access that is there is used again; what is under way is joined. The token itsel
 	f.StringVar(&a.need, "need", string(negotiation.NeedEDR), "agreement or edr")
 	f.StringVar(&a.waiter, "waiter", "", "id of who waits (default a new one)")
 	f.StringVar(&a.party, "counter-party", "", "the provider's own id (default what its catalog says)")
-	f.BoolVar(&a.wait, "wait", false, "wait until the contract is negotiated; exit 1 unless it is FINALIZED")
+	f.BoolVar(&a.wait, "wait", false, "wait until it is granted or refused; exit 1 where it is refused")
 	f.Var(&a.timeout, "timeout", "wait no longer than this; exit 3")
 	return cmd
 }
@@ -243,7 +230,7 @@ func (a *acquisition) toServer(ctx context.Context) error {
 	}
 	switch {
 	case a.wait:
-		return a.await(ctx, c, said.accepted, said.NegotiationID)
+		return a.await(ctx, c, said.accepted)
 	case a.asJSON():
 		return a.printJSON(answer.Body)
 	case said.NegotiationID != "":
@@ -254,52 +241,68 @@ func (a *acquisition) toServer(ctx context.Context) error {
 	return nil
 }
 
-// await waits until the contract is negotiated. While the catalog is asked there is no negotiation yet.
-func (a *acquisition) await(ctx context.Context, c *client.Client, said accepted, id string) error {
+// wished is what has become of a wish.
+type wished struct {
+	Waiter        string `json:"waiter"`
+	State         string `json:"state"`
+	AssetID       string `json:"assetId"`
+	AssetType     string `json:"assetType"`
+	NegotiationID string `json:"negotiationId"`
+	AgreementID   string `json:"agreementId"`
+	ProcessID     string `json:"processId"`
+	Constraints   string `json:"constraints"`
+	Rounds        int    `json:"rounds"`
+	Error         *fault `json:"error"`
+	Offers        []struct {
+		ID          string `json:"id"`
+		AssetID     string `json:"assetId"`
+		AgreementID string `json:"agreementId"`
+		Error       *fault `json:"error"`
+	} `json:"offers"`
+}
+
+// await waits for the answer to the wish, and makes it the exit code.
+func (a *acquisition) await(ctx context.Context, c *client.Client, said accepted) error {
 	if !a.asJSON() {
-		fmt.Fprintf(a.env.Err, "waiting for access to %s\n", a.asset)
+		fmt.Fprintf(a.env.Err, "waiting for access to %s\n", a.asset+a.assetType)
 	}
-	var n negotiated
-	for began := time.Now(); id == ""; {
-		items, _, err := pages(ctx, c, "/v1/negotiations", (&accessFilter{provider: a.provider, asset: a.asset}).query(), 1)
-		switch {
-		case ctx.Err() != nil:
-			return timedOutf("the catalog of %s has not answered yet", a.provider)
-		case err != nil:
-			return err
-		case len(items) > 0:
-			if err := decode(c, "/v1/negotiations", items[0], &n); err != nil {
-				return err
-			}
-			id = n.ID
-			continue
-		case time.Since(began) > catalogWait:
-			return timedOutf("no negotiation of %s has begun: does the catalog of %s offer it? The completions topic says why not", a.asset, a.provider)
-		}
-		select {
-		case <-time.After(retryInterval):
-		case <-ctx.Done():
-		}
-	}
-	path := "/v1/negotiations/" + segment(id)
-	said.ID = id
+	path := "/v1/wishes/" + segment(said.ID)
+	var w wished
 	raw, err := untilOver(ctx, c, path, said, func(raw json.RawMessage) (bool, error) {
-		n = negotiated{}
-		err := decode(c, path, raw, &n)
-		return n.over(), err
+		w = wished{}
+		err := decode(c, path, raw, &w)
+		return w.State != "WAITING", err
 	})
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return timedOutf("negotiation %s is not over yet: `waybill negotiations %s` shows it", id, id)
+		return timedOutf("%s waits still: `waybill negotiations --asset ID` shows for what", said.ID)
 	case err != nil:
 		return err
 	case a.asJSON():
 		err = a.printJSON(raw)
 	default:
-		err = a.printNegotiation(&n)
+		err = a.printWish(&w)
 	}
-	return errors.Join(err, n.verdict())
+	if w.State == "GRANTED" {
+		return err
+	}
+	return errors.Join(err, &exitError{exitFailed, fmt.Errorf("access to %s was refused: %s", a.asset+a.assetType, w.Error.text())})
 }
 
-// catalogWait is how long a catalog may take before a negotiation begins.
-const catalogWait = time.Minute
+func (a *acquisition) printWish(w *wished) error {
+	rounds := ""
+	if w.Rounds > 0 {
+		rounds = fmt.Sprint(w.Rounds)
+	}
+	err := facts(a.env.Out, "access for", w.Waiter, "asset", w.AssetID, "type", w.AssetType, "state", w.State,
+		"negotiation", w.NegotiationID, "agreement", w.AgreementID, "process", w.ProcessID, "constraints", w.Constraints, "rounds", rounds, "error", w.Error.text())
+	if err != nil || len(w.Offers) == 0 {
+		return err
+	}
+	fmt.Fprintln(a.env.Out)
+	t := newTable(a.env.Out, "ASSET", "NEGOTIATION", "AGREEMENT", "ERROR")
+	for _, o := range w.Offers {
+		t.row(o.AssetID, o.ID, o.AgreementID, o.Error.text())
+	}
+	return t.end()
+}

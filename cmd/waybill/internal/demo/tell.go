@@ -94,7 +94,7 @@ func (r *run) requests() {
 	fmt.Fprintf(r.Out, "requests the providers have seen: %s\n", strings.Join(counts, ", "))
 }
 
-// next names three commands that work when they are pasted.
+// next names commands that work when they are pasted.
 func (r *run) next() {
 	type command struct{ line, why string }
 	var commands []command
@@ -105,6 +105,9 @@ func (r *run) next() {
 			{fmt.Sprintf("%s get %s --server %s", r.Program, jobID, r.main.URL()), "the job with its nodes"},
 			{fmt.Sprintf("%s events %s --server %s", r.Program, jobID, r.main.URL()), "its history as it stands on the log"},
 			{fmt.Sprintf("%s submit --server %s --type %s --input '%s' --wait", r.Program, r.main.URL(), definition.PartsTree, input), "another job"},
+		}
+		if !r.Plain {
+			commands = append(commands, command{fmt.Sprintf("%s negotiations --server %s", r.Program, r.main.URL()), "what has been negotiated"})
 		}
 	case r.Fail != "":
 		commands = []command{
