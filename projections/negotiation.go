@@ -58,13 +58,11 @@ func (a *access) weigh() int { return 1 }
 // grants and refusals are the machine's.
 func (p *counterparty) asked(e negotiation.Event) bool {
 	var w *negotiation.Wish
-	switch e := e.(type) {
-	case negotiation.Joined:
+	if e, ok := e.(negotiation.Joined); ok {
 		w = &e.Wish
-	case negotiation.Served:
+	}
+	if e, ok := e.(negotiation.Served); ok {
 		w = e.Wish
-	default:
-		return false
 	}
 	// A transfer, or an activity, that asks is answered by a command; nobody looks for its own.
 	return w != nil && w.Reply == nil

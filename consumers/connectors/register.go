@@ -119,7 +119,8 @@ func (k Connector) speaker(hosts *outbound.Hosts, in Surroundings) (*speaker, er
 	}
 	s.most = max(s.first, s.most)
 	limits := in.Limits
-	limits.Timeout = cmp.Or(time.Duration(k.Timeout), limits.Timeout)
+	// A provider may make the document first: who gives it time gives it time to begin.
+	limits.Timeout, limits.Stall = cmp.Or(time.Duration(k.Timeout), limits.Timeout), cmp.Or(time.Duration(k.Timeout), limits.Stall)
 	if k.Adapter == AdapterHTTP {
 		match, err := patterns(k.Match)
 		if err != nil {

@@ -11,9 +11,10 @@ const apiKeyVariable = "EDC_API_KEY"
 
 // config is a waybill.yaml, as docs/real-connectors.md shows it.
 type config struct {
-	PublicURL  string            `json:"publicUrl,omitempty"`
-	Allow      []string          `json:"allow,omitempty"`
-	Connectors []connectorConfig `json:"connectors"`
+	PublicURL    string              `json:"publicUrl,omitempty"`
+	Allow        []string            `json:"allow,omitempty"`
+	Connectors   []connectorConfig   `json:"connectors"`
+	Provisioners []map[string]string `json:"provisioners,omitempty"`
 }
 
 // connectorConfig is one connector of it.
@@ -25,6 +26,7 @@ type connectorConfig struct {
 	Protocol      string            `json:"protocol,omitempty"`
 	Match         []string          `json:"match"`
 	Poll          map[string]string `json:"poll,omitempty"`
+	Timeout       string            `json:"timeout,omitempty"`
 }
 
 // newConfig is the configuration of a server at an address, with one connector for all providers.

@@ -190,13 +190,13 @@ func (srv *server) await(ctx context.Context, id string, within time.Duration) (
 
 // transfer is what is looked at of one.
 type transfer struct {
-	ID                string `json:"id"`
-	Provider          string `json:"provider"`
-	AssetID           string `json:"assetId"`
-	State             string `json:"state"`
-	Outcome           string `json:"outcome"`
-	Reason            string `json:"reason"`
-	ProviderProcessID string `json:"providerProcessId"`
+	ID       string          `json:"id"`
+	Provider string          `json:"provider"`
+	AssetID  string          `json:"assetId"`
+	State    string          `json:"state"`
+	Outcome  string          `json:"outcome"`
+	Reason   string          `json:"reason"`
+	Output   json.RawMessage `json:"output"`
 }
 
 // initiate asks for a transfer.

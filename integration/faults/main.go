@@ -70,6 +70,7 @@ type scenario struct {
 	server                     *process.Process
 	api                        *api.Client
 	places                     []*place
+	gathered                   []*place // of the crowds
 
 	mu    sync.Mutex
 	wrong []string
@@ -84,19 +85,23 @@ func (s *scenario) complain(format string, args ...any) {
 func main() {
 	list := flag.Bool("list", false, "list the cells and do nothing")
 	only := flag.String("only", "", "only the cells whose name has this in it")
-	flags := stage.NewFlags(6 * time.Minute)
+	flags := stage.NewFlags(10 * time.Minute)
 	flag.Parse()
 	cells := slices.DeleteFunc(table(), func(c *cell) bool { return !strings.Contains(c.name(), *only) })
+	many := slices.DeleteFunc(crowds(), func(c *crowd) bool { return !strings.Contains("crowd: "+c.name, *only) })
 	if *list {
 		for _, c := range cells {
 			fmt.Println(c.name())
 		}
+		for _, c := range many {
+			fmt.Println("crowd: " + c.name)
+		}
 		return
 	}
-	os.Exit(flags.Play("faults", func(ctx context.Context, on stage.Stage) error { return run(ctx, on, cells) }))
+	os.Exit(flags.Play("faults", func(ctx context.Context, on stage.Stage) error { return run(ctx, on, cells, many) }))
 }
 
-func run(ctx context.Context, on stage.Stage, cells []*cell) error {
+func run(ctx context.Context, on stage.Stage, cells []*cell, crowds []*crowd) error {
 	s := &scenario{Stage: on}
 	sink := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body) // what is pushed has arrived
@@ -107,11 +112,21 @@ func run(ctx context.Context, on stage.Stage, cells []*cell) error {
 			return err
 		}
 	}
+	for i, c := range crowds {
+		if err := s.gather(ctx, i, c); err != nil {
+			return err
+		}
+	}
 	if err := s.prepare(ctx); err != nil {
 		return err
 	}
 	if err := s.play(ctx); err != nil {
 		return err
+	}
+	for i, c := range crowds {
+		if err := s.crowded(ctx, s.gathered[i], c); err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
 	}
 	if _, err := s.server.Stop(stopWithin); err != nil {
 		return fmt.Errorf("SIGTERM to waybill serve: %w", err)
@@ -169,6 +184,12 @@ func (s *scenario) prepare(ctx context.Context) (err error) {
 	cfg.PublicURL = "http://" + s.listen
 	for _, p := range s.places {
 		cfg.Connectors = append(cfg.Connectors, p.connector())
+	}
+	for _, p := range s.gathered { // patient, for there are many and it goes wrong often
+		c := p.connector()
+		c.Rounds, c.Retries, c.TTL = 0, 0, connectors.TTL{}
+		c.Deadlines = connectors.Deadlines{State: definition.Duration(10 * time.Second)}
+		cfg.Connectors = append(cfg.Connectors, c)
 	}
 	b, err := yaml.Marshal(cfg)
 	if err != nil {

@@ -125,6 +125,13 @@ func (c *Connector) Document(ctx context.Context, w adapter.Want) (adapter.Docum
 	return adapter.Document{}, f
 }
 
+// webPage says that an answer is what the web server of a connector has where nobody answers yet: a
+// page, or where JSON is asked for an object that says what was asked for.
+func webPage(body []byte) bool {
+	e := object(body)
+	return bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")) || e.text("status") == "404" && e.text("url") != ""
+}
+
 // minToken is from how many bytes on a token is taken out of what comes: a shorter one would be found in
 // documents that have nothing to do with it.
 const minToken = 8
@@ -138,13 +145,6 @@ func hiding(authorization string) (hidden redact.Values) {
 		}
 	}
 	return hidden
-}
-
-// webPage says that an answer is what the web server of a connector has where nobody answers yet: a
-// page, or where JSON is asked for an object that says what was asked for.
-func webPage(body []byte) bool {
-	e := object(body)
-	return bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")) || e.text("status") == "404" && e.text("url") != ""
 }
 
 // mayCall says whether the endpoint that a provider names is one to call: on the provider's own
