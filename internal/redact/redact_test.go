@@ -48,6 +48,9 @@ func TestWhatIsSecretByItsLookIsTakenOutOfATextOfOthers(t *testing.T) {
 		"at " + at.Provisioner(about) + "/t-1/provision":                           proof(at.Provisioner(about)),
 		"at " + at.Of("w/1") + "/complete":                                         proof(at.Of("w/1")),
 		"?to=" + url.QueryEscape(at.Upload(about)):                                 proof(at.Upload(about)),
+		"GET http://ada:s3cret@host/x: refused":                                    "s3cret",
+		"GET https://host/x?sv=1&sig=s3cret&se=2: it answers 403":                  "s3cret",
+		`{"baseUrl":"https://host/x?X-Amz-Signature=s3cret"}`:                      "s3cret",
 		`you sent {"type":"AmazonS3","secretAccessKey": "s3cret"} to us`:           "s3cret",
 		`"you sent {\"https://w3id.org/edc/v0.0.1/ns/authCode\":\"s3cret\"}"`:      "s3cret",
 		`{"x":"{\"a\":\"{\\\"password\\\":\\\"s3cret\\\",\\\"b\\\":\\\"c\\\"}\"}"`: "s3cret",
@@ -58,7 +61,7 @@ func TestWhatIsSecretByItsLookIsTakenOutOfATextOfOthers(t *testing.T) {
 	}
 	for _, plain := range []string{
 		"", "the asset is not offered", `{"type":"HttpData","accessKeyId":"AKIA"}`, "GET http://127.0.0.1:7470/callbacks/x: it answers 404 Not Found",
-		`asset "urn:uuid:4b1f" of http://provider:8282/protocol`, `"token":""`,
+		"GET http://host:80/a@b?page=2&sort=x: it answers 403 Forbidden", `asset "urn:uuid:4b1f" of http://provider:8282/protocol`, `"token":""`,
 	} {
 		if got := redact.Text(plain); got != plain {
 			t.Errorf("%s: got %s", plain, got)
