@@ -225,6 +225,7 @@ func (s *script) granted(waiters ...string) {
 
 // streams are the logs of a job that fetches, of one that acquires, of a push, and of the negotiations.
 func streams(t testing.TB) map[string][]*kgo.Record {
+	t.Helper()
 	jobs, transfers, negotiations := newScript(t, 0), newScriptOf(t, schemas.AggregateTransfer, 0), newScriptOf(t, schemas.AggregateNegotiation, 0)
 	for _, j := range []string{"job-ended", "job-waiting"} {
 		jobs.retrieving(j, "retrieve")

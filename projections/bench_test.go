@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/waybill/waybill/domain/definition"
 
 	"github.com/waybill/waybill/domain/machine"

@@ -28,10 +28,14 @@
 // # The file
 //
 // It is in WAL mode; anybody may open it read-only while it is being written. The views
-// jobs, nodes, rejections, deadletters and positions are documented and stable, the
-// tables underneath are not:
+// jobs, nodes, transfers, negotiations, rejections, deadletters and positions are documented
+// and stable, the tables underneath are not:
 //
 //	sqlite3 -readonly waybill.db "SELECT id, state, completed, total FROM jobs WHERE state <> 'COMPLETED'"
+//
+// A transfer has one row; so has each round of a negotiation, with the agreement and the EDR that came of
+// it, sealed as it stands on the log. Whom somebody waits for stands in partitions of their own and is
+// looked up when it is asked for, so that no row depends on the order in which these are read.
 //
 // Documents of jobs and nodes are kept as the JSON that the HTTP interface answers
 // (package query), so that reading is copying.

@@ -52,19 +52,17 @@ type access struct {
 
 func (a *access) cacheKey() string { return a.party.id + "\x1f" + a.asset }
 
-func (a *access) weigh() int { return 1 }
+func (a *access) weigh() int { return documentWeight }
 
 // asked says that the event is what somebody asked for by a command of their own, and names it:
 // grants and refusals are the machine's.
 func (p *counterparty) asked(e negotiation.Event) bool {
 	var w *negotiation.Wish
-	switch e := e.(type) {
-	case negotiation.Joined:
+	if e, ok := e.(negotiation.Joined); ok {
 		w = &e.Wish
-	case negotiation.Served:
+	}
+	if e, ok := e.(negotiation.Served); ok {
 		w = e.Wish
-	default:
-		return false
 	}
 	// A transfer, or an activity, that asks is answered by a command; nobody looks for its own.
 	return w != nil && w.Reply == nil

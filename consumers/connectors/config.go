@@ -49,7 +49,7 @@ type Connector struct {
 	// Match are the addresses of providers: SCHEME://HOST[:PORT][/PATH] with * for any host or
 	// port, or * for all. What is matched may be called.
 	Match []string `json:"match"`
-	// Timeout bounds one request, and how long a document may keep us waiting for its next byte.
+	// Timeout bounds one request, and how long an answer may take to begin or to go on.
 	Timeout definition.Duration `json:"timeout,omitempty"`
 
 	// The rest is for edc.

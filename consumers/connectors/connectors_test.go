@@ -493,3 +493,25 @@ func TestEveryTypeOfWorkHasItsAgent(t *testing.T) {
 		t.Error("a wrong configuration is fine")
 	}
 }
+
+func TestAnOfferWithAPolicyThatCannotBeReadLeavesTheOthers(t *testing.T) {
+	for name, policy := range map[string]string{
+		"nested too deeply": `"permission":` + strings.Repeat(`[`, 80) + strings.Repeat(`]`, 80),
+		"a name twice":      `"permission":{"a":1,"a":2}`,
+		"U+0000":            `"permission":"\u0000"`,
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprint(w, `{"participantId":"p","dataset":[{"@id":"a","hasPolicy":{"@id":"o1",`+policy+`}},{"@id":"b","hasPolicy":{"@id":"o2"}}]}`)
+		}))
+		t.Cleanup(s.Close)
+		pool := agent.NewPool(nil)
+		k := connectors.Connector{Name: "consumer", Adapter: connectors.AdapterEDC, Match: []string{"*"}, ManagementURL: s.URL}
+		if err := connectors.Register(pool, connectors.Config{Connectors: []connectors.Connector{k}}, connectors.Surroundings{}); err != nil {
+			t.Fatal(err)
+		}
+		got := done[catalog](t, do(t, pool, connectors.CatalogType, map[string]any{"connector": "consumer", "provider": "http://p", "assetType": "x"}))
+		if len(got.Offers) != 2 || !strings.Contains(got.Offers[0].Unacceptable, "cannot be read") || got.Offers[1].Unacceptable != "" {
+			t.Errorf("%s: got %+v", name, got)
+		}
+	}
+}

@@ -119,9 +119,8 @@ func (k Connector) speaker(hosts *outbound.Hosts, in Surroundings) (*speaker, er
 	}
 	s.most = max(s.first, s.most)
 	limits := in.Limits
-	if t := time.Duration(k.Timeout); t > 0 {
-		limits.Timeout, limits.Stall = t, t // who allows a provider a minute means until the first byte, too
-	}
+	// A provider may make the document first: who gives it time gives it time to begin.
+	limits.Timeout, limits.Stall = cmp.Or(time.Duration(k.Timeout), limits.Timeout), cmp.Or(time.Duration(k.Timeout), limits.Stall)
 	if k.Adapter == AdapterHTTP {
 		match, err := patterns(k.Match)
 		if err != nil {

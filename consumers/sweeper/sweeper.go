@@ -31,6 +31,27 @@ type Config struct {
 // interval is how often the sweeper looks what has become old, at most.
 const interval = time.Hour
 
+const (
+	// sessionTimeout is after how long the group gives up a member that was killed: others wait for it.
+	sessionTimeout = 10 * time.Second
+	// goodbye is how long leaving the group may take. A member that is still joining is only let go
+	// when the one that the group waits for is given up.
+	goodbye = time.Second
+)
+
+// leave closes the client; where that takes long it is left to itself.
+func leave(cl *kgo.Client) {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		cl.CloseAllowingRebalance()
+	}()
+	select {
+	case <-closed:
+	case <-time.After(goodbye):
+	}
+}
+
 // Run sweeps until ctx ends, which returns nil. Of several processes that run it each has some of
 // the partitions.
 func Run(ctx context.Context, cfg Config) error {
@@ -43,6 +64,9 @@ func Run(ctx context.Context, cfg Config) error {
 		kgo.ConsumeTopics(s.topic),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), // what was cut off meanwhile is nobody's
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),
+		kgo.SessionTimeout(sessionTimeout),
+		kgo.HeartbeatInterval(sessionTimeout/3),
+		kgo.RebalanceTimeout(sessionTimeout),
 		kgo.DisableAutoCommit(),
 		kgo.FetchMaxWait(30*time.Second),
 		kgo.FetchMaxBytes(4<<20),
@@ -54,7 +78,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("sweep %s: %w", s.topic, err)
 	}
-	defer cl.CloseAllowingRebalance()
+	defer leave(cl)
 	every := min(interval, max(cfg.Age/10, time.Second))
 	for next := time.Now().Add(every); ctx.Err() == nil; {
 		fetches := poll(ctx, cl, next)

@@ -7,6 +7,7 @@ import (
 	"unicode"
 
 	"github.com/waybill/waybill/domain/definition"
+	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/domain/partstree"
 )
@@ -95,10 +96,11 @@ func object(raw []byte) bool {
 	return len(raw) == 0 || raw[0] == '{' || string(raw) == "null"
 }
 
-// withoutUser takes out what may be a password in an address that cannot be used.
+// withoutUser takes out what may be a password in an address that cannot be used, and more of it
+// than any address has.
 func withoutUser(address string) string {
 	if i := strings.LastIndexByte(address, '@'); i >= 0 {
-		return "…" + address[i:]
+		address = "…" + address[i:]
 	}
-	return address
+	return machine.Clip(address, maxNameBytes)
 }

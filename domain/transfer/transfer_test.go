@@ -207,6 +207,12 @@ func TestWhatCannotBeATransfer(t *testing.T) {
 	t.Run("an address that is not allowed", ends(with(func(c *Initiate) { c.Problem = ptr(fault("address", "host provider is not allowed")) }), "address: host provider is not allowed"))
 	t.Run("an address that is none", ends(with(func(c *Initiate) { c.Provider = "ftp://provider" }), "address: provider: the address"))
 	t.Run("an address with a password, which nobody sees", ends(with(func(c *Initiate) { c.Provider = "http://u:secret@provider" }), "provider …@provider"))
+	t.Run("an address that is endless", func(t *testing.T) {
+		events, err := given().State(t).Decide(epoch, with(func(c *Initiate) { c.Provider = "http://" + strings.Repeat("a", 1<<20) }))
+		if end, ok := events[len(events)-1].(Ended); err != nil || !ok || len(end.Reason) > 8<<10 {
+			t.Errorf("it ends with %d bytes", len(end.Reason))
+		}
+	})
 	t.Run("no asset", ends(with(func(c *Initiate) { c.AssetID = "" }), "request: assetId is empty"))
 	t.Run("an asset that cannot stand in an id", ends(with(func(c *Initiate) { c.AssetID = "a\x1fb" }), "no control characters"))
 	t.Run("a push from a plain provider", ends(with(func(c *Initiate) { c.Adapter, c.TransferType = "", "HttpData-PUSH" }), "is no connector"))

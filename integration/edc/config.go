@@ -11,9 +11,10 @@ const apiKeyVariable = "EDC_API_KEY"
 
 // config is a waybill.yaml, as docs/real-connectors.md shows it.
 type config struct {
-	PublicURL  string            `json:"publicUrl,omitempty"`
-	Allow      []string          `json:"allow,omitempty"`
-	Connectors []connectorConfig `json:"connectors"`
+	PublicURL    string              `json:"publicUrl,omitempty"`
+	Allow        []string            `json:"allow,omitempty"`
+	Connectors   []connectorConfig   `json:"connectors"`
+	Provisioners []map[string]string `json:"provisioners,omitempty"`
 }
 
 // connectorConfig is one connector of it.
@@ -25,6 +26,8 @@ type connectorConfig struct {
 	Protocol      string            `json:"protocol,omitempty"`
 	Match         []string          `json:"match"`
 	Poll          map[string]string `json:"poll,omitempty"`
+	Timeout       string            `json:"timeout,omitempty"`
+	Deadlines     map[string]string `json:"deadlines,omitempty"`
 }
 
 // newConfig is the configuration of a server at an address, with one connector for all providers.
@@ -51,5 +54,13 @@ func (c *config) write(path string) error {
 func (c *config) pollEvery(every string) {
 	for i := range c.Connectors {
 		c.Connectors[i].Poll = map[string]string{"first": every, "most": every}
+	}
+}
+
+// hurry makes all connectors try anew soon where nothing moves: a consumer never hears that a provider has forgotten
+// what it was asked for.
+func (c *config) hurry() {
+	for i := range c.Connectors {
+		c.Connectors[i].Deadlines = map[string]string{"state": "PT15S", "edr": "PT15S"}
 	}
 }

@@ -60,14 +60,21 @@ func (s *scenario) negotiating() situation {
 
 // crashed kills serve while one transfer waits in each state, and starts it again: all of them go on.
 func (s *scenario) crashed(ctx context.Context) error {
-	srv, err := s.serve(ctx, "crashed", s.peers, nil)
+	places, err := s.sinks.provision(ctx)
+	if err != nil {
+		return err
+	}
+	srv, err := s.serve(ctx, "crashed", s.peers, func(c *config) {
+		c.Provisioners = []map[string]string{{"type": provisionerType, "adapter": "http", "endpoint": places.url}}
+		c.Allow = []string{places.place.host} // whence it is collected
+	})
 	if err != nil {
 		return err
 	}
 	if err := s.peers.release(ctx); err != nil {
 		return err
 	}
-	in := []situation{s.inRequested(), s.inPush("STARTED"), s.inPush("SUSPENDED", "suspend"), s.inStarted(), s.negotiating()}
+	in := []situation{s.inRequested(), s.inProvisioning(places), s.inPush("STARTED"), s.inPush("SUSPENDED", "suspend"), s.inStarted(), s.negotiating()}
 	ends := make([]finish, len(in))
 	for i, one := range in {
 		if ends[i], err = one.enter(ctx, srv, fmt.Sprintf("crashed-%d", i)); err != nil {
@@ -77,6 +84,7 @@ func (s *scenario) crashed(ctx context.Context) error {
 	if err := srv.crash(ctx); err != nil {
 		return err
 	}
+	s.also = append(s.also, srv)
 	began := time.Now()
 	return atOnce(ctx, len(in), func(ctx context.Context, i int) error {
 		v, err := ends[i](ctx)
@@ -158,7 +166,7 @@ func (s *scenario) uncalled(ctx context.Context) error {
 
 // atRandom kills, pauses and restarts connectors while jobs are asked for.
 func (s *scenario) atRandom(ctx context.Context) error {
-	srv, err := s.serve(ctx, "at-random", s.peers, nil)
+	srv, err := s.serve(ctx, "at-random", s.peers, (*config).hurry)
 	if err != nil {
 		return err
 	}

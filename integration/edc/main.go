@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	crand "crypto/rand"
 	"errors"
 	"flag"
 	"fmt"
@@ -28,20 +29,22 @@ func sizesOf(full bool) sizes {
 	if full {
 		return sizes{jobs: 200, random: 50, stock: 200, table: true}
 	}
-	return sizes{jobs: 60, random: 6, stock: 30}
+	return sizes{jobs: 60, random: 3, stock: 20}
 }
 
 // scenario is what its parts share.
 type scenario struct {
 	sizes
-	dir, bin string
-	started  string // file
-	rnd      *rand.Rand
-	peers    *connectors
-	main     *server // of the parts that need none of their own
-	sinks    sinks
-	servers  []*server
-	wrong    audit.Wrongs
+	dir, bin  string
+	started   string // file
+	rnd       *rand.Rand
+	peers     *connectors
+	main      *server // of the parts that need none of their own
+	sinks     sinks
+	apiKeyJWT string // of what a provisioner makes: a secret
+	servers   []*server
+	also      []*server // whose data is searched beside the main one's
+	wrong     audit.Wrongs
 }
 
 // part is one thing that is shown.
@@ -57,11 +60,12 @@ func (s *scenario) parts() []part {
 		{"registry", s.registry},
 		{"outcomes", s.outcomes},
 		{"older", s.older},
-		{"secrets", s.secrets},
+		{"push", s.pushes},
 		{"many", s.many},
 		{"uncalled", s.uncalled},
 		{"unanswered", s.unanswered},
 		{"crashed", s.crashed},
+		{"secrets", s.secrets},
 		{"forgotten", s.forgotten},
 		{"struck", s.struck},
 		{"random", s.atRandom},
@@ -78,7 +82,7 @@ func main() {
 	flag.Parse()
 	os.Exit(flags.Play("edc", func(ctx context.Context, on stage.Stage) error {
 		fmt.Printf("real connectors: seed %d\n", *seed)
-		s := &scenario{sizes: sizesOf(*full), dir: on.Dir, started: *started, rnd: rand.New(rand.NewPCG(*seed, 1))} //nolint:gosec // the same from the same seed
+		s := &scenario{sizes: sizesOf(*full), dir: on.Dir, started: *started, rnd: rand.New(rand.NewPCG(*seed, 1)), apiKeyJWT: crand.Text()} //nolint:gosec // the same from the same seed
 		return s.run(ctx, strings.FieldsFunc(*only, func(r rune) bool { return r == ',' }))
 	}))
 }

@@ -19,8 +19,8 @@ import (
 	"github.com/waybill/waybill/integration/internal/audit"
 )
 
-// secrets looks for the key of the management API and for the tokens of EDRs in all that the server
-// keeps, says and logs. Only the connectors and waybill's memory may have them.
+// secrets looks for the key of the management API, for the tokens of EDRs and for what a provisioner handed out in all that
+// servers keep, say and log. Only the connectors and waybill's memory may have them.
 func (s *scenario) secrets(ctx context.Context) error {
 	p1 := s.peers.of[provider1]
 	if err := s.completes(ctx, s.main, "secrets", root, p1, sentence); err != nil {
@@ -30,45 +30,56 @@ func (s *scenario) secrets(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	told, err := s.told(ctx)
-	if err != nil {
-		return err
-	}
-	records, err := s.logged(ctx)
-	if err != nil {
-		return err
-	}
-	maps.Copy(told, records)
-	if err := s.main.stop(); err != nil { // so that SQLite has written all of it
-		return err
-	}
-	files, err := kept(filepath.Dir(s.main.dir))
-	if err != nil {
-		return err
-	}
-	maps.Copy(told, files)
-	size := 0
-	for where, b := range told {
-		size += len(b)
-		for what, clear := range sought {
-			if bytes.Contains(b, []byte(clear)) {
-				s.wrong.Add("%s stands in the clear in %s", what, where)
+	places, size := 0, 0
+	for _, srv := range append([]*server{s.main}, s.also...) {
+		told, err := srv.all(ctx)
+		if err != nil {
+			return err
+		}
+		for where, b := range told {
+			places, size = places+1, size+len(b)
+			for what, clear := range sought {
+				if bytes.Contains(b, []byte(clear)) {
+					s.wrong.Add("%s stands in the clear in %s", what, where)
+				}
+			}
+		}
+		for _, where := range []string{transfersPath, "topic waybill.transfer.events", filepath.Join(srv.dir, "projections.db")} {
+			if !bytes.Contains(told[where], []byte(root)) { // which is no secret
+				s.wrong.Add("%s does not even say %s: what was searched is not what is kept", where, root)
 			}
 		}
 	}
-	for _, where := range []string{"GET /v1/transfers?limit=200", "topic waybill.transfer.events", filepath.Join(s.main.dir, "projections.db")} {
-		if !bytes.Contains(told[where], []byte(root)) { // which is no secret
-			s.wrong.Add("%s does not even say %s: what was searched is not what is kept", where, root)
-		}
-	}
-	fmt.Printf("  %d secrets sought in %d places, %d KiB\n", len(sought), len(told), size>>10)
+	fmt.Printf("  %d secrets sought in %d places, %d KiB\n", len(sought), places, size>>10)
 	return s.main.start(ctx)
+}
+
+// transfersPath is one of the places.
+const transfersPath = "GET /v1/transfers?limit=200"
+
+// all is what a server says and keeps, by place. It is stopped for that.
+func (srv *server) all(ctx context.Context) (map[string][]byte, error) {
+	all, err := srv.told(ctx)
+	if err != nil {
+		return nil, err
+	}
+	records, err := srv.logged(ctx)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(all, records)
+	if err := srv.stop(); err != nil { // so that SQLite has written all of it
+		return nil, err
+	}
+	files, err := kept(filepath.Dir(srv.dir))
+	maps.Copy(all, files)
+	return all, err
 }
 
 // sought are the secrets: what to call each, and what it is.
 func (s *scenario) sought(ctx context.Context) (map[string]string, error) {
 	c := s.peers.of[consumer]
-	sought := map[string]string{"the API key": c.APIKey}
+	sought := map[string]string{"the API key": c.APIKey, "the key of a provisioned place": s.apiKeyJWT}
 	var entries []struct {
 		ID string `json:"transferProcessId"`
 	}
@@ -111,11 +122,11 @@ func manage(ctx context.Context, c connector, method, path, body string, into an
 }
 
 // told is all that the HTTP interface says, by path.
-func (s *scenario) told(ctx context.Context) (map[string][]byte, error) {
+func (srv *server) told(ctx context.Context) (map[string][]byte, error) {
 	told := map[string][]byte{}
 	get := func(path string) (json.RawMessage, error) {
 		var b json.RawMessage
-		err := s.main.api.Insist(ctx, http.MethodGet, path, nil, &b)
+		err := srv.api.Insist(ctx, http.MethodGet, path, nil, &b)
 		told["GET "+path] = b
 		return b, err
 	}
@@ -148,8 +159,8 @@ func (s *scenario) told(ctx context.Context) (map[string][]byte, error) {
 }
 
 // logged is every record of every topic, by topic.
-func (s *scenario) logged(ctx context.Context) (map[string][]byte, error) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(s.main.kafka))
+func (srv *server) logged(ctx context.Context) (map[string][]byte, error) {
+	client, err := kgo.NewClient(kgo.SeedBrokers(srv.kafka))
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +171,7 @@ func (s *scenario) logged(ctx context.Context) (map[string][]byte, error) {
 	}
 	all := map[string][]byte{}
 	for _, topic := range slices.Sorted(maps.Keys(topics)) {
-		records, err := audit.Read(ctx, []string{s.main.kafka}, topic)
+		records, err := audit.Read(ctx, []string{srv.kafka}, topic)
 		if err != nil {
 			return nil, err
 		}

@@ -159,44 +159,33 @@ func (srv *server) tree(ctx context.Context, id, document string, at connector) 
 	return srv.submit(ctx, id, "parts-tree", map[string]string{"file": document, "connectorUrl": at.ProtocolURL})
 }
 
-// job reads a job as it stands.
-func (srv *server) job(ctx context.Context, id string) (*job, error) {
-	var found job
-	err := srv.api.Insist(ctx, http.MethodGet, "/v1/jobs/"+id, nil, &found)
-	return &found, err
-}
-
-// until reads a job again and again until it is as wanted.
-func (srv *server) until(ctx context.Context, id, what string, within time.Duration, wanted func(*job) bool) (*job, error) {
-	var last *job
+// await waits for the end of a job; the server answers when it has ended, or after some seconds.
+func (srv *server) await(ctx context.Context, id string, within time.Duration) (*job, error) {
+	last := &job{}
 	err := poll(ctx, within, func(ctx context.Context) (bool, error) {
-		found, err := srv.job(ctx, id)
+		found := &job{}
+		err := srv.api.Insist(ctx, http.MethodGet, "/v1/jobs/"+id+"?wait=5s", nil, found)
 		if api.Is(err, http.StatusNotFound) { // the view is not that far
 			return false, nil
 		}
 		last = found
-		return err == nil && wanted(found), err
+		return err == nil && found.ended(), err
 	})
-	if err != nil && last != nil {
-		err = fmt.Errorf("%s is %s and not %s: %w", id, last.State, what, err)
+	if err != nil {
+		err = fmt.Errorf("%s is %q and has not ended: %w", id, last.State, err)
 	}
 	return last, err
 }
 
-// await waits for the end of a job.
-func (srv *server) await(ctx context.Context, id string, within time.Duration) (*job, error) {
-	return srv.until(ctx, id, "at its end", within, (*job).ended)
-}
-
 // transfer is what is looked at of one.
 type transfer struct {
-	ID                string `json:"id"`
-	Provider          string `json:"provider"`
-	AssetID           string `json:"assetId"`
-	State             string `json:"state"`
-	Outcome           string `json:"outcome"`
-	Reason            string `json:"reason"`
-	ProviderProcessID string `json:"providerProcessId"`
+	ID       string          `json:"id"`
+	Provider string          `json:"provider"`
+	AssetID  string          `json:"assetId"`
+	State    string          `json:"state"`
+	Outcome  string          `json:"outcome"`
+	Reason   string          `json:"reason"`
+	Output   json.RawMessage `json:"output"`
 }
 
 // initiate asks for a transfer.

@@ -12,6 +12,7 @@ import (
 // sink takes what a provider pushes.
 type sink struct {
 	url    string
+	host   string
 	server *http.Server
 	open   chan struct{} // closed when it answers
 	once   sync.Once
@@ -22,7 +23,10 @@ type sink struct {
 }
 
 // sinks are those that were opened.
-type sinks struct{ all []*sink }
+type sinks struct {
+	all  []*sink
+	more []*http.Server
+}
 
 // hold opens a sink that does not answer before release.
 func (l *sinks) hold(ctx context.Context) (*sink, error) {
@@ -30,7 +34,7 @@ func (l *sinks) hold(ctx context.Context) (*sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sink{url: "http://" + ln.Addr().String() + "/", open: make(chan struct{}), came: make(chan struct{})}
+	s := &sink{url: "http://" + ln.Addr().String() + "/", host: ln.Addr().String(), open: make(chan struct{}), came: make(chan struct{})}
 	s.server = &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = s.server.Serve(ln) }() // until it is closed
 	l.all = append(l.all, s)
@@ -42,12 +46,26 @@ func (l *sinks) close() {
 		s.release()
 		_ = s.server.Close() // whoever still writes is not waited for
 	}
+	for _, server := range l.more {
+		_ = server.Close() // likewise
+	}
 }
 
 func (s *sink) release() { s.once.Do(func() { close(s.open) }) }
 
+// pushed is what came.
+func (s *sink) pushed() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.got
+}
+
 // ServeHTTP implements http.Handler.
 func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if got := s.pushed(); r.Method == http.MethodGet && len(got) > 0 {
+		_, _ = io.WriteString(w, got[len(got)-1]) // whoever collects it says what is wrong
+		return
+	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)

@@ -38,9 +38,12 @@ const (
 	// endsWithin is how long a job may take: what stays for ever is given up long before.
 	endsWithin = 90 * time.Second
 	// strikesWithin is how long it may take until a job is where something goes wrong.
-	strikesWithin = 30 * time.Second
-	stopWithin    = 15 * time.Second
-	look          = 100 * time.Millisecond
+	strikesWithin = 60 * time.Second
+	// together is how many cells play at the same time: with all of them a slow machine would be
+	// the worst of the faults.
+	together   = 60
+	stopWithin = 15 * time.Second
+	look       = 100 * time.Millisecond
 )
 
 // place is where a cell plays: a connector, a provider and a document of its own.
@@ -53,6 +56,7 @@ type place struct {
 	id       string // of the job
 	faults   []*standin.Fault
 	sink     string
+	retries  int
 	took     time.Duration
 }
 
@@ -70,6 +74,7 @@ type scenario struct {
 	server                     *process.Process
 	api                        *api.Client
 	places                     []*place
+	gathered                   []*place // of the crowds
 
 	mu    sync.Mutex
 	wrong []string
@@ -84,19 +89,23 @@ func (s *scenario) complain(format string, args ...any) {
 func main() {
 	list := flag.Bool("list", false, "list the cells and do nothing")
 	only := flag.String("only", "", "only the cells whose name has this in it")
-	flags := stage.NewFlags(6 * time.Minute)
+	flags := stage.NewFlags(10 * time.Minute)
 	flag.Parse()
 	cells := slices.DeleteFunc(table(), func(c *cell) bool { return !strings.Contains(c.name(), *only) })
+	many := slices.DeleteFunc(crowds(), func(c *crowd) bool { return !strings.Contains("crowd: "+c.name, *only) })
 	if *list {
 		for _, c := range cells {
 			fmt.Println(c.name())
 		}
+		for _, c := range many {
+			fmt.Println("crowd: " + c.name)
+		}
 		return
 	}
-	os.Exit(flags.Play("faults", func(ctx context.Context, on stage.Stage) error { return run(ctx, on, cells) }))
+	os.Exit(flags.Play("faults", func(ctx context.Context, on stage.Stage) error { return run(ctx, on, cells, many) }))
 }
 
-func run(ctx context.Context, on stage.Stage, cells []*cell) error {
+func run(ctx context.Context, on stage.Stage, cells []*cell, crowds []*crowd) error {
 	s := &scenario{Stage: on}
 	sink := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body) // what is pushed has arrived
@@ -107,11 +116,21 @@ func run(ctx context.Context, on stage.Stage, cells []*cell) error {
 			return err
 		}
 	}
+	for i, c := range crowds {
+		if err := s.gather(ctx, i, c); err != nil {
+			return err
+		}
+	}
 	if err := s.prepare(ctx); err != nil {
 		return err
 	}
 	if err := s.play(ctx); err != nil {
 		return err
+	}
+	for i, c := range crowds {
+		if err := s.crowded(ctx, s.gathered[i], c); err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
 	}
 	if _, err := s.server.Stop(stopWithin); err != nil {
 		return fmt.Errorf("SIGTERM to waybill serve: %w", err)
@@ -137,18 +156,24 @@ func (s *scenario) place(ctx context.Context, i int, c *cell, sink string) error
 	return nil
 }
 
-// connector is how serve speaks with the provider of a cell: impatiently.
+// connector is how serve speaks with the provider of a cell: impatiently, but where it is counted
+// what was asked, for another round would be no mistake on a slow machine.
 func (p *place) connector() connectors.Connector {
 	seconds := func(n float64) definition.Duration {
 		return definition.Duration(time.Duration(n * float64(time.Second)))
 	}
-	return connectors.Connector{
+	c := connectors.Connector{
 		Name: p.id, Adapter: connectors.AdapterEDC, Match: []string{p.provider.Address(standin.Protocol2025)},
 		ManagementURL: p.edc.ManagementURL(), APIKey: secret.Ref{Env: keyVariable}, Timeout: seconds(1.5),
 		Poll: connectors.Poll{First: seconds(.1), Most: seconds(.5)}, Rounds: 2, Processes: 2, Retries: 3,
 		TTL:       connectors.TTL{Negotiation: seconds(8)},
 		Deadlines: connectors.Deadlines{Catalog: seconds(8), State: seconds(3), EDR: seconds(5), Wish: seconds(30)},
 	}
+	if p.check != nil {
+		c.TTL = connectors.TTL{}
+		c.Deadlines = connectors.Deadlines{}
+	}
+	return c
 }
 
 // prepare starts serve and puts the definitions.
@@ -169,6 +194,12 @@ func (s *scenario) prepare(ctx context.Context) (err error) {
 	cfg.PublicURL = "http://" + s.listen
 	for _, p := range s.places {
 		cfg.Connectors = append(cfg.Connectors, p.connector())
+	}
+	for _, p := range s.gathered { // patient, for there are many and it goes wrong often
+		c := p.connector()
+		c.Rounds, c.Retries, c.TTL = 0, p.retries, connectors.TTL{}
+		c.Deadlines = connectors.Deadlines{State: definition.Duration(10 * time.Second)}
+		cfg.Connectors = append(cfg.Connectors, c)
 	}
 	b, err := yaml.Marshal(cfg)
 	if err != nil {
@@ -240,7 +271,7 @@ var definitions = []orchestration{
 	}}},
 }
 
-// play runs all cells at once; those that wait for the end of serve are the last.
+// play runs all cells; those that wait for the end of serve are the last.
 func (s *scenario) play(ctx context.Context) error {
 	crash := func(p *place) bool { return p.crash }
 	calm := slices.DeleteFunc(slices.Clone(s.places), crash)
@@ -273,9 +304,12 @@ func (s *scenario) play(ctx context.Context) error {
 
 func atOnce(places []*place, do func(*place) error) error {
 	errs := make([]error, len(places))
+	slots := make(chan struct{}, together)
 	var all sync.WaitGroup
 	for i, p := range places {
+		slots <- struct{}{}
 		all.Go(func() {
+			defer func() { <-slots }()
 			if err := do(p); err != nil {
 				errs[i] = fmt.Errorf("%s: %w", p.name(), err)
 			}

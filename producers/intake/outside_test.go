@@ -2,6 +2,7 @@ package intake_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -241,6 +242,45 @@ func TestAProvisionerReportsInEDCsForm(t *testing.T) {
 	}
 }
 
+func TestAProvisionerReportsOnlyAboutTheResourceThatItWasAskedFor(t *testing.T) {
+	o := setUpOutside(t)
+	at := o.at.Provisioner(callbacks.Subject{Aggregate: schemas.AggregateTransfer, ID: "t-1", Task: "other"}) + "/t-1"
+	o.wants(o.send("POST", at+"/provision", []byte(provisionedBody)), http.StatusNotFound, "no such resource at this address")
+	o.wants(o.send("POST", at+"/deprovision", []byte(`{"provisionedResourceId":"in"}`)), http.StatusNotFound, "no such resource at this address")
+	if n := len(o.log.commands); n != 0 {
+		t.Errorf("%d commands were published", n)
+	}
+}
+
+func TestWhatOthersQuoteOfWhatTheyWereSentIsNotKept(t *testing.T) {
+	o := setUpOutside(t)
+	upload := o.at.Upload(ofPush)
+	proof := upload[strings.LastIndex(upload, "/")+1:]
+	o.send("POST", o.at.Connector(ofPush), event("e-1", "TransferProcessTerminated", `"reason":"cannot PUT `+upload+` with eyJhbGciOiJub25lIn0.e30.c2ln, {\"authCode\":\"s3cret-word\"}"`))
+	o.send("POST", o.at.Provisioner(ofPush)+"/t-1/deprovision", []byte(`{"error":true,"errorMessage":"cannot empty `+upload+`"}`))
+	if n := len(o.log.commands); n != 2 {
+		t.Fatalf("%d commands were published", n)
+	}
+	for _, c := range o.log.commands {
+		for _, secret := range []string{proof, "eyJ", "s3cret-word"} {
+			if bytes.Contains(c.Value, []byte(secret)) || !bytes.Contains(c.Value, []byte("cannot ")) {
+				t.Errorf("%s is in %s", secret, c.Value)
+			}
+		}
+	}
+}
+
+func TestATokenThatAnEventBringsEndsWhenItSays(t *testing.T) {
+	o := setUpOutside(t)
+	token := "eyJhbGciOiJub25lIn0." + base64.RawURLEncoding.EncodeToString([]byte(`{"exp":1795273200}`)) + ".c2ln"
+	o.send("POST", o.at.Connector(ofRound), event("e-1", "TransferProcessStarted", `"dataAddress":`+strings.Replace(edr, "eyJ.token", token, 1)))
+	c := o.log.commands[0]
+	d, err := schemas.DecodeNegotiationCommand(c.Type, c.Value)
+	if got, ok := d.(negotiation.Observed); err != nil || !ok || !got.ExpiresAt.Equal(time.Unix(1795273200, 0)) {
+		t.Errorf("%+v, %v", d, err)
+	}
+}
+
 func TestWhoReportsIsToldTheDecision(t *testing.T) {
 	refused := func(c machine.Code, reason string) *intake.Decision {
 		return &intake.Decision{Refusal: machine.Refuse(c, reason)}
@@ -258,7 +298,7 @@ func TestWhoReportsIsToldTheDecision(t *testing.T) {
 		o := setUpOutside(t)
 		o.reads.decision = c.decision
 		for _, w := range []*httptest.ResponseRecorder{
-			o.send("POST", o.at.Provisioner(ofPush)+"/t-1/provision", []byte(provisionedBody)),
+			o.send("POST", o.at.Provisioner(callbacks.Subject{Aggregate: schemas.AggregateTransfer, ID: "t-1", Task: "in"})+"/t-1/provision", []byte(provisionedBody)),
 			o.send("POST", o.at.Upload(ofPush), []byte("data")),
 		} {
 			if w.Code != c.status || !strings.Contains(w.Body.String(), c.word) {

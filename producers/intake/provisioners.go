@@ -47,6 +47,9 @@ func (in *Intake) provisionerRoutes(handle func(string, func(http.ResponseWriter
 	}
 }
 
+// errOtherResource is the answer to a report about what the address was not given for.
+var errOtherResource = fail(http.StatusNotFound, "there is no such resource at this address: it is good for the one that it was given for")
+
 // tellTransfer publishes what a transfer is told and answers with its decision: what it
 // already knows is as good as new.
 func (in *Intake) tellTransfer(w http.ResponseWriter, r *http.Request, id string, c transfer.Command) error {
@@ -92,6 +95,8 @@ func (in *Intake) provisioned(w http.ResponseWriter, r *http.Request, about call
 	switch {
 	case body.ResourceDefinitionID == "":
 		return nil, misfit("resourceDefinitionId", "is missing")
+	case body.ResourceDefinitionID != about.Task:
+		return nil, errOtherResource
 	case len(body.ContentDataAddress) == 0 || body.ContentDataAddress[0] != '{':
 		return nil, misfit("contentDataAddress", "want a data address, {properties: {…}}")
 	}
@@ -145,6 +150,9 @@ func (in *Intake) deprovisioned(w http.ResponseWriter, r *http.Request, about ca
 	if c.ProvisionedResourceID == "" || c.ProvisionedResourceID == about.ID {
 		// EDC's own says the transfer here; the address knows which resource it was given for.
 		c.ProvisionedResourceID = about.Task
+	}
+	if c.ProvisionedResourceID != about.Task {
+		return nil, errOtherResource
 	}
 	c.ErrorMessage = clip(c.ErrorMessage)
 	return c, nil

@@ -61,8 +61,10 @@ func (f *fixture) access(edr json.RawMessage) {
 		negotiation.EDRRequested{AssetID: "asset-1", Round: 1, ProcessID: "p-1", Deadline: f.at.Add(time.Hour)},
 		negotiation.EDRGranted{AssetID: "asset-1", Round: 1, ProcessID: "p-1", Data: edr, Until: f.at.Add(time.Hour), EvictAt: f.at.Add(time.Hour)},
 		negotiation.Served{AssetID: "asset-1", Round: 1, AgreementID: "agreement-1", ProcessID: "p-1", Waiters: []string{"t-1"}})
-	f.transfer("t-1", "done", transfer.AccessGranted{Moves: []transfer.Move{{State: transfer.PhaseRequesting, Code: 400}, {State: transfer.PhaseStarted, Code: 600}}, NegotiationID: "theirs", Round: 1, AgreementID: "agreement-1",
-		EDR: &transfer.EDR{ProcessID: "p-1", Data: edr}},
+	f.transfer("t-1", "done", transfer.AccessGranted{
+		Moves: []transfer.Move{{State: transfer.PhaseRequesting, Code: 400}, {State: transfer.PhaseStarted, Code: 600}}, NegotiationID: "theirs", Round: 1, AgreementID: "agreement-1",
+		EDR: &transfer.EDR{ProcessID: "p-1", Data: edr},
+	},
 		transfer.Ended{Moves: []transfer.Move{{State: transfer.PhaseCompleting, Code: 750}, {State: transfer.PhaseCompleted, Code: 800}}, Outcome: transfer.OutcomeCompleted, Output: json.RawMessage(`{"value":1}`)})
 }
 

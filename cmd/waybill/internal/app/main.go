@@ -39,8 +39,7 @@ type Main struct {
 	kafka  kafka.Config
 	member string
 	proofs *callbacks.Proofs
-	keys   *seal.Keyring       // secrets cross the log sealed with these; nil where nobody hands any out
-	redact func(string) string // takes secrets out of texts
+	keys   *seal.Keyring // secrets cross the log sealed with these; nil where nobody hands any out
 
 	blobs       schemas.Blobs // where values are kept that are too large for a record
 	db          *projections.DB
@@ -131,6 +130,11 @@ func (m *Main) Close() error {
 	m.close.Do(func() {
 		deadline := time.After(stopTimeout)
 		var errs []error
+		for _, p := range m.parts {
+			if p.alone {
+				p.stop()
+			}
+		}
 		for i := len(m.parts) - 1; i >= 0; i-- {
 			errs = append(errs, m.parts[i].end(deadline))
 		}

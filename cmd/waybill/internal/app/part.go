@@ -13,6 +13,8 @@ type part struct {
 	stop func()
 	done chan struct{}
 	err  error // why it ended; set before done is closed
+	// alone says that no other part needs this one, so that it is stopped while others stop.
+	alone bool
 }
 
 // failure says which part ended while it should have run.
@@ -32,7 +34,7 @@ func (f failure) Unwrap() error { return f.err }
 
 // begin starts a part. It runs until it is told to stop, however long ctx, which bounds the
 // start, lasts; what it returns before that ends the program.
-func (m *Main) begin(ctx context.Context, name string, run func(context.Context) error) {
+func (m *Main) begin(ctx context.Context, name string, run func(context.Context) error) *part {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	p := &part{name: name, stop: cancel, done: make(chan struct{})}
 	m.parts = append(m.parts, p)
@@ -47,6 +49,7 @@ func (m *Main) begin(ctx context.Context, name string, run func(context.Context)
 		}
 		m.fail(failure{name, err})
 	}()
+	return p
 }
 
 // fail notes the first reason to end.
