@@ -707,3 +707,20 @@ func TestAnEDRIsHeldSealedAndForgottenWhenItIsDead(t *testing.T) {
 		t.Fatalf("%s, %v", document(t, n), err)
 	}
 }
+
+func TestAnEDRGoesWithItsAgreement(t *testing.T) {
+	db := open(t, filepath.Join(t.TempDir(), "p.db"))
+	all := streams(t)
+	feed(t, db, all, inTurn)
+	s := newScriptOf(t, schemas.AggregateNegotiation, 0)
+	s.seq[party] = int64(len(all[schemas.AggregateNegotiation]) - 1)
+	s.negotiation("refused", s.next(), negotiation.AgreementDead{AssetID: "asset-1", Round: 2, AgreementID: "agreement-1", Reason: "409"})
+	feed(t, db, map[string][]*kgo.Record{schemas.AggregateNegotiation: s.take(0)}, inTurn)
+	n, err := db.Negotiation(t.Context(), roundOf("asset-1", 2))
+	if err != nil || n.Agreement.State != AgreementDead || n.EDR.State != EDRDead || n.EDR.Until != nil {
+		t.Fatalf("%s, %v", document(t, n), err)
+	}
+	if e, err := db.EDR(t.Context(), roundOf("asset-1", 2)); err != nil || e.Sealed != nil {
+		t.Fatalf("%+v, %v", e, err)
+	}
+}
