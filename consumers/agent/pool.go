@@ -27,6 +27,7 @@ type Pool struct {
 	log   *slog.Logger
 	types atomic.Pointer[map[string]*slots] // copied on write: it is read for each activity
 	blobs atomic.Pointer[schemas.Blobs]     // nil: none
+	hide  atomic.Pointer[func(string) string]
 
 	mu       sync.Mutex
 	draining bool
@@ -73,6 +74,17 @@ func (p *Pool) Register(typ string, processor Processor, concurrency int) {
 	p.types.Store(&types)
 }
 
+// Redact makes the Pool take secrets out of the errors of all results with that function: they
+// are kept on the log and shown to everybody.
+func (p *Pool) Redact(hide func(string) string) { p.hide.Store(&hide) }
+
+func (p *Pool) redacted(text string) string {
+	if hide := p.hide.Load(); hide != nil && text != "" {
+		return (*hide)(text)
+	}
+	return text
+}
+
 // Types lists the registered activity types, sorted.
 func (p *Pool) Types() []string { return slices.Sorted(maps.Keys(*p.types.Load())) }
 
@@ -95,7 +107,7 @@ func (p *Pool) Inline(work machine.Work) (Result, bool) {
 	if !p.isQuick(s.quick, a) {
 		return Result{}, false
 	}
-	r := process(context.Background(), p.log, s.processor, a)
+	r := p.process(context.Background(), s.processor, a)
 	// A large output is not written in the middle of a decision: it is made again.
 	return r, len(r.output) <= blob.Threshold && !blob.Marked(r.output)
 }
@@ -165,7 +177,7 @@ func (p *Pool) carryOut(ctx context.Context, s *slots, r *run, work machine.Work
 	if failed != nil {
 		return *failed
 	}
-	return p.packed(ctx, work, process(ctx, p.log, s.processor, newActivity(work, beat)))
+	return p.packed(ctx, work, p.process(ctx, s.processor, newActivity(work, beat)))
 }
 
 func (s *slots) tryTake() bool {

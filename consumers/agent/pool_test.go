@@ -291,3 +291,32 @@ func TestAReservedSlot(t *testing.T) {
 		}
 	})
 }
+
+func TestAPoolTakesSecretsOutOfErrors(t *testing.T) {
+	var said strings.Builder
+	pool := agent.NewPool(slog.New(slog.NewTextHandler(&said, nil)))
+	pool.Redact(func(s string) string { return strings.ReplaceAll(s, "s3cret", "…") })
+	for name, p := range map[string]agent.ProcessorFunc{
+		"retry": func(context.Context, agent.Activity) agent.Result {
+			return agent.Retry(errors.New("s3cret is refused"))
+		},
+		"fatal": func(context.Context, agent.Activity) agent.Result {
+			return agent.Fatal(errors.New("s3cret is refused"))
+		},
+		"panic": func(context.Context, agent.Activity) agent.Result { panic("s3cret is refused") },
+	} {
+		pool.Register("greet", p, 1)
+		results := make(chan agent.Result, 1)
+		reserved, ok := pool.Reserve("greet")
+		if !ok {
+			t.Fatal("there is no slot")
+		}
+		reserved.Run(t.Context(), work("w"), func(r agent.Result) { results <- r })
+		if text := (<-results).Fault().Message; !strings.HasSuffix(text, "… is refused") {
+			t.Errorf("%s: got %s", name, text)
+		}
+	}
+	if strings.Contains(said.String(), "s3cret") {
+		t.Errorf("the log says %s", said.String())
+	}
+}

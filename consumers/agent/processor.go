@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"runtime/debug"
 )
 
@@ -30,16 +29,16 @@ type Quick interface {
 
 // process calls the processor. A panic is a fatal result: its message for everybody, its
 // stack for the log alone.
-func process(ctx context.Context, log *slog.Logger, p Processor, a Activity) (r Result) {
+func (p *Pool) process(ctx context.Context, processor Processor, a Activity) (r Result) {
 	defer func() {
 		v := recover()
 		if v == nil {
 			return
 		}
-		text := fmt.Sprintf("the processor panicked: %v", v)
-		log.ErrorContext(ctx, text, "type", a.Type, "work", a.ID, "attempt", a.Attempt, "job", a.JobID,
+		text := p.redacted(fmt.Sprintf("the processor panicked: %v", v))
+		p.log.ErrorContext(ctx, text, "type", a.Type, "work", a.ID, "attempt", a.Attempt, "job", a.JobID,
 			"activity", a.ActivityID, "stack", string(debug.Stack()))
 		r = fatal("process", text)
 	}()
-	return p.Process(ctx, a).settled()
+	return processor.Process(ctx, a).settled().redacted(p.redacted)
 }

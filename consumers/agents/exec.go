@@ -19,6 +19,7 @@ import (
 	"github.com/waybill/waybill/consumers/agent/secret"
 	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/internal/callbacks"
+	"github.com/waybill/waybill/internal/redact"
 )
 
 // Exit codes that mean something else than failure unless a program's ExitCodes say so.
@@ -164,7 +165,7 @@ func (e *Exec) Process(ctx context.Context, a agent.Activity) agent.Result {
 	if a.Discriminator == dispose && !p.Disposes {
 		return agent.Fatal(fmt.Errorf("program %s cannot undo what it has done: its configuration does not say that it disposes", name)).AtStep("input")
 	}
-	var hidden hidden
+	var hidden redact.Values
 	r := program{path: p.Path, dir: p.Dir, stdin: stdin, signal: syscall.SIGTERM, grace: cmp.Or(time.Duration(p.Grace), DefaultProgramGrace), maxBytes: cmp.Or(p.OutputBytes, DefaultProgramBytes)}
 	if r.args, err = p.arguments(stdin); err != nil {
 		return agent.Fatal(err).AtStep("input")
@@ -231,7 +232,7 @@ func (p *Program) arguments(input []byte) ([]string, error) {
 }
 
 // environment fetches the values of an environment, and says which of them nobody may see.
-func environment(ctx context.Context, store *secret.Store, env map[string]EnvValue) (l []string, hidden hidden, err error) {
+func environment(ctx context.Context, store *secret.Store, env map[string]EnvValue) (l []string, hidden redact.Values, err error) {
 	for name, v := range env {
 		if v.Secret.IsZero() {
 			l = append(l, name+"="+v.Text)
@@ -245,7 +246,7 @@ func environment(ctx context.Context, store *secret.Store, env map[string]EnvVal
 			return nil, nil, fmt.Errorf("%s: %w", name, err)
 		}
 		l = append(l, name+"="+value.Reveal())
-		hidden = hidden.hide(value.Reveal(), "[secret "+name+"]")
+		hidden = hidden.Add(value.Reveal(), "[secret "+name+"]")
 	}
 	slices.Sort(l)
 	return l, hidden, nil
@@ -253,7 +254,7 @@ func environment(ctx context.Context, store *secret.Store, env map[string]EnvVal
 
 // tell adds what the program may want to know of the activity. It comes last: of two
 // variables with one name the last one counts.
-func (e *Exec) tell(env []string, hidden hidden, a agent.Activity) ([]string, hidden) {
+func (e *Exec) tell(env []string, hidden redact.Values, a agent.Activity) ([]string, redact.Values) {
 	add := func(name, value string) {
 		if value != "" && !strings.ContainsRune(value, 0) {
 			env = append(env, "WAYBILL_"+name+"="+value)
@@ -272,18 +273,18 @@ func (e *Exec) tell(env []string, hidden hidden, a agent.Activity) ([]string, hi
 	}
 	if e.cfg.Callbacks != nil {
 		add("CALLBACK_URL", e.cfg.Callbacks.Of(a.ID))
-		hidden = hidden.hide(e.cfg.Callbacks.Proof(a.ID), "[callback]")
+		hidden = hidden.Add(e.cfg.Callbacks.Proof(a.ID), "[callback]")
 	}
 	return env, hidden
 }
 
 // result is what a run says.
-func (p *Program) result(name string, r ran, hidden hidden) agent.Result {
+func (p *Program) result(name string, r ran, hidden redact.Values) agent.Result {
 	fault := func(text string) error {
 		if said := r.tail.text(hidden); said != "" {
 			text += ": " + said
 		}
-		return fmt.Errorf("program %s: %s", name, hidden.text(text))
+		return fmt.Errorf("program %s: %s", name, hidden.Text(text))
 	}
 	if start, ok := errors.AsType[*startError](r.err); ok {
 		if start.passing() {
@@ -309,7 +310,7 @@ func (p *Program) result(name string, r ran, hidden hidden) agent.Result {
 		}
 		return agent.Complete(output)
 	case agent.Retrying, agent.Waiting, agent.Scheduled:
-		return later(kind, fault(how), []byte(hidden.text(string(r.output))))
+		return later(kind, fault(how), []byte(hidden.Text(string(r.output))))
 	default:
 		return agent.Fatal(fault(how)).AtStep("run")
 	}
@@ -341,9 +342,9 @@ func later(kind agent.Kind, fault error, output []byte) agent.Result {
 }
 
 // output is what the program wrote, without what nobody may see.
-func (p *Program) output(raw []byte, hidden hidden) (any, error) {
+func (p *Program) output(raw []byte, hidden redact.Values) (any, error) {
 	if p.Output == "text" {
-		return map[string]string{"text": hidden.text(strings.ToValidUTF8(string(raw), "\uFFFD"))}, nil
+		return map[string]string{"text": hidden.Text(strings.ToValidUTF8(string(raw), "\uFFFD"))}, nil
 	}
 	if len(bytes.TrimSpace(raw)) == 0 {
 		return nil, nil
@@ -355,5 +356,5 @@ func (p *Program) output(raw []byte, hidden hidden) (any, error) {
 	case depth(v) > maxDepth:
 		return nil, fmt.Errorf("its output is nested deeper than %d", maxDepth)
 	}
-	return hidden.json(v), nil
+	return hidden.JSON(v), nil
 }

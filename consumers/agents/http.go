@@ -13,6 +13,7 @@ import (
 	"github.com/waybill/waybill/consumers/agent"
 	"github.com/waybill/waybill/internal/callbacks"
 	"github.com/waybill/waybill/internal/outbound"
+	"github.com/waybill/waybill/internal/redact"
 	"github.com/waybill/waybill/schemas"
 )
 
@@ -96,14 +97,14 @@ type call struct {
 	*HTTP
 	activity agent.Activity
 	fill     placeholders
-	hidden   hidden
+	hidden   redact.Values
 }
 
 func (c *call) callback(below string) (string, error) {
 	if c.cfg.Callbacks == nil {
 		return "", errors.New("${callback} has no value: this agent was not told where others reach us (--public-url) or has no key for it")
 	}
-	c.hidden = c.hidden.hide(c.cfg.Callbacks.Proof(c.activity.ID), "[callback]")
+	c.hidden = c.hidden.Add(c.cfg.Callbacks.Proof(c.activity.ID), "[callback]")
 	return c.cfg.Callbacks.Of(c.activity.ID) + below, nil
 }
 
@@ -145,7 +146,7 @@ func (c *call) poll(ctx context.Context, in *httpInput, state polled) agent.Resu
 	every := cmp.Or(time.Duration(in.Poll.Every), DefaultEvery)
 	switch {
 	case in.Poll.FailWhen.hold(map[string]any(got)):
-		return c.result(&failure{step: "poll", err: fmt.Errorf("it failed there: %s", c.hidden.text(got.snippet()))})
+		return c.result(&failure{step: "poll", err: fmt.Errorf("it failed there: %s", c.hidden.Text(got.snippet()))})
 	case in.Poll.Until.hold(map[string]any(got)):
 		got["accepted"] = state.Accepted
 		return agent.Complete(got)
@@ -155,7 +156,7 @@ func (c *call) poll(ctx context.Context, in *httpInput, state polled) agent.Resu
 
 // result is a failed request, without what must not be written down.
 func (c *call) result(f *failure) agent.Result {
-	err := errors.New(c.hidden.text(f.err.Error()))
+	err := errors.New(c.hidden.Text(f.err.Error()))
 	if f.again {
 		return agent.Retry(err).After(f.after).AtStep(f.step)
 	}

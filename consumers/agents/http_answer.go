@@ -103,10 +103,10 @@ func (c *call) content(got answer, raw []byte, kind, declared string) error {
 		case err == nil && depth(v) > maxDepth:
 			return fmt.Errorf("the answer is nested deeper than %d", maxDepth)
 		case err == nil:
-			got["body"] = c.hidden.json(v)
+			got["body"] = c.hidden.JSON(v)
 			return nil
 		case isJSON || kind == "json":
-			got["body"] = c.hidden.text(string(raw))
+			got["body"] = c.hidden.Text(string(raw))
 			return fmt.Errorf("the answer is not JSON: %w%s", err, outbound.Seen(declared, raw))
 		}
 	}
@@ -114,9 +114,9 @@ func (c *call) content(got answer, raw []byte, kind, declared string) error {
 	case !valid && kind == "json":
 		return fmt.Errorf("the answer is not JSON: it is not UTF-8%s", outbound.Seen(declared, raw))
 	case !valid:
-		got["base64"] = base64.StdEncoding.EncodeToString([]byte(c.hidden.text(string(raw))))
+		got["base64"] = base64.StdEncoding.EncodeToString([]byte(c.hidden.Text(string(raw))))
 	default:
-		got["body"] = c.hidden.text(string(raw))
+		got["body"] = c.hidden.Text(string(raw))
 	}
 	return nil
 }
@@ -130,7 +130,7 @@ func (c *call) shownHeaders(h http.Header) map[string]any {
 			func(word string) bool { return strings.Contains(name, word) }) {
 			continue
 		}
-		l[name] = strings.ToValidUTF8(c.hidden.text(strings.Join(values, ", ")), "\uFFFD")
+		l[name] = strings.ToValidUTF8(c.hidden.Text(strings.Join(values, ", ")), "\uFFFD")
 	}
 	return l
 }

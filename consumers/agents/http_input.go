@@ -326,7 +326,7 @@ func (c *call) headers(in *httpRequest, req *http.Request) (map[string]bool, err
 		req.Header.Set(name, value)
 		if isSecret {
 			secret[name] = true
-			c.hidden = c.hidden.hide(value, "[secret]")
+			c.hidden = c.hidden.Add(value, "[secret]")
 		}
 	}
 	return secret, nil
@@ -354,7 +354,7 @@ func (c *call) header(ctx context.Context, raw json.RawMessage, u *url.URL) (val
 	if value, err = c.cfg.Secrets.For(ctx, ref.Secret, u); err != nil {
 		return "", false, err
 	}
-	c.hidden = c.hidden.hide(value, "[secret "+ref.Secret+"]")
+	c.hidden = c.hidden.Add(value, "[secret "+ref.Secret+"]")
 	if ref.Encode != "" {
 		value = base64.StdEncoding.EncodeToString([]byte(value))
 	}

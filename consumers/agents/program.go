@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/waybill/waybill/internal/redact"
 )
 
 const (
@@ -139,12 +141,12 @@ func (t *tail) Write(p []byte) (int, error) {
 }
 
 // text is fit for an error's, without what nobody may see.
-func (t *tail) text(hidden hidden) string {
+func (t *tail) text(hidden redact.Values) string {
 	s := string(t.b)
 	if t.cut {
-		s = hidden.end(s)
+		s = hidden.End(s)
 	}
-	s = strings.TrimSpace(strings.ToValidUTF8(hidden.text(s), "\uFFFD"))
+	s = strings.TrimSpace(strings.ToValidUTF8(hidden.Text(s), "\uFFFD"))
 	if t.cut {
 		s = "…" + s
 	}

@@ -3,11 +3,8 @@ package agents
 import (
 	"cmp"
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/waybill/waybill/consumers/agent/secret"
@@ -54,72 +51,4 @@ func (s Secrets) For(ctx context.Context, name string, u *url.URL) (string, erro
 		return "", fmt.Errorf("secret %q has %d bytes; one that can be kept out of answers has at least %d", name, len(text), minSecret)
 	}
 	return text, nil
-}
-
-// hidden are values that must not be written down, and what stands for them; the longest
-// first, since one may be part of another.
-type hidden []concealed
-
-// leastHidden is from how many bytes on a value is hidden: a shorter one would be found
-// everywhere.
-const leastHidden = 4
-
-type concealed struct{ value, as string }
-
-// hide adds a value, and what it looks like in base64, within a URL or escaped in JSON.
-func (h hidden) hide(value, as string) hidden {
-	if len(value) < leastHidden {
-		return h
-	}
-	forms := []string{
-		value, base64.StdEncoding.EncodeToString([]byte(value)), base64.RawURLEncoding.EncodeToString([]byte(value)),
-		url.QueryEscape(value), url.PathEscape(value),
-	}
-	if quoted, err := json.Marshal(value); err == nil {
-		forms = append(forms, string(quoted[1:len(quoted)-1]))
-	}
-	for _, form := range forms {
-		h = append(h, concealed{form, as})
-	}
-	slices.SortStableFunc(h, func(a, b concealed) int { return len(b.value) - len(a.value) })
-	return h
-}
-
-func (h hidden) text(s string) string {
-	for _, c := range h {
-		s = strings.ReplaceAll(s, c.value, c.as)
-	}
-	return s
-}
-
-// end takes what is left of a value off the beginning of a text that was cut there.
-func (h hidden) end(s string) string {
-	rest := 0
-	for _, c := range h {
-		for n := len(c.value) - 1; n > rest; n-- {
-			if strings.HasPrefix(s, c.value[len(c.value)-n:]) {
-				rest = n
-			}
-		}
-	}
-	return s[rest:]
-}
-
-// json goes through the strings and names of a JSON value.
-func (h hidden) json(v any) any {
-	switch x := v.(type) {
-	case string:
-		return h.text(x)
-	case []any:
-		for i := range x {
-			x[i] = h.json(x[i])
-		}
-	case map[string]any:
-		open := make(map[string]any, len(x))
-		for k, member := range x {
-			open[h.text(k)] = h.json(member)
-		}
-		return open
-	}
-	return v
 }

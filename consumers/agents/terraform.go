@@ -21,6 +21,7 @@ import (
 	"github.com/waybill/waybill/consumers/agent"
 	"github.com/waybill/waybill/consumers/agent/secret"
 	"github.com/waybill/waybill/domain/definition"
+	"github.com/waybill/waybill/internal/redact"
 )
 
 const (
@@ -149,7 +150,7 @@ type workspace struct {
 	dir    string // of the workspace
 	module string // the copy of the module that this run works in
 	env    []string
-	hidden hidden
+	hidden redact.Values
 	lock   *os.File
 	keep   bool // the state is in dir
 }
@@ -331,7 +332,7 @@ func (w *workspace) apply(ctx context.Context) agent.Result {
 			return agent.Fatal(fmt.Errorf("the module has an output %q: give it another name, or disposing would take it for the input", name)).AtStep("output")
 		}
 		if !o.Sensitive {
-			open[name] = w.hidden.json(decoded(o.Value))
+			open[name] = w.hidden.JSON(decoded(o.Value))
 		}
 	}
 	return agent.Complete(open)
@@ -416,7 +417,7 @@ func (w *workspace) run(ctx context.Context, step string, output *[]byte, args .
 	if said := r.tail.text(w.hidden); said != "" {
 		how += ": " + said
 	}
-	err := fmt.Errorf("%s %s: %s", filepath.Base(w.cfg.Binary), args[0], w.hidden.text(how))
+	err := fmt.Errorf("%s %s: %s", filepath.Base(w.cfg.Binary), args[0], w.hidden.Text(how))
 	result := agent.Fatal(err).AtStep(step)
 	if passing(r) {
 		result = agent.Retry(err).AtStep(step)

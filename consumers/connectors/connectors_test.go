@@ -13,9 +13,11 @@ import (
 
 	"github.com/waybill/waybill/consumers/agent"
 	"github.com/waybill/waybill/consumers/connectors"
+	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/domain/partstree"
 	"github.com/waybill/waybill/internal/callbacks"
+	"github.com/waybill/waybill/internal/outbound"
 	"github.com/waybill/waybill/internal/seal"
 	"github.com/waybill/waybill/internal/standin"
 )
@@ -418,6 +420,24 @@ func TestAPlainProviderIsAllowedByItsMatch(t *testing.T) {
 	fails(t, ask(connectors.FetchType, "unknown", s.URL), agent.Failed, "address", "", `no connector "unknown"`)
 }
 
+func TestATimeoutIsAlsoHowLongADocumentMayKeepUsWaiting(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"value":"x"}`) }))
+	t.Cleanup(s.Close)
+	fetch := func(timeout time.Duration) agent.Result {
+		pool := agent.NewPool(nil)
+		k := connectors.Connector{Name: "plain", Adapter: connectors.AdapterHTTP, Match: []string{"*"}, Timeout: definition.Duration(timeout)}
+		in := connectors.Surroundings{Limits: outbound.Limits{Stall: 1}}
+		if err := connectors.Register(pool, connectors.Config{Connectors: []connectors.Connector{k}}, in); err != nil {
+			t.Fatal(err)
+		}
+		return do(t, pool, connectors.FetchType, map[string]any{"connector": "plain", "provider": s.URL, "assetId": "a"})
+	}
+	fails(t, fetch(0), agent.Retrying, "fetch", "", "nothing came for 1ns")
+	if r := fetch(time.Minute); string(r.Output()) != `{"value":"x"}` {
+		t.Errorf("got %s %v", r.Output(), r.Err())
+	}
+}
+
 func TestNothingIsNegotiatedThroughAConnectorThatKnowsNoContracts(t *testing.T) {
 	w := newWorld(t)
 	raw := map[string]any{"connector": "", "assetId": "document"}
@@ -471,5 +491,27 @@ func TestEveryTypeOfWorkHasItsAgent(t *testing.T) {
 	wrong := connectors.Config{Connectors: []connectors.Connector{{Name: "a"}}}
 	if err := connectors.Register(pool, wrong, connectors.Surroundings{}); err == nil {
 		t.Error("a wrong configuration is fine")
+	}
+}
+
+func TestAnOfferWithAPolicyThatCannotBeReadLeavesTheOthers(t *testing.T) {
+	for name, policy := range map[string]string{
+		"nested too deeply": `"permission":` + strings.Repeat(`[`, 80) + strings.Repeat(`]`, 80),
+		"a name twice":      `"permission":{"a":1,"a":2}`,
+		"U+0000":            `"permission":"\u0000"`,
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprint(w, `{"participantId":"p","dataset":[{"@id":"a","hasPolicy":{"@id":"o1",`+policy+`}},{"@id":"b","hasPolicy":{"@id":"o2"}}]}`)
+		}))
+		t.Cleanup(s.Close)
+		pool := agent.NewPool(nil)
+		k := connectors.Connector{Name: "consumer", Adapter: connectors.AdapterEDC, Match: []string{"*"}, ManagementURL: s.URL}
+		if err := connectors.Register(pool, connectors.Config{Connectors: []connectors.Connector{k}}, connectors.Surroundings{}); err != nil {
+			t.Fatal(err)
+		}
+		got := done[catalog](t, do(t, pool, connectors.CatalogType, map[string]any{"connector": "consumer", "provider": "http://p", "assetType": "x"}))
+		if len(got.Offers) != 2 || !strings.Contains(got.Offers[0].Unacceptable, "cannot be read") || got.Offers[1].Unacceptable != "" {
+			t.Errorf("%s: got %+v", name, got)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package connectors
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/waybill/waybill/consumers/agent"
 	"github.com/waybill/waybill/consumers/connectors/adapter"
+	"github.com/waybill/waybill/schemas"
 )
 
 // States that we name where the connector has none for it.
@@ -29,10 +31,43 @@ func catalog(ctx context.Context, j job) agent.Result {
 	if err != nil {
 		return adapter.Failed(err)
 	}
+	for i := range found.Offers {
+		readable(&found.Offers[i])
+	}
 	return agent.Complete(struct {
 		ParticipantID string            `json:"participantId,omitempty"`
 		Offers        []adapter.Offered `json:"offers"`
 	}{cmp.Or(j.CounterPartyID, found.ParticipantID), found.Offers})
+}
+
+// readable makes an offer with a policy that cannot cross the log one that is not accepted: the others are
+// as good as before.
+func readable(o *adapter.Offered) {
+	if err := schemas.CheckReported(o.Policy); err != nil || nesting(o.Policy) > maxNesting {
+		o.Policy, o.Constraints = json.RawMessage("{}"), ""
+		o.Unacceptable = "its policy cannot be read by everybody alike, or is nested too deeply"
+	}
+}
+
+// maxNesting is how deep a policy may be nested: what is around it on the log adds to that, up to the
+// limit of a report.
+const maxNesting = 64
+
+func nesting(value json.RawMessage) int {
+	depth, most := 0, 0
+	for dec := json.NewDecoder(bytes.NewReader(value)); ; {
+		t, err := dec.Token()
+		if err != nil {
+			return most
+		}
+		switch t {
+		case json.Delim('{'), json.Delim('['):
+			depth++
+			most = max(most, depth)
+		case json.Delim('}'), json.Delim(']'):
+			depth--
+		}
+	}
 }
 
 func negotiate(ctx context.Context, j job) agent.Result {

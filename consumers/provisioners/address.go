@@ -11,6 +11,8 @@ import (
 
 	"github.com/waybill/waybill/consumers/connectors/adapter"
 	"github.com/waybill/waybill/internal/outbound"
+	"github.com/waybill/waybill/internal/redact"
+	"github.com/waybill/waybill/internal/seal"
 )
 
 // dataAddress is EDC's: names, without their namespace, and texts.
@@ -91,20 +93,53 @@ func (o *others) get(ctx context.Context, d dataAddress, token string) (adapter.
 		return unreadable("the data address cannot be called")
 	}
 	req.Header.Set("User-Agent", "waybill")
+	name, value := "Authorization", ""
 	switch {
 	case d["authKey"] != "" && d["authCode"] != "":
-		req.Header.Set(d["authKey"], d["authCode"])
+		name, value = d["authKey"], d["authCode"]
 	case token != "":
-		req.Header.Set("Authorization", "Bearer "+token)
+		value = "Bearer " + token
 	}
-	answer, failed := o.limits.Do(o.client, req)
+	if value != "" {
+		req.Header.Set(name, value)
+	}
+	answer, failed := o.limits.Do(o.keeping(name), req)
 	if failed == nil {
 		failed = answer.Refusal()
 	}
+	// Some quote what they were sent, in documents too.
+	hidden := hiding(d["authCode"], token)
 	if failed != nil {
+		failed.Err = hidden.Error(failed.Err)
 		return adapter.Document{}, faultOf(stepCollect, "GET "+shown(u), failed)
 	}
-	return adapter.Document{Body: answer.Body, ContentType: answer.Header.Get("Content-Type"), Source: shown(u)}, nil
+	return adapter.Document{Body: hidden.Bytes(answer.Body), ContentType: hidden.Text(answer.Header.Get("Content-Type")), Source: shown(u)}, nil
+}
+
+// minSecret is from how many bytes on a secret is taken out of what comes: a shorter one would be found in
+// documents that have nothing to do with it.
+const minSecret = 8
+
+func hiding(secrets ...string) (hidden redact.Values) {
+	for _, s := range secrets {
+		if len(s) >= minSecret {
+			hidden = hidden.Add(s, seal.Redacted)
+		}
+	}
+	return hidden
+}
+
+// keeping is a client that carries a header no further than to the host that it is for: only those that
+// everybody knows are left behind on a redirect otherwise.
+func (o *others) keeping(header string) *http.Client {
+	client := *o.client
+	client.CheckRedirect = func(req *http.Request, via []*http.Request) error {
+		if first := via[0].URL; req.URL.Host != first.Host || req.URL.Scheme != first.Scheme {
+			req.Header.Del(header)
+		}
+		return o.client.CheckRedirect(req, via)
+	}
+	return &client
 }
 
 // shown is an address without what may be secret in it.

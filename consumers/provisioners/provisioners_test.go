@@ -366,6 +366,37 @@ func TestWhatAnotherSystemProvisionedIsReadWhereItSays(t *testing.T) {
 	f.fails(collect(`"type":"AzureStorage"`), agent.Failed, "address", `"AzureStorage"`)
 }
 
+func TestASecretOfADataAddressGoesToItsHostAloneAndIsNotShown(t *testing.T) {
+	const secret = "k-1-which-is-secret"
+	var got http.Header
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got = r.Header
+		_, _ = io.WriteString(w, `{"value":"lazy"}`)
+	}))
+	t.Cleanup(elsewhere.Close)
+	content := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/away" {
+			http.Redirect(w, r, elsewhere.URL, http.StatusFound)
+			return
+		}
+		w.Header().Set("Content-Type", "text/"+r.Header.Get("X-Api-Key"))
+		_, _ = io.WriteString(w, "you sent "+r.Header.Get("X-Api-Key"))
+	}))
+	t.Cleanup(content.Close)
+	f := setUp(t)
+	f.cfg.Allow = []string{"127.0.0.1:*"}
+	collect := func(path string) string {
+		out, _ := f.completed(f.do("collect", `{"resource":{"resourceDefinitionId":"in","contentDataAddress":{"type":"HttpData","baseUrl":"`+content.URL+path+`","authKey":"X-Api-Key","authCode":"`+secret+`"}}}`))
+		return out
+	}
+	if out := collect("/away"); out != `{"value":"lazy"}` || got.Get("X-Api-Key") != "" {
+		t.Errorf("%s, elsewhere with %v", out, got)
+	}
+	if out := collect("/here"); strings.Contains(out, secret) || !strings.Contains(out, "you sent") {
+		t.Errorf("got %s", out)
+	}
+}
+
 func TestAConfigurationIsCheckedEntryByEntry(t *testing.T) {
 	good := bucket(t, s3test.New(t))
 	change := func(f func(*provisioners.Settings)) provisioners.Settings { s := good; f(&s); return s }

@@ -24,6 +24,8 @@ const (
 const (
 	// maxRetryAfter bounds what the other side can ask for; a deadline is for the rest.
 	maxRetryAfter = 24 * time.Hour
+	// maxDeclared bounds what an error shows of a content type.
+	maxDeclared = 100
 	// maxRefusal bounds what is read of an answer that is none.
 	maxRefusal = 64 << 10
 )
@@ -84,7 +86,7 @@ func (l Limits) Do(client *http.Client, req *http.Request) (*Answer, *Fault) {
 		return nil, Unreachable(ctx, err)
 	}
 	defer resp.Body.Close()
-	a := &Answer{Status: resp.StatusCode, Reason: strings.TrimSpace(resp.Status), Header: resp.Header}
+	a := &Answer{Status: resp.StatusCode, Reason: reason(resp.StatusCode), Header: resp.Header}
 	body := &progress{resp.Body, stall, l.Stall}
 	if !a.OK() {
 		// It is refused anyway: what can be read of it only serves to say why.
@@ -132,6 +134,12 @@ func (p *progress) Read(b []byte) (int, error) {
 // OK says that the status is 2xx.
 func (a *Answer) OK() bool { return a.Status >= 200 && a.Status <= 299 }
 
+// reason is a status in the words of the standard: those of the other side may be anything, of any
+// length, and quote what it was sent.
+func reason(status int) string {
+	return strings.TrimSpace(strconv.Itoa(status) + " " + http.StatusText(status))
+}
+
 // Refusal classifies an answer by its status; nil where it is 2xx.
 func (a *Answer) Refusal() *Fault {
 	if a.OK() {
@@ -142,7 +150,7 @@ func (a *Answer) Refusal() *Fault {
 
 // Refused classifies a response whose status is not what was wanted.
 func Refused(resp *http.Response) *Fault {
-	return refusal(resp.StatusCode, strings.TrimSpace(resp.Status), resp.Header)
+	return refusal(resp.StatusCode, reason(resp.StatusCode), resp.Header)
 }
 
 func refusal(status int, reason string, header http.Header) *Fault {
@@ -202,6 +210,9 @@ func Seen(declared string, body []byte) string {
 		seen = http.DetectContentType(body)
 	}
 	if declared != "" && declared != seen {
+		if len(declared) > maxDeclared {
+			declared = strings.ToValidUTF8(declared[:maxDeclared], "") + "…"
+		}
 		return fmt.Sprintf(" (declared as %s, it begins like %s)", declared, seen)
 	}
 	return fmt.Sprintf(" (it begins like %s)", seen)

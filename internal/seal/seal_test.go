@@ -233,6 +233,31 @@ func TestTheSecretMembersOfAValueAreSealedAndTheRestStaysWordForWord(t *testing.
 	}
 }
 
+func TestAnAddressThatOpensByItselfIsSealedWhateverItIsCalled(t *testing.T) {
+	r := ring(t, named(t, "k1"))
+	for _, address := range []string{
+		"https://ada:s3cret@host/x", "https://store/c?sv=2024&sig=s3cret%2B", "https://b.s3.amazonaws.com/o?X-Amz-Credential=a&X-Amz-Signature=s3cret", "s3://k:s3cret@bucket",
+		"https://host/x?token=s3cret",
+	} {
+		value := []byte(`{"type":"HttpData","properties":{"baseUrl":"` + address + `","others":["` + address + `"]}}`)
+		hidden, err := r.SealMembers("transfer t1", value, seal.SecretName)
+		if err != nil || bytes.Contains(hidden, []byte("s3cret")) || bytes.Count(hidden, []byte("$sealed")) != 2 {
+			t.Errorf("sealed it is %s, %v", hidden, err)
+		}
+		if in, out := seal.InTheClear(value, seal.SecretName), seal.InTheClear(hidden, seal.SecretName); in != "baseUrl" || out != "" {
+			t.Errorf("in the clear is %q before, %q after", in, out)
+		}
+		if open, err := r.OpenAll("transfer t1", hidden); err != nil || !bytes.Equal(open.Reveal(), value) {
+			t.Errorf("opened it is %s, %v", open.Reveal(), err)
+		}
+	}
+	for _, plain := range []string{"https://host:8080/x?page=1#a", "https://ada@host/", "no address with sig=1", "http://[::1", ""} {
+		if seal.SecretURL(plain) {
+			t.Errorf("%s is taken for a secret", plain)
+		}
+	}
+}
+
 func TestAnEnvelopeAmongOtherMembersOpensNothing(t *testing.T) {
 	r := ring(t, named(t, "k1"))
 	envelope, _ := json.Marshal(sealed(t, r, "x", `"clear"`))

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"strings"
 )
 
-// SealMembers seals every member of a value whose name says that it is secret, at any depth.
+// SealMembers seals every member of a value whose name says that it is secret, at any depth, and
+// every address that is a secret itself (SecretURL).
 // What is sealed already, empty or null stays as it is.
 func (r *Keyring) SealMembers(purpose string, value json.RawMessage, secret func(name string) bool) (json.RawMessage, error) {
 	w := walker{hidden: secret, hide: func(value json.RawMessage) (json.RawMessage, error) {
@@ -25,7 +27,7 @@ func (r *Keyring) SealMembers(purpose string, value json.RawMessage, secret func
 	return w.walk(purpose, value)
 }
 
-// InTheClear names a member of a value that says that it is secret and is not sealed; "" where there
+// InTheClear names a member of a value that is what SealMembers seals and is not sealed; "" where there
 // is none.
 func InTheClear(value json.RawMessage, secret func(name string) bool) string {
 	found, at := "", ""
@@ -85,7 +87,7 @@ func IsSealed(value json.RawMessage) bool {
 // object stores and of HTTP.
 var secretWords = []string{
 	"secret", "password", "passwd", "passphrase", "token", "apikey", "authcode", "authorization",
-	"credential", "privatekey", "accesskey", "accountkey", "sharedkey", "jwt",
+	"credential", "privatekey", "accesskey", "accountkey", "sharedkey", "jwt", "signature", "connectionstring",
 }
 
 // publicEndings end names that have such a word and only tell where or what the secret is.
@@ -113,6 +115,30 @@ func SecretName(name string) bool {
 	}
 	return false
 }
+
+// SecretURL says whether a text is an address that opens by itself what it leads to: by a password, or by a
+// signature or a token in its query.
+func SecretURL(text string) bool {
+	if !strings.Contains(text, "://") {
+		return false
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		return false
+	}
+	if _, ok := u.User.Password(); ok {
+		return true
+	}
+	for name := range u.Query() {
+		if SecretParam(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// SecretParam is SecretName for the names in the query of an address.
+func SecretParam(name string) bool { return strings.EqualFold(name, "sig") || SecretName(name) }
 
 // walker copies a value in one pass, member by member and in their order, and replaces parts of it.
 type walker struct {
@@ -170,7 +196,23 @@ func (w *walker) value() error {
 	case json.Delim('['):
 		return w.array()
 	}
+	if text, ok := t.(string); ok && w.hide != nil && SecretURL(text) {
+		return w.address(text)
+	}
 	return w.scalar(t)
+}
+
+// address hides an address that is secret.
+func (w *walker) address(text string) error {
+	start := w.out.Len()
+	if err := w.scalar(text); err != nil {
+		return err
+	}
+	value := bytes.Clone(w.out.Bytes()[start:])
+	w.out.Truncate(start)
+	hidden, err := w.hide(value)
+	w.out.Write(hidden)
+	return err
 }
 
 func (w *walker) scalar(v any) error {

@@ -12,6 +12,8 @@ import (
 	"github.com/waybill/waybill/domain/negotiation"
 	"github.com/waybill/waybill/domain/transfer"
 	"github.com/waybill/waybill/internal/callbacks"
+	"github.com/waybill/waybill/internal/jwt"
+	"github.com/waybill/waybill/internal/redact"
 	"github.com/waybill/waybill/internal/seal"
 	"github.com/waybill/waybill/producers"
 	"github.com/waybill/waybill/schemas"
@@ -144,9 +146,9 @@ func (in *Intake) ofAccess(about callbacks.Subject, e connectorEvent, of, state 
 	return o, err
 }
 
-// expiry is when a data address says that its token ends, as Tractus-X writes it: in seconds
-// from now. Zero: it does not say.
-func expiry(address json.RawMessage, now time.Time) time.Time {
+// expiry is when the token of a data address ends: its own word counts, then Tractus-X's, in seconds
+// from now. Zero: neither says.
+func expiry(address json.RawMessage, now time.Time) (at time.Time) {
 	var d struct {
 		Properties map[string]json.RawMessage `json:"properties"`
 	}
@@ -154,15 +156,19 @@ func expiry(address json.RawMessage, now time.Time) time.Time {
 		return time.Time{}
 	}
 	for name, value := range d.Properties {
-		if !strings.HasSuffix(name, "/expiresIn") {
-			continue
-		}
-		n, err := strconv.ParseInt(strings.Trim(string(value), `"`), 10, 32)
-		if err == nil && n > 0 {
-			return now.Add(time.Duration(n) * time.Second).UTC()
+		text := strings.Trim(string(value), `"`)
+		switch name[strings.LastIndexByte(name, '/')+1:] {
+		case "authorization":
+			if end, ok := jwt.Expiry(text); ok {
+				return end
+			}
+		case "expiresIn":
+			if n, err := strconv.ParseInt(text, 10, 32); err == nil && n > 0 {
+				at = now.Add(time.Duration(n) * time.Second).UTC()
+			}
 		}
 	}
-	return time.Time{}
+	return at
 }
 
 // agreementDead knows a provider's words for an agreement that it has lost, or that has run out:
@@ -176,9 +182,11 @@ var noAgreement = regexp.MustCompile(`(?i)agreement.{0,200}(not found|not valid|
 // maxDetail bounds what a connector says of an end: whole pages turn up there.
 const maxDetail = 4 << 10
 
+// clip is what others say, as it may be kept: they quote what they were sent.
 func clip(s string) string {
+	s = redact.Text(s)
 	if len(s) > maxDetail {
 		s = s[:maxDetail] + "…"
 	}
-	return strings.ToValidUTF8(s, "\uFFFD")
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }

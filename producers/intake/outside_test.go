@@ -2,8 +2,10 @@ package intake_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -241,6 +243,48 @@ func TestAProvisionerReportsInEDCsForm(t *testing.T) {
 	}
 }
 
+func TestAProvisionerReportsOnlyAboutTheResourceThatItWasAskedFor(t *testing.T) {
+	o := setUpOutside(t)
+	at := o.at.Provisioner(callbacks.Subject{Aggregate: schemas.AggregateTransfer, ID: "t-1", Task: "other"}) + "/t-1"
+	o.wants(o.send("POST", at+"/provision", []byte(provisionedBody)), http.StatusNotFound, "no such resource at this address")
+	o.wants(o.send("POST", at+"/deprovision", []byte(`{"provisionedResourceId":"in"}`)), http.StatusNotFound, "no such resource at this address")
+	if n := len(o.log.commands); n != 0 {
+		t.Errorf("%d commands were published", n)
+	}
+}
+
+func TestWhatOthersQuoteOfWhatTheyWereSentIsNotKept(t *testing.T) {
+	o := setUpOutside(t)
+	upload := o.at.Upload(ofPush)
+	proof := upload[strings.LastIndex(upload, "/")+1:]
+	o.send("POST", o.at.Connector(ofPush), event("e-1", "TransferProcessTerminated", `"reason":"cannot PUT `+upload+` with\u0000 eyJhbGciOiJub25lIn0.e30.c2ln, {\"authCode\":\"s3cret-word\"}"`))
+	o.send("POST", o.at.Provisioner(ofPush)+"/t-1/deprovision", []byte(`{"error":true,"errorMessage":"cannot empty `+upload+`"}`))
+	if n := len(o.log.commands); n != 2 {
+		t.Fatalf("%d commands were published", n)
+	}
+	for _, c := range o.log.commands {
+		if _, err := schemas.DecodeTransferCommand(c.Type, c.Value); err != nil {
+			t.Error(err)
+		}
+		for _, secret := range []string{proof, "eyJ", "s3cret-word"} {
+			if bytes.Contains(c.Value, []byte(secret)) || !bytes.Contains(c.Value, []byte("cannot ")) {
+				t.Errorf("%s is in %s", secret, c.Value)
+			}
+		}
+	}
+}
+
+func TestATokenThatAnEventBringsEndsWhenItSays(t *testing.T) {
+	o := setUpOutside(t)
+	token := "eyJhbGciOiJub25lIn0." + base64.RawURLEncoding.EncodeToString([]byte(`{"exp":1795273200}`)) + ".c2ln"
+	o.send("POST", o.at.Connector(ofRound), event("e-1", "TransferProcessStarted", `"dataAddress":`+strings.Replace(edr, "eyJ.token", token, 1)))
+	c := o.log.commands[0]
+	d, err := schemas.DecodeNegotiationCommand(c.Type, c.Value)
+	if got, ok := d.(negotiation.Observed); err != nil || !ok || !got.ExpiresAt.Equal(time.Unix(1795273200, 0)) {
+		t.Errorf("%+v, %v", d, err)
+	}
+}
+
 func TestWhoReportsIsToldTheDecision(t *testing.T) {
 	refused := func(c machine.Code, reason string) *intake.Decision {
 		return &intake.Decision{Refusal: machine.Refuse(c, reason)}
@@ -258,7 +302,7 @@ func TestWhoReportsIsToldTheDecision(t *testing.T) {
 		o := setUpOutside(t)
 		o.reads.decision = c.decision
 		for _, w := range []*httptest.ResponseRecorder{
-			o.send("POST", o.at.Provisioner(ofPush)+"/t-1/provision", []byte(provisionedBody)),
+			o.send("POST", o.at.Provisioner(callbacks.Subject{Aggregate: schemas.AggregateTransfer, ID: "t-1", Task: "in"})+"/t-1/provision", []byte(provisionedBody)),
 			o.send("POST", o.at.Upload(ofPush), []byte("data")),
 		} {
 			if w.Code != c.status || !strings.Contains(w.Body.String(), c.word) {
@@ -282,6 +326,36 @@ func TestWhoReportsWaitsForTheDecisionOnlySoLong(t *testing.T) {
 		o.send("POST", o.at.Upload(ofPush), []byte("data"), "Prefer: wait=1")
 		if d := time.Since(began); d != 11*time.Second {
 			t.Errorf("waited %s", d)
+		}
+	})
+}
+
+func TestOnlySoManyUploadsAreUnderWayAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := setUpOutside(t)
+		body, rest := io.Pipe() // nobody gets to its end
+		codes := make(chan int)
+		push := func(body io.Reader) {
+			w := httptest.NewRecorder()
+			o.mux.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPut, o.at.Upload(ofPush), body))
+			codes <- w.Code
+		}
+		for range 16 {
+			go push(body)
+		}
+		synctest.Wait()
+		began := time.Now()
+		go push(strings.NewReader("data"))
+		if code := <-codes; code != http.StatusServiceUnavailable || time.Since(began) != 10*time.Second {
+			t.Errorf("%d after %s", code, time.Since(began))
+		}
+		_ = rest.Close()
+		for range 16 {
+			<-codes
+		}
+		go push(strings.NewReader("data"))
+		if code := <-codes; code != http.StatusNoContent {
+			t.Errorf("%d, and there are places", code)
 		}
 	})
 }

@@ -48,7 +48,9 @@ func (c *Connector) catalog(ctx context.Context, p adapter.Party, left, right, a
 			return adapter.Catalog{}, failed.err()
 		}
 		catalog := object(raw)
-		found.ParticipantID = catalog.text("participantId")
+		if id := catalog.text("participantId"); sound(id) {
+			found.ParticipantID = id
+		}
 		datasets := items(catalog.get("dataset"))
 		for _, raw := range datasets {
 			dataset := object(raw)
@@ -74,13 +76,13 @@ func (c *Connector) offers(context json.RawMessage, dataset node) []adapter.Offe
 	var list []adapter.Offered
 	for _, raw := range items(dataset.get("hasPolicy")) {
 		offer := object(raw)
-		if offer.id() == "" {
+		if !sound(offer.id()) || !sound(dataset.id()) { // nobody could ask for it
 			continue
 		}
 		p := readPolicy(offer)
 		list = append(list, adapter.Offered{
 			AssetID: dataset.id(), OfferID: offer.id(), Policy: withPrefixes(raw, offer, context), Formats: formats,
-			Constraints: p.String(), Unacceptable: p.unacceptable(c.cfg.Accepted),
+			Constraints: shown(p.String()), Unacceptable: shown(p.unacceptable(c.cfg.Accepted)),
 		})
 	}
 	return list

@@ -11,10 +11,12 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/waybill/waybill/consumers/agent/secret"
 	"github.com/waybill/waybill/consumers/connectors/adapter"
 	"github.com/waybill/waybill/internal/outbound"
+	"github.com/waybill/waybill/internal/redact"
 )
 
 // Protocols of the dataspace that connectors speak with each other.
@@ -104,8 +106,9 @@ func (r *refusal) err() error {
 // call asks the management API. The body is sent with EDC's vocabulary; nil sends none.
 func (c *Connector) call(ctx context.Context, step, method, path string, body map[string]any) (json.RawMessage, *refusal) {
 	where := method + " " + c.cfg.ManagementURL + path
+	var hidden redact.Values
 	fault := func(err error) *refusal {
-		return &refusal{Fault: &adapter.Fault{Step: step, Err: fmt.Errorf("%s: %w", where, err)}}
+		return &refusal{Fault: &adapter.Fault{Step: step, Err: hidden.Error(fmt.Errorf("%s: %w", where, err))}}
 	}
 	req, err := c.request(ctx, method, path, body)
 	if err != nil {
@@ -120,6 +123,11 @@ func (c *Connector) call(ctx context.Context, step, method, path string, body ma
 	if key != "" {
 		req.Header.Set("X-Api-Key", key)
 	}
+	// Whatever it says of a request may quote it.
+	hidden = hidden.Add(key, secret.Redacted)
+	if destination, ok := body["dataDestination"].(json.RawMessage); ok {
+		hidden = hidden.AddMembers(destination, secret.Redacted)
+	}
 	answer, failed := outbound.Limits{Timeout: c.cfg.Timeout, Stall: cmp.Or(c.cfg.Timeout, outbound.DefaultTimeout)}.Do(c.management, req)
 	if failed != nil {
 		r := fault(failed)
@@ -127,7 +135,7 @@ func (c *Connector) call(ctx context.Context, step, method, path string, body ma
 		return nil, r
 	}
 	if !answer.OK() {
-		return nil, c.refused(step, where, key, answer)
+		return nil, c.refused(step, where, hidden, answer)
 	}
 	if len(answer.Body) > 0 && !json.Valid(answer.Body) {
 		r := fault(fmt.Errorf("the answer is not JSON%s", outbound.Seen(answer.Header.Get("Content-Type"), answer.Body)))
@@ -170,15 +178,12 @@ func (c *Connector) key(ctx context.Context) (string, error) {
 }
 
 // refused says what an answer means that is no 2xx.
-func (c *Connector) refused(step, where, key string, answer *outbound.Answer) *refusal {
+func (c *Connector) refused(step, where string, hidden redact.Values, answer *outbound.Answer) *refusal {
 	failed := answer.Refusal()
 	r := &refusal{status: answer.Status}
 	var missing bool
 	r.message, missing, r.own = said(answer.Body)
-	if key != "" {
-		r.message = strings.ReplaceAll(r.message, key, secret.Redacted)
-	}
-	r.message = cut(r.message) // not before: the rest of a key would be left
+	r.message = cut(redact.Text(hidden.Text(r.message))) // cut last: the rest of a key would be left
 	err := failed.Err
 	if r.message != "" {
 		err = fmt.Errorf("%w: %s", err, r.message)
@@ -216,6 +221,24 @@ func said(body []byte) (message string, missing, own bool) {
 		}
 	}
 	return strings.Join(strings.Fields(strings.Join(messages, "; ")), " "), missing && own, own
+}
+
+// shown is what the connector says, as it may be kept.
+func shown(message string) string {
+	message = strings.ReplaceAll(strings.ToValidUTF8(message, "\uFFFD"), "\x00", "\uFFFD")
+	return cut(redact.Text(message))
+}
+
+// maxState is longer than any state is called.
+const maxState = 40
+
+// stateOf is the state that the connector names. One that none can be called says nothing.
+func stateOf(n node) string {
+	state := n.text("state")
+	if !sound(state) || len(state) > maxState {
+		return ""
+	}
+	return state
 }
 
 func cut(message string) string {
@@ -257,10 +280,23 @@ func callbacks(address string) []any {
 // created is the id that a connector gives what it was asked for.
 func created(step string, raw json.RawMessage) (string, error) {
 	id := object(raw).id()
-	if id == "" {
+	switch {
+	case id == "":
 		return "", &adapter.Fault{Step: step, Err: errors.New("the connector answers without an @id")}
+	case !sound(id):
+		return "", &adapter.Fault{Step: step, Err: fmt.Errorf("the connector answers with the @id %.100q, which is none that it could be asked about", id)}
 	}
 	return id, nil
+}
+
+// maxID bounds the ids of others: they are kept for as long as access is, and shown.
+const maxID = 2048
+
+// sound says whether an id of another system is one to keep and to ask about: within a path, two
+// dots would name something else.
+func sound(id string) bool {
+	control := func(r rune) bool { return r < ' ' || r == 0x7f || r == utf8.RuneError }
+	return id != "" && id != "." && id != ".." && len(id) <= maxID && !strings.ContainsFunc(id, control)
 }
 
 func escape(id string) string { return url.PathEscape(id) }

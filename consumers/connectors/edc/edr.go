@@ -3,7 +3,6 @@ package edc
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,8 +11,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/waybill/waybill/consumers/agent/secret"
 	"github.com/waybill/waybill/consumers/connectors/adapter"
+	"github.com/waybill/waybill/internal/jwt"
 	"github.com/waybill/waybill/internal/outbound"
+	"github.com/waybill/waybill/internal/redact"
 )
 
 // EDR implements adapter.Contracts.
@@ -62,8 +64,10 @@ func ParseEDR(raw json.RawMessage, now time.Time) (adapter.EDR, error) {
 		return adapter.EDR{}, errors.New("the data address has no endpoint")
 	case edr.Authorization == "":
 		return adapter.EDR{}, errors.New("the data address has no authorization")
+	case strings.ContainsFunc(edr.Authorization, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }):
+		return adapter.EDR{}, errors.New("the data address has an authorization with line ends or the like in it, which cannot be sent")
 	}
-	if at, ok := expiry(edr.Authorization); ok {
+	if at, ok := jwt.Expiry(edr.Authorization); ok {
 		edr.ExpiresAt = at
 	} else if seconds, ok := number(n.get("expiresIn")); ok && seconds > 0 && seconds < float64(maxExpiry/time.Second) {
 		edr.ExpiresAt = now.Add(time.Duration(seconds * float64(time.Second))).UTC()
@@ -73,23 +77,6 @@ func ParseEDR(raw json.RawMessage, now time.Time) (adapter.EDR, error) {
 
 // maxExpiry bounds how long a token says that it is good; more is no limit at all.
 const maxExpiry = 10 * 365 * 24 * time.Hour
-
-// expiry is what a JWT says of its end.
-func expiry(token string) (time.Time, bool) {
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		return time.Time{}, false
-	}
-	claims, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[1], "="))
-	if err != nil {
-		return time.Time{}, false
-	}
-	seconds, ok := number(object(claims).get("exp"))
-	if !ok || seconds <= 0 || seconds > 1<<40 {
-		return time.Time{}, false
-	}
-	return time.Unix(int64(seconds), 0).UTC(), true
-}
 
 // Document implements adapter.Adapter: it is fetched from where the EDR leads, with its token.
 func (c *Connector) Document(ctx context.Context, w adapter.Want) (adapter.Document, error) {
@@ -118,10 +105,13 @@ func (c *Connector) Document(ctx context.Context, w adapter.Want) (adapter.Docum
 	if failed == nil {
 		failed = answer.Refusal()
 	}
+	hidden := hiding(w.EDR.Authorization)
 	if failed == nil {
-		return adapter.Document{Body: answer.Body, ContentType: answer.Header.Get("Content-Type"), Source: where}, nil
+		return adapter.Document{
+			Body: hidden.Bytes(answer.Body), ContentType: hidden.Text(answer.Header.Get("Content-Type")), Source: hidden.Text(where),
+		}, nil
 	}
-	f := &adapter.Fault{Step: adapter.StepFetch, Err: fmt.Errorf("GET %s: %w", where, failed), Again: failed.Again, After: failed.After}
+	f := &adapter.Fault{Step: adapter.StepFetch, Err: hidden.Error(fmt.Errorf("GET %s: %w", where, failed)), Again: failed.Again, After: failed.After}
 	switch {
 	case failed.Address:
 		f.Step = adapter.StepAddress
@@ -140,6 +130,21 @@ func (c *Connector) Document(ctx context.Context, w adapter.Want) (adapter.Docum
 func webPage(body []byte) bool {
 	e := object(body)
 	return bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")) || e.text("status") == "404" && e.text("url") != ""
+}
+
+// minToken is from how many bytes on a token is taken out of what comes: a shorter one would be found in
+// documents that have nothing to do with it.
+const minToken = 8
+
+// hiding is for what comes of a request with a token: some quote what they were sent, in documents too.
+func hiding(authorization string) (hidden redact.Values) {
+	_, token, _ := strings.Cut(authorization, " ")
+	for _, value := range []string{authorization, token} {
+		if len(value) >= minToken {
+			hidden = hidden.Add(value, secret.Redacted)
+		}
+	}
+	return hidden
 }
 
 // mayCall says whether the endpoint that a provider names is one to call: on the provider's own

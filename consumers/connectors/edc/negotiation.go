@@ -99,7 +99,7 @@ func (c *Connector) negotiated(ctx context.Context, o adapter.Offer, offerID str
 	}
 	best, rank := "", -1
 	for _, n := range found {
-		if r := rankOf(n.text("state")); r > rank {
+		if r := rankOf(n.text("state")); r > rank && sound(n.id()) {
 			best, rank = n.id(), r
 		}
 	}
@@ -124,7 +124,7 @@ func (c *Connector) Negotiation(ctx context.Context, id string) (adapter.Negotia
 		return adapter.Negotiation{}, failed.err()
 	}
 	n := object(raw)
-	got := adapter.Negotiation{State: n.text("state"), AgreementID: n.text("contractAgreementId"), Detail: detail(n)}
+	got := adapter.Negotiation{State: stateOf(n), AgreementID: n.text("contractAgreementId"), Detail: shown(detail(n))}
 	if got.State != stateFinalized {
 		return got, nil
 	}
@@ -139,6 +139,9 @@ func (c *Connector) Negotiation(ctx context.Context, id string) (adapter.Negotia
 	}
 	agreement := object(raw)
 	got.AgreementID, got.AssetID = agreement.id(), agreement.text("assetId")
+	if got.AgreementID != "" && !sound(got.AgreementID) || len(got.AssetID) > maxID {
+		return got, &adapter.Fault{Step: adapter.StepNegotiation, Err: fmt.Errorf("negotiation %s brought an agreement whose ids are none: %.100q for %.100q", id, got.AgreementID, got.AssetID)}
+	}
 	return got, nil
 }
 

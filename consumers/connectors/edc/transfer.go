@@ -61,7 +61,9 @@ func (c *Connector) started(ctx context.Context, id string) (string, error) {
 		return "", failed.err()
 	}
 	for _, n := range found {
-		return n.id(), nil
+		if sound(n.id()) {
+			return n.id(), nil
+		}
 	}
 	return "", nil
 }
@@ -77,8 +79,12 @@ func (c *Connector) Process(ctx context.Context, id string) (adapter.Process, er
 		return adapter.Process{}, failed.err()
 	}
 	n := object(raw)
-	p := adapter.Process{ID: n.id(), State: n.text("state"), Detail: detail(n)}
-	p.AgreementDead = p.State == stateTerminated && noAgreement.MatchString(p.Detail)
+	said := detail(n)
+	p := adapter.Process{ID: id, State: stateOf(n), Detail: shown(said)}
+	if sound(n.id()) {
+		p.ID = n.id()
+	}
+	p.AgreementDead = p.State == stateTerminated && noAgreement.MatchString(said)
 	return p, nil
 }
 

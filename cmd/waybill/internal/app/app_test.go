@@ -279,6 +279,7 @@ func TestWhatMustNotGetThroughDoesNot(t *testing.T) {
 		{"the page without", get("/"), 200},
 		{"this machine's name", get("/healthz", "Host: LocalHost:7470"), 200},
 		{"a foreign name", get("/healthz", "Host: evil.example"), 421},
+		{"a callback by another name", get("/callbacks/edc/x/y", "Host: host.docker.internal"), 405}, // which it proves itself for
 		{"a foreign page", get("/v1/jobs", "Authorization: Bearer secret", "Sec-Fetch-Site: cross-site"), 403},
 		{"nothing there", get("/v2", "Authorization: Bearer secret"), 404},
 		{"another method", get("/v1/jobs/j-1/nodes", "Authorization: Bearer secret", "X: y"), 405},

@@ -39,8 +39,7 @@ type Main struct {
 	kafka  kafka.Config
 	member string
 	proofs *callbacks.Proofs
-	keys   *seal.Keyring       // secrets cross the log sealed with these; nil where nobody hands any out
-	redact func(string) string // takes secrets out of texts
+	keys   *seal.Keyring // secrets cross the log sealed with these; nil where nobody hands any out
 
 	blobs       schemas.Blobs // where values are kept that are too large for a record
 	db          *projections.DB

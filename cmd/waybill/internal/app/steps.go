@@ -22,6 +22,7 @@ import (
 	"github.com/waybill/waybill/consumers/sweeper"
 	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/negotiation"
+	"github.com/waybill/waybill/internal/redact"
 	"github.com/waybill/waybill/producers"
 	"github.com/waybill/waybill/producers/intake"
 	"github.com/waybill/waybill/projections"
@@ -127,6 +128,7 @@ func (m *Main) makeOutside(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	m.pool.Redact(func(text string) string { return redact.Text(in.Secrets.Redact(text)) })
 	if err := m.makeProviders(in); err != nil {
 		return err
 	}
@@ -177,7 +179,6 @@ func (m *Main) surroundings() (agents.Surroundings, error) {
 	if err != nil {
 		return agents.Surroundings{}, usage("vault: %w", err)
 	}
-	m.redact = store.Redact
 	in := agents.Surroundings{Secrets: store, Kafka: m.kafka, Dir: m.data.dir, Log: m.cfg.Logger}
 	public := m.cfg.PublicURL
 	if public == "" && m.cfg.has(RoleAPI) {
@@ -244,7 +245,7 @@ func (m *Main) startAgents(ctx context.Context) error {
 		return nil
 	}
 	m.begin(ctx, RoleAgents, func(ctx context.Context) error {
-		err := m.pool.Serve(ctx, agent.Config{Name: m.member, Kafka: m.kafka, Grace: agentGrace, Log: m.cfg.Logger, Redact: m.redact})
+		err := m.pool.Serve(ctx, agent.Config{Name: m.member, Kafka: m.kafka, Grace: agentGrace, Log: m.cfg.Logger})
 		var unfinished *agent.UnfinishedError
 		if ctx.Err() != nil && errors.As(err, &unfinished) {
 			m.cfg.Logger.Info("agents stopped with work under way; it is tried again", "work", unfinished.Error())

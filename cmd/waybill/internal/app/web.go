@@ -184,7 +184,8 @@ func (m *Main) publicHost() string {
 }
 
 // requireLocalName refuses a foreign name in Host: a page may have had its own name
-// resolved to this machine, to read what is meant for this machine alone.
+// resolved to this machine, to read what is meant for this machine alone. Nothing is read
+// at the addresses that prove who was given them, and who was may know us by another name.
 func requireLocalName(public string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := r.Host
@@ -194,7 +195,7 @@ func requireLocalName(public string, next http.Handler) http.Handler {
 		host = strings.Trim(host, "[]")
 		ip := net.ParseIP(host)
 		known := strings.EqualFold(host, "localhost") || public != "" && strings.EqualFold(host, public)
-		if !known && (ip == nil || !ip.IsLoopback()) {
+		if !known && (ip == nil || !ip.IsLoopback()) && !proven(r.URL.Path) {
 			problem.Write(w, problem.Problem{
 				Status: http.StatusMisdirectedRequest,
 				Detail: fmt.Sprintf("this server listens on a loopback address only and does not answer for the host %.200q; use 127.0.0.1 or localhost, or another --listen", r.Host),
