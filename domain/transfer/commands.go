@@ -106,7 +106,7 @@ type Terminate struct {
 	By     string `json:"by,omitempty"`
 }
 
-// Deprovision tries once more to undo what was provisioned for a transfer that is over.
+// Deprovision asks for what was provisioned to be undone; a transfer that is over does so by itself.
 type Deprovision struct {
 	Reason string `json:"reason,omitempty"`
 	By     string `json:"by,omitempty"`
