@@ -16,6 +16,7 @@ import (
 	"github.com/waybill/waybill/consumers/runner"
 	"github.com/waybill/waybill/domain/negotiation"
 	"github.com/waybill/waybill/domain/task"
+	"github.com/waybill/waybill/domain/transfer"
 	"github.com/waybill/waybill/internal/embedded/embeddedtest"
 	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/schemas"
@@ -137,4 +138,13 @@ func TestNothingThatFitsACommandStopsAShard(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestATransferAnswersNoActivityThatAnotherCarriesOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, _ := newTransfers(t)
+		p.send("transfer", "mine", schemas.TransferInitiate,
+			`{"provider":"http://p:1","assetId":"doc","asker":{"aggregate":"orchestration","id":"job","activityId":"a","workId":"w","attempt":1}}`)
+		p.answers(schemas.CommandRejected, "asker", transfer.Asker{WorkID: "w", Attempt: 1}.Transfer())
+	})
 }

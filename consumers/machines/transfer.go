@@ -31,7 +31,10 @@ func Transfer(routes Routes) runner.Binding {
 		Name:          schemas.AggregateTransfer,
 		New:           transfer.New,
 		DecodeCommand: schemas.DecodeTransferCommand,
-		Admit: func(_ context.Context, _ string, c transfer.Command) (transfer.Command, error) {
+		Admit: func(_ context.Context, id string, c transfer.Command) (transfer.Command, error) {
+			if err := asked(id, c); err != nil {
+				return nil, err
+			}
 			c, err := withoutSecrets(c)
 			return routed(routes, c), err
 		},
@@ -114,6 +117,19 @@ func inTheClear(start transfer.Initiate) string {
 		}
 	}
 	return ""
+}
+
+// asked refuses a transfer in the name of an activity that another transfer carries out: each attempt has one,
+// and one answer.
+func asked(id string, c transfer.Command) error {
+	start, ok := c.(transfer.Initiate)
+	if !ok || start.Asker == nil {
+		return nil
+	}
+	if want := start.Asker.Transfer(); id != want {
+		return machine.Refuse(machine.Schema, "it is not the transfer of that activity's attempt", machine.Problem{Path: "asker", Message: "the transfer of that attempt is " + want})
+	}
+	return nil
 }
 
 // routed fills in how the provider of a new transfer is spoken to. What is wrong with its address
