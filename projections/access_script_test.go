@@ -418,6 +418,36 @@ func TestANodeShowsOnWhomItsTransferWaits(t *testing.T) {
 	}
 }
 
+func TestATransferShowsHowTheCatalogIsAskedForIt(t *testing.T) {
+	all := streams(t)
+	transfers, negotiations := newScriptOf(t, schemas.AggregateTransfer, 0), newScriptOf(t, schemas.AggregateNegotiation, 0)
+	id := transfers.asked("job-waiting")
+	negotiations.negotiation("acquire", negotiations.next(), negotiation.Joined{Wish: negotiation.Wish{
+		Waiter: id, AssetID: "asset-1", Need: negotiation.NeedEDR, Reply: &negotiation.Reply{Aggregate: "transfer", ID: id},
+	}})
+	catalog, work := negotiations.work("asset-1", "catalog", "1")
+	other, _ := negotiations.work("asset-2", "catalog", "1")
+	negotiations.negotiation("acquire", negotiations.command-1, negotiation.CatalogRequested{AssetID: "asset-1"},
+		negotiation.Worked{Event: catalog}, negotiation.Worked{Event: other})
+	negotiations.negotiation("faulty", negotiations.next(), negotiation.Worked{Event: task.Retrying{
+		WorkID: work, Attempt: 1, Error: orchestration.Fault{Step: "catalog", Message: "connection refused"}, At: negotiations.at.Add(time.Second),
+	}})
+	for _, s := range []*script{transfers, negotiations} {
+		s.position(schemas.Position{})
+	}
+	all[schemas.AggregateTransfer], all[schemas.AggregateNegotiation] = transfers.take(0), negotiations.take(0)
+	db := open(t, filepath.Join(t.TempDir(), "p.db"))
+	feed(t, db, all, inTurn)
+	x, err := db.Transfer(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x.WaitingOn == nil || x.WaitingOn.Kind != WaitProvider || len(x.Tasks) != 1 || x.Tasks[0].Type != "catalog" || x.Tasks[0].State != "RETRYING" ||
+		!strings.Contains(string(x.Tasks[0].Error), "connection refused") {
+		t.Error(document(t, x))
+	}
+}
+
 func TestAnActivityThatAcquiresShowsItsNegotiation(t *testing.T) {
 	all := streams(t)
 	db := open(t, filepath.Join(t.TempDir(), "p.db"))
@@ -675,5 +705,22 @@ func TestAnEDRIsHeldSealedAndForgottenWhenItIsDead(t *testing.T) {
 	n, err := db.Negotiation(t.Context(), roundOf("asset-1", 2))
 	if err != nil || n.EDR.State != EDRNone || n.Agreement.State != AgreementEvicted || n.State != "FINALIZED" {
 		t.Fatalf("%s, %v", document(t, n), err)
+	}
+}
+
+func TestAnEDRGoesWithItsAgreement(t *testing.T) {
+	db := open(t, filepath.Join(t.TempDir(), "p.db"))
+	all := streams(t)
+	feed(t, db, all, inTurn)
+	s := newScriptOf(t, schemas.AggregateNegotiation, 0)
+	s.seq[party] = int64(len(all[schemas.AggregateNegotiation]) - 1)
+	s.negotiation("refused", s.next(), negotiation.AgreementDead{AssetID: "asset-1", Round: 2, AgreementID: "agreement-1", Reason: "409"})
+	feed(t, db, map[string][]*kgo.Record{schemas.AggregateNegotiation: s.take(0)}, inTurn)
+	n, err := db.Negotiation(t.Context(), roundOf("asset-1", 2))
+	if err != nil || n.Agreement.State != AgreementDead || n.EDR.State != EDRDead || n.EDR.Until != nil {
+		t.Fatalf("%s, %v", document(t, n), err)
+	}
+	if e, err := db.EDR(t.Context(), roundOf("asset-1", 2)); err != nil || e.Sealed != nil {
+		t.Fatalf("%+v, %v", e, err)
 	}
 }

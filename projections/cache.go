@@ -32,13 +32,15 @@ type cache[E cached[E]] struct {
 	weight int
 }
 
-// The caches of the aggregates. A job weighs one and its open nodes.
-type (
-	jobCache = cache[*job]
-)
+// jobCache is that of the jobs: one weighs one and its open nodes.
+type jobCache = cache[*job]
 
-// maxCacheWeight bounds each cache: some 30 MB when it is full.
-const maxCacheWeight = 50_000
+const (
+	// maxCacheWeight bounds each cache: some 30 MB when it is full.
+	maxCacheWeight = 50_000
+	// documentWeight is that of a transfer, or an access: its history is in memory with it.
+	documentWeight = 4
+)
 
 // get finds a thing; the zero value says that it is not here.
 func (c *cache[E]) get(key string) E {

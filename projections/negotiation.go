@@ -52,7 +52,7 @@ type access struct {
 
 func (a *access) cacheKey() string { return a.party.id + "\x1f" + a.asset }
 
-func (a *access) weigh() int { return 1 }
+func (a *access) weigh() int { return documentWeight }
 
 // asked says that the event is what somebody asked for by a command of their own, and names it:
 // grants and refusals are the machine's.

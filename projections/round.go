@@ -79,6 +79,10 @@ func (r *round) apply(at int64, e negotiation.Event) {
 		}
 	case negotiation.AgreementDead:
 		r.agreementState, r.reason = AgreementDead, e.Reason
+		if r.edr != EDRNone { // it goes with the agreement
+			r.edrMoves(at, EDRDead)
+		}
+		r.sealed, r.edrExpires, r.edrUntil = nil, 0, 0
 	case negotiation.EDRRequested:
 		r.edrMoves(at, EDRRequested)
 		r.process, r.edrUntil = e.ProcessID, nanos(e.Deadline)

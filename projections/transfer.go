@@ -51,7 +51,7 @@ func (t *transferring) weigh() int {
 	if t.settled() {
 		return 0
 	}
-	return 1
+	return documentWeight
 }
 
 // settled says that nothing moves it any more, as far as the rows tell. What was provisioned may

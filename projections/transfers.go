@@ -134,7 +134,30 @@ func (c *conn) transferDoc(ctx context.Context, id, doc, provider string) ([]byt
 	}
 	_, after, _ := strings.Cut(rest, "}")
 	b := appendWaitingOn(append([]byte(before), `,"waitingOn":`...), func() (string, string) { return kind, of })
+	if after, bare := strings.CutPrefix(after, noTasks); bare && kind == WaitProvider {
+		if b, err = c.appendTasksFor(ctx, append(b, `,"tasks":`...), id); err != nil {
+			return nil, err
+		}
+		return append(b, after...), nil
+	}
 	return append(b, after...), nil
+}
+
+// noTasks is how a transfer's document says that it has no work under way.
+const noTasks = `,"tasks":[]`
+
+// appendTasksFor writes what is under way for somebody who waits and has no negotiation yet: how the
+// catalog is asked, which could not be seen anywhere else.
+func (c *conn) appendTasksFor(ctx context.Context, b []byte, waiter string) ([]byte, error) {
+	var asset, open string
+	err := c.query(ctx, "SELECT w.asset, p.tasks FROM waiter w JOIN party p ON p.key = w.party WHERE w.waiter = ? LIMIT 1", func(row []driver.Value) error {
+		asset, open = text(row[0]), text(row[1])
+		return nil
+	}, waiter)
+	if err != nil {
+		return nil, err
+	}
+	return appendTasksOf(b, asset, open)
 }
 
 // awaited says on whom somebody waits who waits for access: on a negotiation, or, as long as there

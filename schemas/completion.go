@@ -1,7 +1,6 @@
 package schemas
 
 import (
-	"bytes"
 	"encoding/json"
 
 	"github.com/waybill/waybill/domain/machine"
@@ -83,15 +82,7 @@ func DecodeOwned(wireType string, data []byte) (Owned, error) {
 
 // Encode writes the value of a record whose type has no codec of its own: Work,
 // CancelWork, Completion, Rejected, Position, Owned, and what the machines send.
-func Encode(v any) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
-}
+func Encode(v any) ([]byte, error) { return machine.Encode(v) }
 
 // decodeKnown reads data into v where wireType is among the known ones.
 func decodeKnown(wireType string, data []byte, v any, known []string) error {

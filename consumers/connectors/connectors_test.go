@@ -13,9 +13,11 @@ import (
 
 	"github.com/waybill/waybill/consumers/agent"
 	"github.com/waybill/waybill/consumers/connectors"
+	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/domain/partstree"
 	"github.com/waybill/waybill/internal/callbacks"
+	"github.com/waybill/waybill/internal/outbound"
 	"github.com/waybill/waybill/internal/seal"
 	"github.com/waybill/waybill/internal/standin"
 )
@@ -416,6 +418,24 @@ func TestAPlainProviderIsAllowedByItsMatch(t *testing.T) {
 	fails(t, ask(connectors.FetchType, "", s.URL), agent.Failed, "address", "", "not on the list of allowed hosts")
 	fails(t, ask(connectors.FetchType, "plain", "http://elsewhere.example"), agent.Failed, "address", "", "not on the list of allowed hosts")
 	fails(t, ask(connectors.FetchType, "unknown", s.URL), agent.Failed, "address", "", `no connector "unknown"`)
+}
+
+func TestATimeoutIsAlsoHowLongADocumentMayKeepUsWaiting(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"value":"x"}`) }))
+	t.Cleanup(s.Close)
+	fetch := func(timeout time.Duration) agent.Result {
+		pool := agent.NewPool(nil)
+		k := connectors.Connector{Name: "plain", Adapter: connectors.AdapterHTTP, Match: []string{"*"}, Timeout: definition.Duration(timeout)}
+		in := connectors.Surroundings{Limits: outbound.Limits{Stall: 1}}
+		if err := connectors.Register(pool, connectors.Config{Connectors: []connectors.Connector{k}}, in); err != nil {
+			t.Fatal(err)
+		}
+		return do(t, pool, connectors.FetchType, map[string]any{"connector": "plain", "provider": s.URL, "assetId": "a"})
+	}
+	fails(t, fetch(0), agent.Retrying, "fetch", "", "nothing came for 1ns")
+	if r := fetch(time.Minute); string(r.Output()) != `{"value":"x"}` {
+		t.Errorf("got %s %v", r.Output(), r.Err())
+	}
 }
 
 func TestNothingIsNegotiatedThroughAConnectorThatKnowsNoContracts(t *testing.T) {

@@ -52,6 +52,7 @@ type store[S Aggregate[S, C, E], C, E any] struct {
 	unfollowed []replayed[E]
 	unanswered []unanswered
 	begun      []begun[S]
+	wire       []written
 	closed     bool // the transaction being made has a position of this cell
 	unsaid     bool // the last position on the log leaves open whether all has followed
 }
@@ -526,34 +527,62 @@ type cause struct {
 	offset int64
 }
 
-// apply folds decided events in and puts them, and what follows from them, into the batch.
-// Where the first of them, the one that repeats what a command brings, is too large for a
-// record, it is a *machine.Refusal and nothing has happened.
-func (c *store[S, C, E]) apply(b *batch, en *entry[S], events []E, why cause) error {
-	if len(events) == 0 {
-		return nil
-	}
-	b.asked = 0
-	for i, e := range events {
-		effects := c.delegate(b, en.state.Follow(b.at, e))
-		e = c.place(b, e, effects)
+// written is an event as it goes on the wire.
+type written struct {
+	typ  string
+	data []byte
+}
+
+// write encodes events that were decided together. Where one of them is too large for a record, it is a
+// *machine.Refusal: they could be written never, and what comes after them neither.
+func (c *store[S, C, E]) write(en *entry[S], events []E) error {
+	clear(c.wire)
+	c.wire = c.wire[:0]
+	for _, e := range events {
 		typ, data, err := c.m.EncodeEvent(e)
 		if err != nil {
 			return fmt.Errorf("encode an event of %s %s: %w", c.m.Name, en.id, err)
 		}
+		if n := len(data); n > maxEventBytes {
+			return machine.Refuse(machine.Limit, fmt.Sprintf("the event %s would have %d bytes, over the limit of %d for a record", typ, n, maxEventBytes))
+		}
+		c.wire = append(c.wire, written{typ, data})
+	}
+	return nil
+}
+
+// maxEventBytes leaves room for what surrounds an event in its record, and for who carries the work out.
+const maxEventBytes = maxRecordBytes - 16<<10
+
+// apply folds decided events in and puts them, and what follows from them, into the batch.
+// Where one of them is too large for a record, it is a *machine.Refusal and nothing has happened.
+func (c *store[S, C, E]) apply(b *batch, en *entry[S], events []E, why cause) error {
+	if len(events) == 0 {
+		return nil
+	}
+	if err := c.write(en, events); err != nil {
+		return err
+	}
+	b.asked = 0
+	for i, e := range events {
+		effects := c.delegate(b, en.state.Follow(b.at, e))
+		w := c.wire[i]
+		if c.placed(b, effects) {
+			var err error
+			e = c.m.Place(e, c.sh.placement())
+			if w.typ, w.data, err = c.m.EncodeEvent(e); err != nil {
+				return fmt.Errorf("encode an event of %s %s: %w", c.m.Name, en.id, err)
+			}
+		}
 		en.seq++
 		env := kafka.CloudEvent{
-			ID: machine.ID("event", c.m.Name, en.id, strconv.FormatInt(en.seq, 10)), Type: typ, Time: b.at,
+			ID: machine.ID("event", c.m.Name, en.id, strconv.FormatInt(en.seq, 10)), Type: w.typ, Time: b.at,
 			Subject: en.id, Sequence: en.seq, Cause: why.id, InputOffset: why.offset,
 		}
 		if i == 0 {
 			env.CauseHash = why.hash
 		}
-		r := c.sh.record(c.eventsTopic, c.sh.id, en.id, env, c.m.Name, data)
-		if n := size(r); i == 0 && n > maxRecordBytes {
-			en.seq--
-			return machine.Refuse(machine.Limit, fmt.Sprintf("the event %s would have %d bytes, over the limit of %d for a record", typ, n, maxRecordBytes))
-		}
+		r := c.sh.record(c.eventsTopic, c.sh.id, en.id, env, c.m.Name, w.data)
 		if en.seq == 1 {
 			c.entries[en.id] = en
 			c.begun = append(c.begun, begun[S]{en, r})
@@ -599,18 +628,18 @@ func (c *store[S, C, E]) delegate(b *batch, effects []machine.Effect) []machine.
 	return effects
 }
 
-// place decides who carries out the work that an event asks for: an agent of this very
+// placed decides who carries out the work that an event asks for: an agent of this very
 // process that is free, or whoever reads the work topic.
-func (c *store[S, C, E]) place(b *batch, e E, effects []machine.Effect) E {
+func (c *store[S, C, E]) placed(b *batch, effects []machine.Effect) bool {
 	if c.m.Place == nil {
-		return e
+		return false
 	}
 	for _, f := range effects {
 		if w, ok := f.(machine.Work); ok && c.local(b, w) {
-			return c.m.Place(e, c.sh.placement())
+			return true
 		}
 	}
-	return e
+	return false
 }
 
 // local says that this process carries the work out, or answers for it.
@@ -660,7 +689,7 @@ func (c *store[S, C, E]) emit(b *batch, en *entry[S], seq int64, at time.Time, f
 		env.ID = machine.ID("offer", f.ID, strconv.Itoa(f.Attempt), strconv.Itoa(f.Offer))
 		env.Type, env.Subject, env.TraceParent = schemas.WorkRequested, f.ID, f.TraceParent
 		c.sh.needTopic(f.Type)
-		b.addAfter(c.sh.keyed(t.Work(f.Type), f.ID, env, c.m.Name, mustJSON(f)))
+		c.follows(b, c.sh.keyed(t.Work(f.Type), f.ID, env, c.m.Name, mustJSON(f)))
 	case machine.CancelWork:
 		k := workKey{f.ID, f.Attempt}
 		if b.without(k) {
@@ -676,10 +705,10 @@ func (c *store[S, C, E]) emit(b *batch, en *entry[S], seq int64, at time.Time, f
 		b.addAfter(c.sh.keyed(t.Work(f.Type), f.ID, env, c.m.Name, mustJSON(f)))
 	case machine.Send:
 		env.ID, env.Type, env.Subject, env.TraceParent = f.ID, f.Type, f.Key, f.TraceParent
-		b.addAfter(c.sh.keyed(t.Commands(f.Aggregate), f.Key, env, c.m.Name, mustJSON(f.Value)))
+		c.follows(b, c.sh.keyed(t.Commands(f.Aggregate), f.Key, env, c.m.Name, mustJSON(f.Value)))
 	case machine.Completion:
 		env.ID, env.Type, env.Subject = f.ID, f.Type, en.id
-		b.addAfter(c.sh.record(c.completionsTopic, c.sh.id, en.id, env, c.m.Name, mustJSON(f.Value)))
+		c.follows(b, c.sh.record(c.completionsTopic, c.sh.id, en.id, env, c.m.Name, mustJSON(f.Value)))
 	case machine.Claim:
 		for _, x := range f.Blobs {
 			b.addAfter(c.blob(x.ID+schemas.BlobClaim, at, []byte{}))
@@ -700,6 +729,15 @@ func (c *store[S, C, E]) emit(b *batch, en *entry[S], seq int64, at time.Time, f
 		}
 		b.addAfter(c.sh.record(t.Definitions(), 0, f.Key, env, c.m.Name, value))
 	}
+}
+
+// follows puts a record that follows from an event into the batch. One that is too large can be written never, and
+// would hold up the shard for ever: it becomes a dead letter that says so.
+func (c *store[S, C, E]) follows(b *batch, r *kgo.Record) {
+	if n := size(r); n > maxRecordBytes {
+		r = c.sh.deadLetter(r, fmt.Errorf("what follows for %.100q has %d bytes, over the limit of %d for a record", r.Key, n, maxRecordBytes), r.Timestamp)
+	}
+	b.addAfter(r)
 }
 
 // blob is a record about a blob that was written under the id of an aggregate of this shard: a

@@ -100,12 +100,16 @@ func (d *decision) catalogued(a *access, end *task.End) {
 }
 
 // outcomeOf reads what a task has come to; the fault is why it has come to nothing.
-func outcomeOf(end *task.End, into any) *Fault {
+func outcomeOf(end *task.End, into interface{ bound() error }) *Fault {
 	if !end.Completed {
 		return &end.Fault
 	}
-	if err := read(end.Report.Output, into); err != nil {
-		return &Fault{Message: err.Error()}
+	err := read(end.Report.Output, into)
+	if err == nil {
+		err = into.bound()
+	}
+	if err != nil {
+		return &Fault{Message: clip(err.Error())}
 	}
 	return nil
 }

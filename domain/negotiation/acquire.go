@@ -32,8 +32,21 @@ const (
 // maxAnswered is how many waiters one event answers: it has to fit into a record.
 const maxAnswered = 1000
 
-// maxText bounds the text of a fault.
-const maxText = 2 << 10
+const (
+	// maxText bounds the text of a fault.
+	maxText = 2 << 10
+	// maxName bounds what an asset, a type, a counter-party, a negotiation and the like are called.
+	maxName = 2 << 10
+	// maxWaiter bounds the name of a waiter: maxAnswered of them stand in one event.
+	maxWaiter = 1 << 10
+	// maxStep bounds the step and the code of a fault.
+	maxStep = 100
+)
+
+// named says that something can be called that.
+func named(name string) bool {
+	return name != "" && len(name) <= maxName && !strings.ContainsFunc(name, unicode.IsControl)
+}
 
 func (s State) acquire(at time.Time, c Acquire) ([]Event, error) {
 	if err := s.check(c); err != nil {
@@ -64,7 +77,10 @@ func (s State) acquire(at time.Time, c Acquire) ([]Event, error) {
 	}
 	d.emit(Joined{w})
 	if c.AssetType == "" {
-		d.serve(c.AssetID)
+		// The others that wait have not what they need, or would not: only the new one is looked at.
+		if a := d.b.accesses.get(c.AssetID); a.meets(c.Need, at) {
+			d.serve(c.AssetID)
+		}
 	} else if l := d.b.listings.get(c.AssetType); !l.busy && at.Before(l.until) {
 		d.spread(c.AssetType, l.offers)
 	}
@@ -82,10 +98,20 @@ func (s State) check(c Acquire) error {
 	case c.AssetType != "" && c.Reply != nil && c.Reply.Aggregate == transferAggregate:
 		return refuse("assetType", "a transfer is of one asset")
 	}
-	for _, x := range []struct{ path, text string }{{"waiter", c.Waiter}, {"assetId", c.AssetID}, {"assetType", c.AssetType}} {
-		if strings.ContainsFunc(x.text, unicode.IsControl) {
+	names := [...]struct {
+		path, text string
+		most       int
+	}{{"waiter", c.Waiter, maxWaiter}, {"assetId", c.AssetID, maxName}, {"assetType", c.AssetType, maxName}, {"counterPartyId", c.CounterPartyID, maxName}}
+	for _, x := range names {
+		switch {
+		case len(x.text) > x.most:
+			return refuse(x.path, fmt.Sprintf("has %d bytes, over the limit of %d", len(x.text), x.most))
+		case strings.ContainsFunc(x.text, unicode.IsControl):
 			return refuse(x.path, "has a control character")
 		}
+	}
+	if r := c.Reply; r != nil && len(r.ID)+len(r.ActivityID)+len(r.WorkID) > maxName {
+		return refuse("reply", fmt.Sprintf("has more than %d bytes", maxName))
 	}
 	return s.checkKey(c)
 }
@@ -234,8 +260,15 @@ func (d *decision) answer(w *wish, late *Fault) {
 	} else {
 		e.Error, e.Again = nil, false
 	}
+	if b, err := machine.Encode(e.Offers); err == nil && len(b) > maxAnswer {
+		e.Offers, e.Again = []OfferState{}, false
+		e.Error = &Fault{Step: atOffer, Message: fmt.Sprintf("the answer for the assets of type %q would have %d bytes, over the limit of %d", clip(w.AssetType), len(b), maxAnswer)}
+	}
 	d.emit(e)
 }
+
+// maxAnswer bounds what comes of a wish by type: it goes to whoever asked as a command.
+const maxAnswer = 900 << 10
 
 // expire refuses somebody whose own deadline has passed.
 func (d *decision) expire(name string) {
@@ -281,6 +314,7 @@ func (s State) release(at time.Time, c Release) []Event {
 	if !waits && !c.Dead {
 		return nil
 	}
+	c.Reason = clip(c.Reason)
 	d := s.decision(at)
 	if waits {
 		d.emit(Left{Waiter: c.Waiter, Reason: c.Reason})

@@ -111,7 +111,7 @@ func (d *decision) where(party string) Input {
 
 // ask asks for work. key is the asset, mostly.
 func (d *decision) ask(typ, name, key string, in Input, deadline time.Time) {
-	b, err := json.Marshal(in)
+	b, err := machine.Encode(in)
 	if err != nil {
 		b = nil // every part of it was read as JSON
 	}
@@ -184,6 +184,8 @@ func (d *decision) looked(c orchestration.Schedule) {
 // ended goes on after the end of a task.
 func (d *decision) ended(end *task.End) {
 	d.over = end.WorkID
+	f := &end.Fault // an agent's, which every waiter is told
+	f.Step, f.Message, f.Code = machine.Clip(f.Step, maxStep), clip(f.Message), machine.Clip(f.Code, maxStep)
 	kind, key, _ := strings.Cut(end.Name, " ")
 	if kind == nameListing {
 		if l := d.b.listings.get(key); l != nil && l.busy && l.work == end.WorkID {

@@ -12,6 +12,9 @@ import (
 // margin is how long before its end an EDR is not handed out any more: it is used a moment later.
 const margin = 2 * time.Second
 
+// longest is how long any EDR is used, whatever it says itself.
+const longest = 10 * 365 * 24 * time.Hour
+
 // process asks for an EDR for those who wait: for another token of one that has run out, where the
 // connector has a call for that, else for a process. One that was reported dead is not refreshed: late reports
 // of it name its process, and would be taken for reports of the new token.
@@ -96,6 +99,9 @@ func (d *decision) granted(a *access, look Look) {
 		}
 		e.Until = x.Add(-min(margin, left/2)) // what it says itself wins
 	}
+	if most := d.at.Add(longest); e.Until.After(most) {
+		e.Until = most // a time that no event can be written with would hold up everybody's
+	}
 	if e.EvictAt = e.Until; d.s.cfg.Refresh {
 		e.EvictAt = e.Until.Add(d.s.cfg.EDR) // it can still be refreshed
 	}
@@ -134,8 +140,9 @@ func (d *decision) overdue(a *access) {
 // processObserved takes down what a callback says of the process behind an EDR. The EDR itself comes
 // with it, before the connector's own store has it.
 func (d *decision) processObserved(a *access, c Observed) {
+	c.Detail = clip(c.Detail)
 	switch {
-	case a.edr.phase == EDRPending && !a.edr.refreshing() && c.State == stateStarted && len(c.EDR) > 0:
+	case a.edr.phase == EDRPending && !a.edr.refreshing() && c.State == stateStarted && len(c.EDR) > 0 && len(c.EDR) <= maxEDR:
 		d.drop(a.work, "the connector has said it by itself")
 		d.granted(a, Look{EDR: c.EDR, ExpiresAt: c.ExpiresAt})
 	case a.edr.phase == EDRPending:

@@ -122,17 +122,23 @@ func (s State) Follow(at time.Time, e Event) []machine.Effect {
 	return nil
 }
 
+// maxTraces is of how many waiters a trace context is looked for.
+const maxTraces = 16
+
 // traceOf is the trace context of whoever has waited longest for what a task is about.
 func (s State) traceOf(e task.Event) string {
 	name := ""
-	if r, ok := e.(task.Requested); ok {
-		name = r.Name
-	} else {
+	switch e := e.(type) {
+	case task.Requested:
+		name = e.Name
+	case task.Attempted, task.Offered:
 		for _, t := range s.b.tasks.Open() {
 			if t.WorkID == e.Work() {
 				name = t.Name
 			}
 		}
+	case task.Claimed, task.Extended, task.Waited, task.Scheduled, task.Retrying, task.Nudged, task.Ended:
+		return "" // no work follows
 	}
 	kind, key, _ := strings.Cut(name, " ")
 	var waiters []string
@@ -141,7 +147,7 @@ func (s State) traceOf(e task.Event) string {
 	} else if a := s.b.accesses.get(key); a != nil {
 		waiters = a.waiters
 	}
-	for _, name := range waiters {
+	for _, name := range waiters[:min(len(waiters), maxTraces)] {
 		if w := s.b.wishes.get(name); w != nil && w.TraceParent != "" {
 			return w.TraceParent
 		}
@@ -196,7 +202,7 @@ func (s State) send(r *Reply, w *Wish, n int64, typ string, value any) machine.E
 }
 
 func (s State) complete(r *Reply, w *Wish, n int64, output any) machine.Effect {
-	b, err := json.Marshal(output)
+	b, err := machine.Encode(output)
 	if err != nil {
 		b = nil // there is nothing in it that JSON cannot say
 	}

@@ -31,6 +31,12 @@ func (d *decision) listed(l *listing, end *task.End) {
 		return
 	}
 	offers := perAsset(c.Offers)
+	if n := len(offers); n > maxListed {
+		fault := Fault{Message: fmt.Sprintf("the provider offers %d assets of that type, over the limit of %d", n, maxListed)}
+		d.emit(CatalogFailed{AssetType: l.typ, Error: fault})
+		d.unlisted(l.typ, fault, false)
+		return
+	}
 	d.emit(CatalogReceived{AssetType: l.typ, ParticipantID: c.ParticipantID, Offers: offers, Until: d.at.Add(d.s.cfg.Listing)})
 	if len(offers) == 0 {
 		d.unlisted(l.typ, Fault{Message: "the provider offers nothing of that type", Code: codeNotFound}, false)

@@ -304,7 +304,27 @@ func (b *book) arm(s subject) {
 	if armed != nil && !due.IsZero() && (armed.IsZero() || due.Before(*armed)) {
 		*armed = due
 		b.timers.push(timer{due, s})
+		b.tidy()
 	}
+}
+
+// tidy takes out the timers of what is no more, once they are most: those who were granted access in a second
+// would have had a day to wait.
+func (b *book) tidy() {
+	if n := len(b.timers); n < 64 || n < 2*(len(b.accesses.rows)+len(b.listings.rows)+len(b.wishes.rows)) {
+		return
+	}
+	kept := make(timers, 0, len(b.timers)/2)
+	seen := make(map[subject]struct{}, len(b.timers)/2)
+	for _, t := range b.timers {
+		_, armed := b.dueOf(t.about)
+		if _, again := seen[t.about]; armed == nil || again || !armed.Equal(t.at) {
+			continue
+		}
+		seen[t.about] = struct{}{}
+		kept.push(t)
+	}
+	b.timers = kept
 }
 
 // due is the earliest timer that counts.

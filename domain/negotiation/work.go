@@ -3,10 +3,12 @@ package negotiation
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/waybill/waybill/domain/blob"
+	"github.com/waybill/waybill/domain/machine"
 )
 
 // The types of work that are asked for.
@@ -71,6 +73,46 @@ type Look struct {
 	AgreementDead bool            `json:"agreementDead"` // that is why it was TERMINATED
 	EDR           json.RawMessage `json:"edr"`           // sealed
 	ExpiresAt     time.Time       `json:"expiresAt"`
+}
+
+const (
+	// maxListed is how many assets of a type there may be.
+	maxListed = 1000
+	// maxFormats is how many formats of an offer are looked at.
+	maxFormats = 100
+	// maxEDR bounds an EDR: everybody who waits gets one.
+	maxEDR = 64 << 10
+)
+
+// bound cuts what people read, and leaves out what nobody can ask for: a provider writes it, and every answer
+// repeats it.
+func (c *Catalog) bound() error {
+	if c.ParticipantID != "" && !named(c.ParticipantID) {
+		return fmt.Errorf("the catalog's participant is no name of at most %d bytes", maxName)
+	}
+	for i := range c.Offers {
+		o := &c.Offers[i]
+		if o.AssetID != "" && !named(o.AssetID) {
+			return fmt.Errorf("the catalog has an asset whose name has over %d bytes or a control character", maxName)
+		}
+		o.Constraints, o.Unacceptable = clip(o.Constraints), clip(o.Unacceptable)
+		o.Formats = slices.DeleteFunc(o.Formats[:min(len(o.Formats), maxFormats)], func(f string) bool { return !named(f) })
+	}
+	return nil
+}
+
+// bound does the same for what a connector says of a negotiation or a process.
+func (l *Look) bound() error {
+	for _, id := range []string{l.NegotiationID, l.AgreementID, l.AssetID} {
+		if id != "" && !named(id) {
+			return fmt.Errorf("the connector's answer has an id of over %d bytes or with a control character", maxName)
+		}
+	}
+	if n := len(l.EDR); n > maxEDR {
+		return fmt.Errorf("the EDR has %d bytes, over the limit of %d", n, maxEDR)
+	}
+	l.State, l.Detail = machine.Clip(l.State, maxStep), clip(l.Detail)
+	return nil
 }
 
 // The states that a connector names besides those of a round.

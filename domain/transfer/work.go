@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/waybill/waybill/domain/definition"
+	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/domain/task"
 )
@@ -65,7 +66,7 @@ func (s State) ask(spec task.Spec, input any, parts ...string) Event {
 
 // encoded writes a value that always encodes.
 func encoded(v any) json.RawMessage {
-	b, err := json.Marshal(v)
+	b, err := machine.Encode(v)
 	if err != nil {
 		return json.RawMessage("null")
 	}

@@ -7,7 +7,7 @@ import (
 )
 
 // apiKeyVariable is where serve finds the key of the management API.
-const apiKeyVariable = "EDC_API_KEY"
+const apiKeyVariable = "EDC_API_KEY" //nolint:gosec // the name of a variable
 
 // config is a waybill.yaml, as docs/real-connectors.md shows it.
 type config struct {
@@ -27,6 +27,7 @@ type connectorConfig struct {
 	Match         []string          `json:"match"`
 	Poll          map[string]string `json:"poll,omitempty"`
 	Timeout       string            `json:"timeout,omitempty"`
+	Deadlines     map[string]string `json:"deadlines,omitempty"`
 }
 
 // newConfig is the configuration of a server at an address, with one connector for all providers.
@@ -53,5 +54,13 @@ func (c *config) write(path string) error {
 func (c *config) pollEvery(every string) {
 	for i := range c.Connectors {
 		c.Connectors[i].Poll = map[string]string{"first": every, "most": every}
+	}
+}
+
+// hurry makes all connectors try anew soon where nothing moves: a consumer never hears that a provider has forgotten
+// what it was asked for.
+func (c *config) hurry() {
+	for i := range c.Connectors {
+		c.Connectors[i].Deadlines = map[string]string{"state": "PT15S", "edr": "PT15S"}
 	}
 }

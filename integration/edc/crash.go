@@ -166,7 +166,7 @@ func (s *scenario) uncalled(ctx context.Context) error {
 
 // atRandom kills, pauses and restarts connectors while jobs are asked for.
 func (s *scenario) atRandom(ctx context.Context) error {
-	srv, err := s.serve(ctx, "at-random", s.peers, nil)
+	srv, err := s.serve(ctx, "at-random", s.peers, (*config).hurry)
 	if err != nil {
 		return err
 	}

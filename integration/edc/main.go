@@ -29,7 +29,7 @@ func sizesOf(full bool) sizes {
 	if full {
 		return sizes{jobs: 200, random: 50, stock: 200, table: true}
 	}
-	return sizes{jobs: 60, random: 6, stock: 30}
+	return sizes{jobs: 60, random: 3, stock: 20}
 }
 
 // scenario is what its parts share.

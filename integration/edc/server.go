@@ -159,33 +159,22 @@ func (srv *server) tree(ctx context.Context, id, document string, at connector) 
 	return srv.submit(ctx, id, "parts-tree", map[string]string{"file": document, "connectorUrl": at.ProtocolURL})
 }
 
-// job reads a job as it stands.
-func (srv *server) job(ctx context.Context, id string) (*job, error) {
-	var found job
-	err := srv.api.Insist(ctx, http.MethodGet, "/v1/jobs/"+id, nil, &found)
-	return &found, err
-}
-
-// until reads a job again and again until it is as wanted.
-func (srv *server) until(ctx context.Context, id, what string, within time.Duration, wanted func(*job) bool) (*job, error) {
-	var last *job
+// await waits for the end of a job; the server answers when it has ended, or after some seconds.
+func (srv *server) await(ctx context.Context, id string, within time.Duration) (*job, error) {
+	last := &job{}
 	err := poll(ctx, within, func(ctx context.Context) (bool, error) {
-		found, err := srv.job(ctx, id)
+		found := &job{}
+		err := srv.api.Insist(ctx, http.MethodGet, "/v1/jobs/"+id+"?wait=5s", nil, found)
 		if api.Is(err, http.StatusNotFound) { // the view is not that far
 			return false, nil
 		}
 		last = found
-		return err == nil && wanted(found), err
+		return err == nil && found.ended(), err
 	})
-	if err != nil && last != nil {
-		err = fmt.Errorf("%s is %s and not %s: %w", id, last.State, what, err)
+	if err != nil {
+		err = fmt.Errorf("%s is %q and has not ended: %w", id, last.State, err)
 	}
 	return last, err
-}
-
-// await waits for the end of a job.
-func (srv *server) await(ctx context.Context, id string, within time.Duration) (*job, error) {
-	return srv.until(ctx, id, "at its end", within, (*job).ended)
 }
 
 // transfer is what is looked at of one.
@@ -219,9 +208,9 @@ func (srv *server) tell(ctx context.Context, id, verb string) error {
 }
 
 // reach waits until a transfer is in one of some states.
-func (srv *server) reach(ctx context.Context, id string, within time.Duration, states ...string) (*transfer, error) {
+func (srv *server) reach(ctx context.Context, id string, states ...string) (*transfer, error) {
 	last := &transfer{}
-	err := poll(ctx, within, func(ctx context.Context) (bool, error) {
+	err := poll(ctx, jobTakes, func(ctx context.Context) (bool, error) {
 		found := &transfer{}
 		err := srv.api.Insist(ctx, http.MethodGet, "/v1/transfers/"+url.PathEscape(id), nil, found)
 		if api.Is(err, http.StatusNotFound) {

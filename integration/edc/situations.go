@@ -39,10 +39,15 @@ func (s *scenario) inRequested() situation {
 // releasing lets go whoever is held up until a job has ended, for it may ask once more.
 func (s *scenario) releasing(srv *server, id string) finish {
 	return func(ctx context.Context) (verdict, error) {
-		found, err := srv.until(ctx, id, "at its end", jobTakes, func(j *job) bool {
-			_ = s.peers.release(ctx) // asked again
-			return j.ended()
-		})
+		held, over := context.WithCancel(ctx)
+		defer over()
+		go func() {
+			for held.Err() == nil {
+				_ = s.peers.release(held) // asked again
+				_ = api.Pause(held, 250*time.Millisecond)
+			}
+		}()
+		found, err := srv.await(ctx, id, jobTakes)
 		if err != nil {
 			return verdict{}, err
 		}
@@ -92,7 +97,7 @@ func (s *scenario) inPush(name string, verbs ...string) situation {
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
-		if _, err := srv.reach(ctx, id, jobTakes, "STARTED"); err != nil {
+		if _, err := srv.reach(ctx, id, "STARTED"); err != nil {
 			return nil, err
 		}
 		for _, verb := range verbs {
@@ -100,7 +105,7 @@ func (s *scenario) inPush(name string, verbs ...string) situation {
 				return nil, err
 			}
 		}
-		_, err = srv.reach(ctx, id, jobTakes, name)
+		_, err = srv.reach(ctx, id, name)
 		return s.pushed(srv, id, to, len(verbs) > 0), err
 	}}
 }
@@ -115,12 +120,12 @@ func (s *scenario) pushed(srv *server, id string, to *sink, suspended bool) fini
 				return verdict{}, err
 			}
 			// The provider sends all of it again; a connector that is answered before ends the transfer.
-			if _, err := srv.reach(ctx, id, jobTakes, append(over, "STARTED")...); err != nil {
+			if _, err := srv.reach(ctx, id, append(over, "STARTED")...); err != nil {
 				return verdict{}, err
 			}
 		}
 		to.release()
-		found, err := srv.reach(ctx, id, jobTakes, over...)
+		found, err := srv.reach(ctx, id, over...)
 		return verdict{found.Outcome == "completed" || found.State == "COMPLETED", found.Reason}, err
 	}
 }
@@ -161,10 +166,6 @@ func (s *scenario) blows() []blow {
 // struck shows that every transfer ends whatever happens to a connector in whatever state, with a reason that says
 // where and what it was about.
 func (s *scenario) struck(ctx context.Context) error {
-	srv, err := s.serve(ctx, "struck", s.peers, nil)
-	if err != nil {
-		return err
-	}
 	n := 0
 	for i, in := range []situation{s.inRequested(), s.inStarted(), s.inPush("STARTED"), s.inPush("SUSPENDED", "suspend")} {
 		for j, b := range s.blows() {
@@ -173,17 +174,22 @@ func (s *scenario) struck(ctx context.Context) error {
 				if !s.table && (i+j+2*k)%6 != 0 {
 					continue
 				}
-				if err := s.strike(ctx, srv, fmt.Sprintf("struck-%d", n), in, b, name); err != nil {
+				if err := s.strike(ctx, fmt.Sprintf("struck-%d", n), in, b, name); err != nil {
 					return fmt.Errorf("%s, %s %s: %w", in.name, name, b.name, err)
 				}
 			}
 		}
 	}
-	return srv.stop()
+	return nil
 }
 
-func (s *scenario) strike(ctx context.Context, srv *server, id string, in situation, b blow, name string) error {
+// strike is played on new data, for what was granted before would be used again.
+func (s *scenario) strike(ctx context.Context, id string, in situation, b blow, name string) error {
 	if err := s.peers.release(ctx); err != nil {
+		return err
+	}
+	srv, err := s.serve(ctx, id, s.peers, (*config).hurry)
+	if err != nil {
 		return err
 	}
 	end, err := in.enter(ctx, srv, id)
@@ -204,5 +210,5 @@ func (s *scenario) strike(ctx context.Context, srv *server, id string, in situat
 		s.explained(id, v.reason)
 	}
 	fmt.Printf("  %s, %s %s: %.1f s later %s\n", in.name, name, b.name, time.Since(began).Seconds(), said)
-	return nil
+	return srv.stop()
 }

@@ -15,7 +15,7 @@ func (s *scenario) stockConnectors(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	srv, err := s.serve(ctx, "on-stock", peers, nil)
+	srv, err := s.serve(ctx, "on-stock", peers, (*config).hurry)
 	if err != nil {
 		return err
 	}

@@ -17,10 +17,12 @@ const crowdSize = 40
 // crowd is many jobs at once at one provider that does badly.
 type crowd struct {
 	name string
-	jobs int  // crowdSize
-	same bool // all want one document
-	fail bool // some may fail, with a reason
-	set  func(p *place)
+	jobs int // crowdSize
+	// retries of one request; zero is the default.
+	retries int
+	same    bool // all want one document
+	fail    bool // some may fail, with a reason
+	set     func(p *place)
 	// meanwhile is done again and again until all have ended.
 	meanwhile func(p *place)
 	// negotiations is how many there may be at most.
@@ -30,8 +32,9 @@ type crowd struct {
 func crowds() []*crowd {
 	return []*crowd{
 		{name: "stock connectors end one negotiation in twenty by themselves", negotiations: 2 * crowdSize, set: func(p *place) { p.edc.Stock(.05) }},
-		// A request that is to be tried again keeps its place among the five for so long: fewer.
-		{name: "half of all requests fail", jobs: 12, fail: true, negotiations: 2 * crowdSize, set: func(p *place) {
+		// What looks for a request before it asks again makes three, of which each may fail: some
+		// give up, and soon.
+		{name: "half of all requests fail", jobs: mostAtOnce, retries: 4, fail: true, negotiations: 3 * mostAtOnce, set: func(p *place) {
 			p.edc.OnRequest(standin.AnyRequest, standin.Refuse(503), standin.When{Share: .5})
 			p.edc.OnRequest(standin.Document, standin.Refuse(503), standin.When{Share: .5})
 		}},
@@ -49,7 +52,7 @@ func crowds() []*crowd {
 
 // gather makes a place for a crowd: a connector with a provider that has a document for each job.
 func (s *scenario) gather(ctx context.Context, i int, c *crowd) error {
-	p := &place{cell: &cell{row: "crowd", column: c.name, want: completes}, s: s, asset: "crowd-0", id: "crowd-" + strconv.Itoa(i)}
+	p := &place{cell: &cell{row: "crowd", column: c.name, want: completes}, s: s, asset: "crowd-0", id: "crowd-" + strconv.Itoa(i), retries: c.retries}
 	provider := standin.ProviderConfig{Name: "provider"}
 	for n := range crowdSize {
 		provider.Assets = append(provider.Assets, standin.Asset{

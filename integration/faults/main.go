@@ -38,9 +38,12 @@ const (
 	// endsWithin is how long a job may take: what stays for ever is given up long before.
 	endsWithin = 90 * time.Second
 	// strikesWithin is how long it may take until a job is where something goes wrong.
-	strikesWithin = 30 * time.Second
-	stopWithin    = 15 * time.Second
-	look          = 100 * time.Millisecond
+	strikesWithin = 60 * time.Second
+	// together is how many cells play at the same time: with all of them a slow machine would be
+	// the worst of the faults.
+	together   = 60
+	stopWithin = 15 * time.Second
+	look       = 100 * time.Millisecond
 )
 
 // place is where a cell plays: a connector, a provider and a document of its own.
@@ -53,6 +56,7 @@ type place struct {
 	id       string // of the job
 	faults   []*standin.Fault
 	sink     string
+	retries  int
 	took     time.Duration
 }
 
@@ -152,18 +156,24 @@ func (s *scenario) place(ctx context.Context, i int, c *cell, sink string) error
 	return nil
 }
 
-// connector is how serve speaks with the provider of a cell: impatiently.
+// connector is how serve speaks with the provider of a cell: impatiently, but where it is counted
+// what was asked, for another round would be no mistake on a slow machine.
 func (p *place) connector() connectors.Connector {
 	seconds := func(n float64) definition.Duration {
 		return definition.Duration(time.Duration(n * float64(time.Second)))
 	}
-	return connectors.Connector{
+	c := connectors.Connector{
 		Name: p.id, Adapter: connectors.AdapterEDC, Match: []string{p.provider.Address(standin.Protocol2025)},
 		ManagementURL: p.edc.ManagementURL(), APIKey: secret.Ref{Env: keyVariable}, Timeout: seconds(1.5),
 		Poll: connectors.Poll{First: seconds(.1), Most: seconds(.5)}, Rounds: 2, Processes: 2, Retries: 3,
 		TTL:       connectors.TTL{Negotiation: seconds(8)},
 		Deadlines: connectors.Deadlines{Catalog: seconds(8), State: seconds(3), EDR: seconds(5), Wish: seconds(30)},
 	}
+	if p.check != nil {
+		c.TTL = connectors.TTL{}
+		c.Deadlines = connectors.Deadlines{}
+	}
+	return c
 }
 
 // prepare starts serve and puts the definitions.
@@ -187,7 +197,7 @@ func (s *scenario) prepare(ctx context.Context) (err error) {
 	}
 	for _, p := range s.gathered { // patient, for there are many and it goes wrong often
 		c := p.connector()
-		c.Rounds, c.Retries, c.TTL = 0, 0, connectors.TTL{}
+		c.Rounds, c.Retries, c.TTL = 0, p.retries, connectors.TTL{}
 		c.Deadlines = connectors.Deadlines{State: definition.Duration(10 * time.Second)}
 		cfg.Connectors = append(cfg.Connectors, c)
 	}
@@ -261,7 +271,7 @@ var definitions = []orchestration{
 	}}},
 }
 
-// play runs all cells at once; those that wait for the end of serve are the last.
+// play runs all cells; those that wait for the end of serve are the last.
 func (s *scenario) play(ctx context.Context) error {
 	crash := func(p *place) bool { return p.crash }
 	calm := slices.DeleteFunc(slices.Clone(s.places), crash)
@@ -294,9 +304,12 @@ func (s *scenario) play(ctx context.Context) error {
 
 func atOnce(places []*place, do func(*place) error) error {
 	errs := make([]error, len(places))
+	slots := make(chan struct{}, together)
 	var all sync.WaitGroup
 	for i, p := range places {
+		slots <- struct{}{}
 		all.Go(func() {
+			defer func() { <-slots }()
 			if err := do(p); err != nil {
 				errs[i] = fmt.Errorf("%s: %w", p.name(), err)
 			}

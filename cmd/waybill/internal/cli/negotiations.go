@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -58,6 +59,7 @@ type edr struct {
 	State     string     `json:"state"`
 	Since     *time.Time `json:"since"`
 	ExpiresAt *time.Time `json:"expiresAt"`
+	Until     *time.Time `json:"until"` // we use it
 	ProcessID string     `json:"processId"`
 }
 
@@ -70,10 +72,21 @@ func (e edr) text() string {
 	if e.ExpiresAt != nil {
 		s += ", expires " + when(e.ExpiresAt)
 	}
+	if e.Until != nil {
+		s += ", used until " + when(e.Until)
+	}
 	if e.ProcessID != "" {
 		s += ", process " + e.ProcessID
 	}
 	return s
+}
+
+// trouble is why it ended badly, or what went wrong last; also for the EDR of one that ended well.
+func (n *negotiated) trouble() string {
+	if n.State == negotiation.PhaseFinalized.String() {
+		return lastError(nil, n.Tasks).text()
+	}
+	return cmp.Or(n.Reason, lastError(n.Error, n.Tasks).text())
 }
 
 func newNegotiations(env *Env) *cobra.Command {
@@ -85,7 +98,7 @@ func newNegotiations(env *Env) *cobra.Command {
 		if len(args) == 1 {
 			return r.showNegotiation(ctx, c, args[0])
 		}
-		return chosen.list(ctx, r, c, "/v1/negotiations", []string{"ID", "ASSET", "PROVIDER", "ROUND", "STATE", "AGREEMENT", "EDR", "WAITERS", "SINCE"}, func(t *table, raw json.RawMessage) error {
+		return chosen.list(ctx, r, c, "/v1/negotiations", []string{"ID", "ASSET", "PROVIDER", "ROUND", "STATE", "AGREEMENT", "EDR", "WAITERS", "SINCE", "REASON"}, func(t *table, raw json.RawMessage) error {
 			var n negotiated
 			if err := decode(c, "/v1/negotiations", raw, &n); err != nil {
 				return err
@@ -98,7 +111,7 @@ func newNegotiations(env *Env) *cobra.Command {
 			if len(n.Waiters) > 0 {
 				waiters = fmt.Sprint(len(n.Waiters))
 			}
-			t.row(n.ID, n.AssetID, n.Provider, fmt.Sprint(n.Round), n.State, held, n.EDR.State, waiters, when(n.Since))
+			t.row(n.ID, n.AssetID, n.Provider, fmt.Sprint(n.Round), n.State, held, n.EDR.State, waiters, when(n.Since), n.trouble())
 			return nil
 		})
 	})
@@ -134,7 +147,7 @@ func (r *remote) printNegotiation(n *negotiated) error {
 		"negotiation", n.ID, "asset", n.AssetID, "provider", n.Provider, "counter-party", n.CounterPartyID, "connector", n.Connector,
 		"round", fmt.Sprint(n.Round), "state", fmt.Sprintf("%s (%d)", n.State, n.Code), "since", when(n.Since), "until", when(n.Until),
 		"created", when(n.CreatedAt), "ended", when(n.EndedAt), "constraints", n.Constraints, "at the connector", n.TheirID,
-		"agreement", held, "EDR", n.EDR.text(), "waiters", waiters, "ended by", n.By, "reason", n.Reason, "error", n.Error.text(),
+		"agreement", held, "EDR", n.EDR.text(), "waiters", waiters, "ended by", n.By, "reason", n.Reason, "error", besides(n.Reason, n.Error),
 	)
 	if err == nil {
 		err = r.printTasks(n.Tasks)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -80,6 +81,22 @@ type task struct {
 	Error   *fault     `json:"error"`
 }
 
+// lastError is what went wrong last: with the whole, else with what is under way for it.
+func lastError(whole *fault, l []task) *fault {
+	for i := 0; whole == nil && i < len(l); i++ {
+		whole = l[i].Error
+	}
+	return whole
+}
+
+// besides is an error that the reason does not say already.
+func besides(reason string, f *fault) string {
+	if text := f.text(); text != reason {
+		return text
+	}
+	return ""
+}
+
 // moment is when something came into a state.
 type moment struct {
 	State    string     `json:"state"`
@@ -92,6 +109,14 @@ type moment struct {
 
 // over says that the transfer has come to its outcome.
 func (t *transferring) over() bool { return t.Outcome != "" }
+
+// trouble is why it ended badly, or what went wrong last.
+func (t *transferring) trouble() string {
+	if t.State == transfer.PhaseCompleted.String() {
+		return "" // it was got over
+	}
+	return cmp.Or(t.Reason, lastError(t.Error, t.Tasks).text())
+}
 
 // verdict is the exit code of who waited for an outcome.
 func (t *transferring) verdict(want transfer.Outcome) error {
@@ -167,12 +192,12 @@ func newTransfers(env *Env) *cobra.Command {
 		if len(args) == 1 {
 			return r.showTransfer(ctx, c, args[0])
 		}
-		return chosen.list(ctx, r, c, "/v1/transfers", []string{"ID", "ASSET", "PROVIDER", "WAY", "STATE", "WAITS FOR", "SINCE", "JOB"}, func(t *table, raw json.RawMessage) error {
+		return chosen.list(ctx, r, c, "/v1/transfers", []string{"ID", "ASSET", "PROVIDER", "WAY", "STATE", "WAITS FOR", "SINCE", "JOB", "REASON"}, func(t *table, raw json.RawMessage) error {
 			var x transferring
 			if err := decode(c, "/v1/transfers", raw, &x); err != nil {
 				return err
 			}
-			t.row(x.ID, x.AssetID, x.Provider, x.Way, x.State, x.WaitingOn.text(), when(x.Since), x.JobID)
+			t.row(x.ID, x.AssetID, x.Provider, x.Way, x.State, x.WaitingOn.text(), when(x.Since), x.JobID, x.trouble())
 			return nil
 		})
 	})
@@ -216,7 +241,7 @@ func (r *remote) printTransfer(t *transferring) error {
 		"waits for", t.WaitingOn.text(), "created", when(t.CreatedAt), "ended", when(t.EndedAt), "deadline", when(t.Deadline),
 		"negotiation", t.NegotiationID, "agreement", t.AgreementID, "constraints", t.Constraints, "process", t.ProviderProcessID,
 		"resources", strings.Join(resources, ", "),
-		"outcome", string(t.Outcome), "reason", t.Reason, "error", t.Error.text(), "output", shorten(output),
+		"outcome", string(t.Outcome), "reason", t.Reason, "error", besides(t.Reason, t.Error), "output", shorten(output),
 	)
 	if err == nil {
 		err = r.printTasks(t.Tasks)

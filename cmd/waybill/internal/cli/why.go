@@ -83,6 +83,7 @@ func (n *node) lookBehind(ctx context.Context, c *client.Client, what, path stri
 		State string     `json:"state"`
 		Since *time.Time `json:"since"`
 		Error *fault     `json:"error"`
+		Tasks []task     `json:"tasks"`
 	}
 	if _, err := get(ctx, c, path, nil, &behind); err != nil {
 		if isStatus(err, http.StatusNotFound) {
@@ -91,7 +92,7 @@ func (n *node) lookBehind(ctx context.Context, c *client.Client, what, path stri
 		return err
 	}
 	n.through += fmt.Sprintf(", %s %s since %s", what, behind.State, when(behind.Since))
-	n.trouble = behind.Error
+	n.trouble = lastError(behind.Error, behind.Tasks)
 	return nil
 }
 

@@ -13,6 +13,8 @@ import (
 	"github.com/waybill/waybill/cmd/waybill/internal/app"
 	"github.com/waybill/waybill/consumers/agent/secret"
 	"github.com/waybill/waybill/consumers/connectors"
+	"github.com/waybill/waybill/domain/definition"
+	"github.com/waybill/waybill/internal/outbound"
 	"github.com/waybill/waybill/internal/standin"
 )
 
@@ -108,19 +110,18 @@ func counted(edc *standin.Connector, names ...string) seen {
 
 // through says how the program speaks with the providers.
 func (a *providers) through(cfg *app.Config) {
-	if a.edc == nil {
-		for _, p := range a.plain {
-			cfg.Allow = append(cfg.Allow, p.listener.Addr().String())
-		}
-		return
-	}
 	match := make([]string, len(a.list))
 	for i, p := range a.list {
 		match[i] = p.url
 	}
 	slices.Sort(match)
-	cfg.Connectors = connectors.Config{Connectors: []connectors.Connector{{
-		Name: "consumer", Adapter: connectors.AdapterEDC, Match: match, ManagementURL: a.edc.ManagementURL(),
-		APIKey: secret.Ref{File: filepath.Join(filepath.Dir(a.list[0].dir), keyFile)},
-	}}}
+	k := connectors.Connector{
+		Name: "plain", Adapter: connectors.AdapterHTTP, Match: match,
+		Timeout: definition.Duration(a.list[0].delay + outbound.DefaultTimeout), // slow is not broken
+	}
+	if a.edc != nil {
+		k.Name, k.Adapter, k.ManagementURL = "consumer", connectors.AdapterEDC, a.edc.ManagementURL()
+		k.APIKey = secret.Ref{File: filepath.Join(filepath.Dir(a.list[0].dir), keyFile)}
+	}
+	cfg.Connectors = connectors.Config{Connectors: []connectors.Connector{k}}
 }
