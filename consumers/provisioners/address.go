@@ -107,26 +107,12 @@ func (o *others) get(ctx context.Context, d dataAddress, token string) (adapter.
 	if failed == nil {
 		failed = answer.Refusal()
 	}
-	// Some quote what they were sent, in documents too.
-	hidden := hiding(d["authCode"], token)
+	hidden := redact.Sent(seal.Redacted, d["authCode"], token)
 	if failed != nil {
 		failed.Err = hidden.Error(failed.Err)
 		return adapter.Document{}, faultOf(stepCollect, "GET "+shown(u), failed)
 	}
 	return adapter.Document{Body: hidden.Bytes(answer.Body), ContentType: hidden.Text(answer.Header.Get("Content-Type")), Source: shown(u)}, nil
-}
-
-// minSecret is from how many bytes on a secret is taken out of what comes: a shorter one would be found in
-// documents that have nothing to do with it.
-const minSecret = 8
-
-func hiding(secrets ...string) (hidden redact.Values) {
-	for _, s := range secrets {
-		if len(s) >= minSecret {
-			hidden = hidden.Add(s, seal.Redacted)
-		}
-	}
-	return hidden
 }
 
 // keeping is a client that carries a header no further than to the host that it is for: only those that

@@ -406,6 +406,8 @@ func TestAConfigurationIsCheckedEntryByEntry(t *testing.T) {
 		"two of this type": {{Type: "a", Adapter: "local"}, {Type: "a", Adapter: "local"}},
 		"no other":         {{Type: "a", Adapter: "local", Bucket: "b"}},
 		"endpoint":         {{Type: "a", Adapter: "http", Endpoint: "depot:80"}},
+		"another secret":   {{Type: "a", Adapter: "http", Endpoint: "http://ada:s3cret@depot"}},
+		"settings are":     {{Type: "a", Adapter: "http", Endpoint: "http://depot/?sig=s3cret"}},
 		"and timeout":      {{Type: "a", Adapter: "http", Endpoint: "http://depot", Region: "r"}},
 		"bucket":           {change(func(s *provisioners.Settings) { s.Bucket = "" })},
 		"region":           {change(func(s *provisioners.Settings) { s.Region = "" })},

@@ -10,6 +10,7 @@ import (
 	"github.com/waybill/waybill/consumers/agent/secret"
 	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/internal/s3"
+	"github.com/waybill/waybill/internal/seal"
 )
 
 // The adapters.
@@ -100,6 +101,9 @@ func (s Settings) endpoint() (*url.URL, error) {
 	u, err := url.Parse(s.Endpoint)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Fragment != "" {
 		return nil, errors.New("endpoint: want the address that is asked, like https://provisioner.example.com/provision")
+	}
+	if u.User != nil || seal.SecretURL(s.Endpoint) {
+		return nil, errors.New("endpoint: has a user, a password or another secret in it; settings are printed and shown")
 	}
 	return u, nil
 }

@@ -24,6 +24,13 @@ func TestASecretThatIsKnownIsFoundHoweverItIsWritten(t *testing.T) {
 	}
 }
 
+func TestOnlyWhatIsLongEnoughIsTakenOutOfADocument(t *testing.T) {
+	hidden := redact.Sent("[x]", "word", "a-long-token", "")
+	if got := string(hidden.Bytes([]byte("a word, and a-long-token"))); got != "a word, and [x]" {
+		t.Errorf("got %s", got)
+	}
+}
+
 func TestMembersThatAreSecretAreTakenOutOfAnError(t *testing.T) {
 	hidden := redact.Values{}.AddMembers([]byte(`{"type":"AmazonS3","properties":{"edc:secretAccessKey":"s3cret-key","password":["one-word"],"region":"eu"}}`), "[x]")
 	err := errors.New("nothing for AmazonS3 with s3cret-key, one-word in eu")

@@ -41,6 +41,20 @@ func (v Values) Add(text, as string) Values {
 	return v
 }
 
+// leastSent is least for what is taken out of documents: what is in them is somebody's.
+const leastSent = 8
+
+// Sent are secrets that a request was sent with, to be taken out of what comes of it: some quote what they
+// were sent, in documents too.
+func Sent(as string, secrets ...string) (v Values) {
+	for _, s := range secrets {
+		if len(s) >= leastSent {
+			v = v.Add(s, as)
+		}
+	}
+	return v
+}
+
 // AddMembers adds what stands in a JSON value, at any depth, under names that say that it is secret.
 func (v Values) AddMembers(raw json.RawMessage, as string) Values {
 	var in any

@@ -7,6 +7,7 @@ import (
 
 	"github.com/waybill/waybill/domain/negotiation"
 	"github.com/waybill/waybill/domain/transfer"
+	"github.com/waybill/waybill/internal/seal"
 	"github.com/waybill/waybill/producers"
 	"github.com/waybill/waybill/schemas"
 )
@@ -22,6 +23,9 @@ func (in *Intake) startTransfer(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if err := foreign(body, "asker"); err != nil {
+		return err
+	}
+	if err := withoutSecret(body, "provider"); err != nil {
 		return err
 	}
 	for _, name := range []string{"destination", "manifest", "properties"} {
@@ -72,6 +76,16 @@ func foreign(body object, name string) error {
 		return misfit(name, "is for the machines: nobody else is answered by it")
 	}
 	return nil
+}
+
+// withoutSecret refuses an address with a secret in it: it would stand on the log, and nobody is spoken to at such
+// a one.
+func withoutSecret(body object, name string) error {
+	address, err := body.peek(name)
+	if err == nil && seal.SecretURL(address) {
+		err = misfit(name, "has a password or another secret in it: want an address without")
+	}
+	return err
 }
 
 // operateTransfer says one of the verbs of a transfer.

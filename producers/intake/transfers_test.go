@@ -93,6 +93,7 @@ func TestWhatTransfersAndAccessTake(t *testing.T) {
 	}{
 		{"/v1/transfers", `{` + wanted + `}`, 202, ""},
 		{"/v1/transfers", `{"provider":"http://p"}`, 422, "$.assetId"},
+		{"/v1/transfers", `{"provider":"http://ada:s3cret@p","assetId":"a"}`, 422, "$.provider"},
 		{"/v1/transfers", `{` + wanted + `,"asker":{"aggregate":"orchestration"}}`, 422, "$.asker"},
 		{"/v1/transfers", `{` + wanted + `,"colour":"red"}`, 422, "$.colour"},
 		{"/v1/transfers", `{"id":"../x",` + wanted + `}`, 422, "$.id"},

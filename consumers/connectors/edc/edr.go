@@ -105,7 +105,8 @@ func (c *Connector) Document(ctx context.Context, w adapter.Want) (adapter.Docum
 	if failed == nil {
 		failed = answer.Refusal()
 	}
-	hidden := hiding(w.EDR.Authorization)
+	_, bare, _ := strings.Cut(w.EDR.Authorization, " ") // of a scheme
+	hidden := redact.Sent(secret.Redacted, w.EDR.Authorization, bare)
 	if failed == nil {
 		return adapter.Document{
 			Body: hidden.Bytes(answer.Body), ContentType: hidden.Text(answer.Header.Get("Content-Type")), Source: hidden.Text(where),
@@ -130,21 +131,6 @@ func (c *Connector) Document(ctx context.Context, w adapter.Want) (adapter.Docum
 func webPage(body []byte) bool {
 	e := object(body)
 	return bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")) || e.text("status") == "404" && e.text("url") != ""
-}
-
-// minToken is from how many bytes on a token is taken out of what comes: a shorter one would be found in
-// documents that have nothing to do with it.
-const minToken = 8
-
-// hiding is for what comes of a request with a token: some quote what they were sent, in documents too.
-func hiding(authorization string) (hidden redact.Values) {
-	_, token, _ := strings.Cut(authorization, " ")
-	for _, value := range []string{authorization, token} {
-		if len(value) >= minToken {
-			hidden = hidden.Add(value, secret.Redacted)
-		}
-	}
-	return hidden
 }
 
 // mayCall says whether the endpoint that a provider names is one to call: on the provider's own

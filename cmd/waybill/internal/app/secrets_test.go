@@ -126,6 +126,8 @@ func newWatched(t *testing.T) *watched {
 			{ID: "pushed", Document: []byte(`{"value":"over the lazy dog"}`)},
 			{ID: "echo", Handler: w.echo(http.StatusUnprocessableEntity)},
 			{ID: "babble", Handler: w.echo(http.StatusOK)},
+			{ID: "parrot", Document: []byte(`{}`)},
+			{ID: "parrot-offer", Document: []byte(`{}`)},
 			{ID: "busy", Handler: w.echo(http.StatusServiceUnavailable)},
 			{ID: "refused", Policies: []standin.Policy{standin.Region("us")}},
 		}},
@@ -196,6 +198,10 @@ func (w *watched) manage(out http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(out, `[{"message":"nothing for x-api-key %s","type":"ObjectConflict"}]`, r.Header.Get("x-api-key"))
 		return
 	}
+	if bytes.Contains(body, []byte("parrot")) && (strings.HasSuffix(r.URL.Path, "/transferprocesses") || bytes.Contains(body, []byte("parrot-offer")) && strings.HasSuffix(r.URL.Path, "/contractnegotiations")) {
+		w.parrot(out, r, body)
+		return
+	}
 	to, err := url.Parse(w.edc.ManagementURL())
 	if err != nil {
 		panic(err)
@@ -204,6 +210,23 @@ func (w *watched) manage(out http.ResponseWriter, r *http.Request) {
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: to.Scheme, Host: to.Host})
 	proxy.ErrorHandler = func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) } // whoever asked has gone
 	proxy.ServeHTTP(out, r)
+}
+
+// parrot says all that it was sent, in its content type too.
+func (w *watched) parrot(out http.ResponseWriter, r *http.Request, body []byte) {
+	for _, of := range regexp.MustCompile(`/callbacks/edc/[^/"]+/([^/"]+)"`).FindAllSubmatch(body, -1) {
+		w.mu.Lock()
+		w.secrets[string(of[1])] = true
+		w.mu.Unlock()
+	}
+	key := r.Header.Get("x-api-key")
+	said, err := json.Marshal([]map[string]string{{"type": "ValidationFailure", "message": "key " + key + " asks for " + string(body)}})
+	if err != nil {
+		panic(err)
+	}
+	out.Header().Set("Content-Type", "text/"+key)
+	out.WriteHeader(http.StatusBadRequest)
+	_, _ = out.Write(said)
 }
 
 func (w *watched) address() string { return w.edc.Provider("provider1").Address(standin.Protocol2025) }
@@ -363,6 +386,10 @@ func (w *watched) failures() {
 	w.transfer("echo", `{"assetId":"echo"}`, "TERMINATED")
 	w.transfer("refused", `{"assetId":"refused"}`, "TERMINATED")
 	w.transfer("nosy", `{"assetId":"nosy"}`, "TERMINATED")
+	w.transfer("parrot-offer", `{"assetId":"parrot-offer"}`, "TERMINATED")
+	w.transfer("parrot", `{"assetId":"parrot"}`, "TERMINATED")
+	w.transfer("parrot-push", `{"assetId":"parrot","destination":{"type":"HttpData","baseUrl":"http://ada:`+theUploadSecret+`@127.0.0.1:1/x?sig=`+theUploadSecret+`","authKey":"Authorization","authCode":"`+theUploadSecret+`"}}`, "TERMINATED")
+	w.transfer("echo-as-it-is", `{"assetId":"babble"}`, "COMPLETED")
 	w.transfer("busy", `{"assetId":"busy","retry":{"limit":1,"baseDelay":"PT0.01S"}}`, "TERMINATED")
 	for _, file := range []string{"echo", "babble"} {
 		w.job("job-"+file, `{"type":"parts-tree","input":{"file":"`+file+`","connectorUrl":"`+w.address()+`"}}`, "ERROR")
