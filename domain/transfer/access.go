@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/waybill/waybill/domain/orchestration"
@@ -67,12 +68,14 @@ func (s State) with(e AccessGranted) State {
 	return s
 }
 
-// stale says that an answer is about access that was reported dead.
+// stale says that an answer is about access that was reported dead. A process whose EDR was refreshed has another
+// token under the same name.
 func (l *live) stale(c Granted) bool {
 	if l.Way == Push {
 		return l.lost.AgreementID != "" && c.AgreementID == l.lost.AgreementID
 	}
-	return c.EDR == nil || l.lost.ProcessID != "" && c.EDR.ProcessID == l.lost.ProcessID
+	dead := l.lostEDR
+	return c.EDR == nil || dead != nil && c.EDR.ProcessID == dead.ProcessID && bytes.Equal(c.EDR.Data, dead.Data)
 }
 
 func (s State) decideRefused(at time.Time, c Refused) []Event {

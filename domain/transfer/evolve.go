@@ -41,7 +41,7 @@ func (s State) Evolve(at time.Time, e Event) State {
 		s.l.grant.Moves = nil
 	case AccessLost:
 		s.l.lost, s.l.asked, s.l.told, s.l.until = e, false, false, time.Time{}
-		s.l.grant.EDR = nil
+		s.l.lostEDR, s.l.grant.EDR = s.l.grant.EDR, nil
 	case Requested:
 		s.into(e.Moves)
 		s.l.asked, s.l.told, s.l.process, s.l.until = false, true, e.ProcessID, e.Until

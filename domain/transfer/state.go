@@ -56,6 +56,7 @@ type live struct {
 	negotiation  string
 	grant        AccessGranted
 	lost         AccessLost // the last
+	lostEDR      *EDR       // likewise
 
 	fetches   int    // how many were asked for
 	processes int    // of the connector's, how many we have asked for

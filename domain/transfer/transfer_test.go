@@ -93,6 +93,9 @@ func TestADeadEDR(t *testing.T) {
 		},
 	))
 	t.Run("is not taken for a new one", anew.When(access("1")).Then())
+	refreshed := access("1")
+	refreshed.EDR = &EDR{ProcessID: "edr-1", Data: raw(`{"$sealed":"k.another"}`)}
+	t.Run("of a process that was refreshed meanwhile is replaced by its new token", stands(anew.When(refreshed).When(done(`{}`, "fetch", "2")), PhaseCompleted))
 	t.Run("costs nothing but the time", anew.When(access("2")).Then(grants("2"), fetches("2", "2", DefaultRetries)))
 	often := anew.When(access("2")).When(fails(dead, "fetch", "2")).When(access("3")).When(fails(dead, "fetch", "3")).When(access("4")).When(fails(dead, "fetch", "4"))
 	t.Run("is replaced three times", stands(often, PhaseTerminated))

@@ -7,7 +7,7 @@ import (
 )
 
 // apiKeyVariable is where serve finds the key of the management API.
-const apiKeyVariable = "EDC_API_KEY"
+const apiKeyVariable = "EDC_API_KEY" //nolint:gosec // the name of a variable
 
 // config is a waybill.yaml, as docs/real-connectors.md shows it.
 type config struct {

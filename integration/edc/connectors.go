@@ -126,7 +126,7 @@ func (c *connectors) resume(ctx context.Context, name string) error {
 // stop ends all of them, whatever has happened to ctx.
 func (c *connectors) stop(ctx context.Context) error {
 	if _, err := os.Stat(filepath.Join(c.dir, "run")); err != nil {
-		return nil //nolint:nilerr // nothing was started
+		return nil // nothing was started
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()

@@ -28,7 +28,7 @@ func (s *scenario) pushes(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			found, err := srv.reach(ctx, id, jobTakes, "DEPROVISIONED")
+			found, err := srv.reach(ctx, id, "DEPROVISIONED")
 			if err != nil {
 				return err
 			}
@@ -159,7 +159,7 @@ func (s *scenario) inProvisioning(p *provisioner) situation {
 		if err != nil {
 			return nil, err
 		}
-		_, err = srv.reach(ctx, id, jobTakes, "PROVISIONING_REQUESTED")
+		_, err = srv.reach(ctx, id, "PROVISIONING_REQUESTED")
 		return func(ctx context.Context) (verdict, error) { return s.provisioned(ctx, srv, p, id) }, err
 	}}
 }
@@ -172,7 +172,7 @@ func (s *scenario) provisioned(ctx context.Context, srv *server, p *provisioner,
 		"resourceDefinitionId": a.ResourceDefinitionID, "assetId": a.AssetID, "resourceName": "a place", "apiKeyJwt": s.apiKeyJWT, "hasToken": true,
 		"contentDataAddress": map[string]any{"properties": map[string]string{"type": "HttpData", "baseUrl": p.place.url}},
 	})
-	found, err := srv.reach(ctx, id, jobTakes, "DEPROVISIONED")
+	found, err := srv.reach(ctx, id, "DEPROVISIONED")
 	if err != nil {
 		return verdict{}, err
 	}

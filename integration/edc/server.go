@@ -208,9 +208,9 @@ func (srv *server) tell(ctx context.Context, id, verb string) error {
 }
 
 // reach waits until a transfer is in one of some states.
-func (srv *server) reach(ctx context.Context, id string, within time.Duration, states ...string) (*transfer, error) {
+func (srv *server) reach(ctx context.Context, id string, states ...string) (*transfer, error) {
 	last := &transfer{}
-	err := poll(ctx, within, func(ctx context.Context) (bool, error) {
+	err := poll(ctx, jobTakes, func(ctx context.Context) (bool, error) {
 		found := &transfer{}
 		err := srv.api.Insist(ctx, http.MethodGet, "/v1/transfers/"+url.PathEscape(id), nil, found)
 		if api.Is(err, http.StatusNotFound) {

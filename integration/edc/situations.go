@@ -97,7 +97,7 @@ func (s *scenario) inPush(name string, verbs ...string) situation {
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
-		if _, err := srv.reach(ctx, id, jobTakes, "STARTED"); err != nil {
+		if _, err := srv.reach(ctx, id, "STARTED"); err != nil {
 			return nil, err
 		}
 		for _, verb := range verbs {
@@ -105,7 +105,7 @@ func (s *scenario) inPush(name string, verbs ...string) situation {
 				return nil, err
 			}
 		}
-		_, err = srv.reach(ctx, id, jobTakes, name)
+		_, err = srv.reach(ctx, id, name)
 		return s.pushed(srv, id, to, len(verbs) > 0), err
 	}}
 }
@@ -120,12 +120,12 @@ func (s *scenario) pushed(srv *server, id string, to *sink, suspended bool) fini
 				return verdict{}, err
 			}
 			// The provider sends all of it again; a connector that is answered before ends the transfer.
-			if _, err := srv.reach(ctx, id, jobTakes, append(over, "STARTED")...); err != nil {
+			if _, err := srv.reach(ctx, id, append(over, "STARTED")...); err != nil {
 				return verdict{}, err
 			}
 		}
 		to.release()
-		found, err := srv.reach(ctx, id, jobTakes, over...)
+		found, err := srv.reach(ctx, id, over...)
 		return verdict{found.Outcome == "completed" || found.State == "COMPLETED", found.Reason}, err
 	}
 }

@@ -188,5 +188,5 @@ func clip(s string) string {
 	if len(s) > maxDetail {
 		s = s[:maxDetail] + "…"
 	}
-	return strings.ToValidUTF8(s, "\uFFFD")
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }

@@ -56,7 +56,10 @@ type Config struct {
 }
 
 // Intake answers the write routes. It is safe for concurrent use.
-type Intake struct{ cfg Config }
+type Intake struct {
+	cfg     Config
+	uploads chan struct{} // a place for each upload under way
+}
 
 // New makes an Intake.
 func New(cfg Config) (*Intake, error) {
@@ -78,7 +81,7 @@ func New(cfg Config) (*Intake, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Intake{cfg: cfg}, nil
+	return &Intake{cfg: cfg, uploads: make(chan struct{}, maxUploads)}, nil
 }
 
 // Routes registers the write routes.

@@ -41,6 +41,18 @@ func TestVerbsBecomeCommands(t *testing.T) {
 	}
 }
 
+func TestNobodyTerminatesATransferInTheNameOfAMachine(t *testing.T) {
+	f := setUp(t)
+	for _, by := range []string{"asker", "connector"} {
+		w, a := f.do("POST", "/v1/transfers/t-1/terminate", `{"by":"`+by+`"}`)
+		if f.wants(w, 422); !strings.Contains(fmt.Sprint(a), "$.by") {
+			t.Errorf("%s: %v", by, a)
+		}
+	}
+	w, _ := f.do("POST", "/v1/transfers/t-1/terminate", `{"by":"Ada"}`)
+	f.wants(w, 202)
+}
+
 func TestWhatVerbsTake(t *testing.T) {
 	for _, tc := range []struct {
 		path, body string

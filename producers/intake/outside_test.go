@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -256,12 +257,15 @@ func TestWhatOthersQuoteOfWhatTheyWereSentIsNotKept(t *testing.T) {
 	o := setUpOutside(t)
 	upload := o.at.Upload(ofPush)
 	proof := upload[strings.LastIndex(upload, "/")+1:]
-	o.send("POST", o.at.Connector(ofPush), event("e-1", "TransferProcessTerminated", `"reason":"cannot PUT `+upload+` with eyJhbGciOiJub25lIn0.e30.c2ln, {\"authCode\":\"s3cret-word\"}"`))
+	o.send("POST", o.at.Connector(ofPush), event("e-1", "TransferProcessTerminated", `"reason":"cannot PUT `+upload+` with\u0000 eyJhbGciOiJub25lIn0.e30.c2ln, {\"authCode\":\"s3cret-word\"}"`))
 	o.send("POST", o.at.Provisioner(ofPush)+"/t-1/deprovision", []byte(`{"error":true,"errorMessage":"cannot empty `+upload+`"}`))
 	if n := len(o.log.commands); n != 2 {
 		t.Fatalf("%d commands were published", n)
 	}
 	for _, c := range o.log.commands {
+		if _, err := schemas.DecodeTransferCommand(c.Type, c.Value); err != nil {
+			t.Error(err)
+		}
 		for _, secret := range []string{proof, "eyJ", "s3cret-word"} {
 			if bytes.Contains(c.Value, []byte(secret)) || !bytes.Contains(c.Value, []byte("cannot ")) {
 				t.Errorf("%s is in %s", secret, c.Value)
@@ -322,6 +326,36 @@ func TestWhoReportsWaitsForTheDecisionOnlySoLong(t *testing.T) {
 		o.send("POST", o.at.Upload(ofPush), []byte("data"), "Prefer: wait=1")
 		if d := time.Since(began); d != 11*time.Second {
 			t.Errorf("waited %s", d)
+		}
+	})
+}
+
+func TestOnlySoManyUploadsAreUnderWayAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := setUpOutside(t)
+		body, rest := io.Pipe() // nobody gets to its end
+		codes := make(chan int)
+		push := func(body io.Reader) {
+			w := httptest.NewRecorder()
+			o.mux.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPut, o.at.Upload(ofPush), body))
+			codes <- w.Code
+		}
+		for range 16 {
+			go push(body)
+		}
+		synctest.Wait()
+		began := time.Now()
+		go push(strings.NewReader("data"))
+		if code := <-codes; code != http.StatusServiceUnavailable || time.Since(began) != 10*time.Second {
+			t.Errorf("%d after %s", code, time.Since(began))
+		}
+		_ = rest.Close()
+		for range 16 {
+			<-codes
+		}
+		go push(strings.NewReader("data"))
+		if code := <-codes; code != http.StatusNoContent {
+			t.Errorf("%d, and there are places", code)
 		}
 	})
 }

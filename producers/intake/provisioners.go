@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/domain/transfer"
 	"github.com/waybill/waybill/internal/callbacks"
+	"github.com/waybill/waybill/internal/problem"
 	"github.com/waybill/waybill/internal/seal"
 	"github.com/waybill/waybill/producers"
 	"github.com/waybill/waybill/schemas"
@@ -177,19 +179,48 @@ func (in *Intake) upload(w http.ResponseWriter, r *http.Request) error {
 	if !ok || about.Aggregate != schemas.AggregateTransfer {
 		return errNoAddress
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, in.cfg.MaxPayload))
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return fail(http.StatusRequestEntityTooLarge, "what is pushed is larger than the limit of %d bytes (--max-payload)", tooLarge.Limit)
-	case err != nil:
-		return fail(http.StatusBadRequest, "the body could not be read: %v", err)
+	if !in.enterUpload(r.Context()) {
+		w.Header().Set("Retry-After", "1")
+		problem.Write(w, problem.Problem{
+			Status: http.StatusServiceUnavailable, Detail: fmt.Sprintf("%d uploads are under way, and none has ended for %s: push it again", maxUploads, callbackWait),
+		})
+		return nil
 	}
-	c, err := in.uploaded(r.Context(), about, r.Header.Get("Content-Type"), body)
+	c, err := in.receive(w, r, about)
+	<-in.uploads
 	if err != nil {
 		return err
 	}
 	return in.tellTransfer(w, r, about.ID, c)
+}
+
+// receive reads what is pushed, and puts it on the log where it is large.
+func (in *Intake) receive(w http.ResponseWriter, r *http.Request, about callbacks.Subject) (transfer.Command, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, in.cfg.MaxPayload))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, fail(http.StatusRequestEntityTooLarge, "what is pushed is larger than the limit of %d bytes (--max-payload)", tooLarge.Limit)
+	case err != nil:
+		return nil, fail(http.StatusBadRequest, "the body could not be read: %v", err)
+	}
+	return in.uploaded(r.Context(), about, r.Header.Get("Content-Type"), body)
+}
+
+// maxUploads is how many uploads are under way at once: each is held as a whole, and all of them are
+// written to one topic.
+const maxUploads = 16
+
+// enterUpload waits for a place, as long as whoever pushes may have to wait at all.
+func (in *Intake) enterUpload(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, callbackWait)
+	defer cancel()
+	select {
+	case in.uploads <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 func (in *Intake) uploaded(ctx context.Context, about callbacks.Subject, contentType string, body []byte) (transfer.Command, error) {

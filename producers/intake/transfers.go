@@ -6,6 +6,7 @@ import (
 	"net/url"
 
 	"github.com/waybill/waybill/domain/negotiation"
+	"github.com/waybill/waybill/domain/transfer"
 	"github.com/waybill/waybill/producers"
 	"github.com/waybill/waybill/schemas"
 )
@@ -84,16 +85,20 @@ func (in *Intake) operateTransfer(v producers.Verb) func(http.ResponseWriter, *h
 		if err != nil {
 			return err
 		}
-		if _, err := schemas.DecodeTransferCommand(v.Type, value); err != nil {
+		c, err := schemas.DecodeTransferCommand(v.Type, value)
+		if err != nil {
 			return err
+		}
+		if c, ok := c.(transfer.Terminate); ok && (c.By == transfer.ByAsker || c.By == transfer.ByConnector) {
+			return misfit("by", "is for the machines: whoever asked for the transfer would not be answered")
 		}
 		key, err := idempotencyKey(r)
 		if err != nil {
 			return err
 		}
-		c := order(r, v, id, "", key, value)
-		c.Aggregate = schemas.AggregateTransfer
-		return in.command(w, r, c, http.StatusOK)
+		cmd := order(r, v, id, "", key, value)
+		cmd.Aggregate = schemas.AggregateTransfer
+		return in.command(w, r, cmd, http.StatusOK)
 	}
 }
 
