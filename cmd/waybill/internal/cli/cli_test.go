@@ -235,6 +235,11 @@ func TestAMistakeInAFileNamesFileAndSetting(t *testing.T) {
 		"connectors: [{name: a, adapter: edc, match: ['*']}]\n":                            "connectors[0] (a): managementUrl is missing",
 		"connectors: [{name: a, adapter: edc, match: ['*'], apiKey: s3cret-key-value}]\n":  "apiKey",
 		"connectors: [{name: a, adapter: http, match: ['*'], managmentUrl: 'http://a'}]\n": `unknown field "managmentUrl"`,
+		"connectors: [{name: a, adapter: http, match: ['*'], timeout: soon}]\n":            `connectors[0].timeout: duration "soon"`,
+		"connectors: [{}, {ttl: {edr: soon}}]\n":                                           `connectors[1].ttl.edr: duration "soon"`,
+		"connectors: [1]\n":                                                                "connectors[0]: ",
+		"connectors: [{ttl: {edr: soon, agreement: soon}}, {ttl: {edr: soon}}]\n":          `connectors: duration "soon"`,
+		"provisioners: [{type: a, adaptor: s4}]\nagents: {exc: {}}\n":                      "unknown field",
 		"\t": "yaml",
 	} {
 		file := filepath.Join(t.TempDir(), "waybill.yaml")

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -64,9 +65,12 @@ func readStructured(fs *pflag.FlagSet, getenv func(string) (string, bool)) (stru
 			delete(raw, name)
 		}
 	}
-	b, err = yaml.Marshal(raw)
-	if err == nil {
-		err = yaml.UnmarshalStrict(b, &s)
+	if err = decodeSections(raw, &s); err != nil {
+		what := strings.TrimPrefix(err.Error(), "error unmarshaling JSON: while decoding JSON: ")
+		if at := misfit(raw, func() bool { return decodeSections(raw, new(structured)) == nil }); at != "" {
+			what = at + ": " + what
+		}
+		err = errors.New(what)
 	}
 	if err == nil {
 		err = cmp.Or(s.Vault.Check(), provisioners.Check(s.Provisioners), s.Check())
@@ -75,6 +79,39 @@ func readStructured(fs *pflag.FlagSet, getenv func(string) (string, bool)) (stru
 		return s, usagef("%s: %w", path, err)
 	}
 	return s, nil
+}
+
+func decodeSections(raw map[string]any, s *structured) error {
+	b, err := yaml.Marshal(raw)
+	if err != nil {
+		return err
+	}
+	return yaml.UnmarshalStrict(b, s)
+}
+
+// misfit is the path of what keeps a configuration from being read, which the decoder does not say: the
+// smallest part without which it fits.
+func misfit(part any, fits func() bool) string {
+	switch v := part.(type) {
+	case map[string]any:
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			below := v[name]
+			delete(v, name)
+			found := fits()
+			if v[name] = below; found {
+				return strings.ReplaceAll(strings.TrimSuffix(name+"."+misfit(below, fits), "."), ".[", "[")
+			}
+		}
+	case []any:
+		for i, below := range v {
+			v[i] = nil
+			found := fits()
+			if v[i] = below; found {
+				return strings.TrimSuffix(fmt.Sprintf("[%d].%s", i, misfit(below, fits)), ".")
+			}
+		}
+	}
+	return ""
 }
 
 // envName is the environment variable of a flag: WAYBILL_KAFKA_LISTEN for kafka-listen.
