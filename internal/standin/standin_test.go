@@ -300,7 +300,7 @@ func TestPolicies(t *testing.T) {
 	now := func(policy standin.Policy) []standin.Policy { return []standin.Policy{policy} }
 	c := start(t, standin.Config{},
 		standin.Asset{ID: "expired", Policies: now(standin.Expired())},
-		standin.Asset{ID: "short", Policies: now(standin.Short(50 * time.Millisecond)), Document: []byte("{}")},
+		standin.Asset{ID: "short", Policies: now(standin.Short(time.Second)), Document: []byte("{}")},
 		standin.Asset{ID: "broken", Broken: true},
 		standin.Asset{ID: "provisioned", Provision: 20 * time.Millisecond},
 		standin.Asset{ID: "held", Held: true}, document)
