@@ -216,7 +216,6 @@ var (
 	isDuration = regexp.MustCompile(durationPattern)
 	isURL      = regexp.MustCompile(urlPattern)
 	isLabel    = regexp.MustCompile(labelPattern)
-	isSealed   = regexp.MustCompile(sealedPattern)
 	isInstant  = regexp.MustCompile(`^\s*"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z"$`)
 )
 

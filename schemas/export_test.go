@@ -25,3 +25,9 @@ func Read(wireType string, data []byte) (taken bool) {
 	r.end()
 	return r.err == nil && !r.unsure
 }
+
+// SealedPattern is what LooksSealed tells by hand.
+const SealedPattern = sealedPattern
+
+// LooksSealed is the reader's.
+func LooksSealed(text string) bool { return looksSealed([]byte(text)) }

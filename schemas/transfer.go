@@ -1,6 +1,7 @@
 package schemas
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -433,6 +434,22 @@ func (r *reader) deprovisioned() transfer.Deprovisioned {
 	return c
 }
 
+// looksSealed is sealedPattern by hand: an EDR crosses the log for every transfer.
+func looksSealed(text []byte) bool {
+	key, box, ok := bytes.Cut(text, []byte{'.'})
+	return ok && len(key) >= 1 && len(key) <= 64 && len(box) >= 1 && urlSafe(key) && urlSafe(box)
+}
+
+// urlSafe says that there is nothing but the letters of base64url.
+func urlSafe(text []byte) bool {
+	for _, c := range text {
+		if c != '-' && c != '_' && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
+			return false
+		}
+	}
+	return true
+}
+
 // sealed reads a secret that is sealed; in the clear it is refused, and not shown.
 func (r *reader) sealed() json.RawMessage {
 	if r.err != nil {
@@ -450,7 +467,7 @@ func (r *reader) sealed() json.RawMessage {
 			continue
 		}
 		there = true
-		if raw, escaped := r.quoted("want a string"); r.err == nil && (escaped || !isSealed.Match(raw)) {
+		if raw, escaped := r.quoted("want a string"); r.err == nil && (escaped || !looksSealed(raw)) {
 			r.mismatch("does not match " + sealedPattern)
 		}
 	}

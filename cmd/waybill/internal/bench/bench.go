@@ -47,8 +47,8 @@ func works() []work {
 		{"W5", fmt.Sprintf("start on %d live orchestrations and %d events of history, until a submitted one completes", coldLive, coldEvents), coldStart},
 		{"W6", fmt.Sprintf("resident memory with %d waiting orchestrations", waitingJobs), waiting},
 		{"W7", fmt.Sprintf("one orchestration that grows to %d nodes", treeNodes), tree},
-		{"T1", fmt.Sprintf("%d transfers with a negotiation each, %d at once", newAccessTransfers, transferParallel), newAccess},
-		{"T2", fmt.Sprintf("%d transfers of %d assets that are negotiated, %d at once", reuseTransfers, reuseAssets, transferParallel), reusedAccess},
+		{"T1", fmt.Sprintf("%d transfers with a negotiation each, %d at once", newAccessTransfers, underWay), newAccess},
+		{"T2", fmt.Sprintf("%d transfers of %d assets that are negotiated, %d at once", reuseTransfers, reuseAssets, underWay), reusedAccess},
 		{"T3", fmt.Sprintf("one orchestration of %d acquires of one asset, one negotiation", wishes), manyWishes},
 	}
 }

@@ -24,7 +24,8 @@ const (
 	reuseTransfers     = 10000 // of T2
 	reuseAssets        = 10
 	wishes             = 2000 // of T3
-	transferParallel   = 100  // transfers under way at once, and negotiations of one provider
+	underWay           = 400  // transfers at once
+	transferParallel   = 100  // negotiations of one provider at once
 	wishType           = "bench-wishes"
 	standInConnector   = "bench"
 )
@@ -143,7 +144,7 @@ func (e *engine) transfers(ctx context.Context, prefix, provider string, n, asse
 		return Figures{}, context.Cause(ctx)
 	}
 	c := startClock()
-	places := make(chan struct{}, transferParallel) // taken by those under way
+	places := make(chan struct{}, underWay) // taken by those under way
 	e.initiate(ctx, cancel, &running, places, prefix, provider, n, assets)
 	for range n {
 		select {
