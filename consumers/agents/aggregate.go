@@ -2,13 +2,10 @@ package agents
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
-	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -19,6 +16,7 @@ import (
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/domain/partstree"
+	"github.com/waybill/waybill/internal/files"
 	"github.com/waybill/waybill/schemas"
 )
 
@@ -79,7 +77,7 @@ func (g *Aggregate) Process(_ context.Context, a agent.Activity) agent.Result {
 	if value == "" && in.Required {
 		return agent.Fatal(errors.New("nothing was found: none of the documents has a value")).AtStep("join")
 	}
-	where, err := g.write(destination, value)
+	where, err := files.Write(g.results, destination, []byte(value))
 	if err != nil {
 		return unwritten(err)
 	}
@@ -111,15 +109,8 @@ func destinationOf(destination, job string) (string, error) {
 	return destination, nil
 }
 
-// maxNameBytes leaves room for the extension in what file systems take.
-const maxNameBytes = 200
-
 func defaultDestination(job string) string {
-	name := url.PathEscape(job)
-	if len(name) > maxNameBytes || strings.HasPrefix(name, ".") || name == "" {
-		name = machine.ID("result", job)
-	}
-	return name + ".txt"
+	return files.Name(job, machine.ID("result", job)) + ".txt"
 }
 
 func outputsOf(documents []treeNode) ([]partstree.Output, error) {
@@ -141,59 +132,6 @@ func outputsOf(documents []treeNode) ([]partstree.Output, error) {
 		outputs = append(outputs, partstree.Output{Value: *o.Value, Order: o.Order})
 	}
 	return outputs, nil
-}
-
-// write writes the file under another name, then gives it its own. The directory is opened
-// as a root: no symbolic link leads out of it.
-func (g *Aggregate) write(destination, value string) (string, error) {
-	if err := os.MkdirAll(g.results, 0o750); err != nil {
-		return "", err
-	}
-	root, err := os.OpenRoot(g.results)
-	if err != nil {
-		return "", err
-	}
-	defer root.Close() //nolint:errcheck // a directory that was only looked at
-	dir := path.Dir(destination)
-	if err := root.MkdirAll(dir, 0o750); err != nil {
-		return "", err
-	}
-	temporary := path.Join(dir, ".waybill-"+rand.Text()+".tmp")
-	if err := writeSynced(root, temporary, value); err != nil {
-		return "", errors.Join(err, remove(root, temporary))
-	}
-	if err := root.Rename(temporary, destination); err != nil {
-		return "", errors.Join(err, remove(root, temporary))
-	}
-	if err := syncDirectory(root, dir); err != nil {
-		return "", err
-	}
-	return filepath.Abs(filepath.Join(g.results, filepath.FromSlash(destination)))
-}
-
-func writeSynced(root *os.Root, name, value string) error {
-	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(value)
-	return errors.Join(err, f.Sync(), f.Close())
-}
-
-func remove(root *os.Root, name string) error {
-	if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
-// syncDirectory makes the new name survive the machine.
-func syncDirectory(root *os.Root, dir string) error {
-	f, err := root.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 // unwritten is fatal where the path is at fault, and passing otherwise: a disk that is

@@ -130,6 +130,57 @@ func TestALocalResourceIsAnAddressThatNobodyCanReadOnTheLog(t *testing.T) {
 	f.fails(f.do("collect", `{"resource":`+f.resource(made)+`}`), agent.Failed, "collect", "nothing was pushed")
 }
 
+func TestWhatIsPushedToADirectoryIsAFileOfItsTransfer(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "inbox")
+	f := setUp(t, provisioners.Settings{Type: "inbox", Adapter: "directory", Directory: dir})
+	pushed, err := json.Marshal(schemas.NewPushed("application/json", []byte(`{"value": "fox"}`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	collect := func(id string) agent.Result {
+		made := f.do("provision", `{"transferId":"t-1","assetId":"a","definition":{"id":"`+id+`","type":"inbox"}}`)
+		if _, open := f.completed(made); !strings.Contains(open, "https://waybill.example.com/uploads/") {
+			t.Errorf("what is handed out is no address: %s", open)
+		}
+		resource := strings.TrimSuffix(f.resource(made), "}") + `,"content":` + string(pushed) + `}`
+		return f.do("collect", `{"transferId":"t-1","resource":`+resource+`}`)
+	}
+	t.Run("the document as it came, however often it is collected", func(t *testing.T) {
+		for range 2 {
+			if out, _ := f.completed(collect("in")); out != `{"value": "fox"}` {
+				t.Errorf("collected %s", out)
+			}
+		}
+		if b, err := os.ReadFile(filepath.Join(dir, "t-1", "in")); err != nil || string(b) != `{"value": "fox"}` {
+			t.Errorf("the file has %q, %v", b, err)
+		}
+	})
+	t.Run("no name leads out of it", func(t *testing.T) {
+		f.completed(collect("../../out"))
+		f.completed(collect(".."))
+		left, err := os.ReadDir(filepath.Join(dir, "t-1"))
+		above, errAbove := os.ReadDir(filepath.Dir(dir))
+		if err != nil || errAbove != nil || len(left) != 3 || len(above) != 1 {
+			t.Errorf("it has %v, %v; beside it are %v, %v", left, err, above, errAbove)
+		}
+	})
+	t.Run("it stays when the address goes", func(t *testing.T) {
+		f.completed(f.do("deprovision", `{"transferId":"t-1","resource":{"resourceDefinitionId":"in","type":"inbox"},"definition":{"id":"in","type":"inbox"}}`))
+		if _, err := os.Stat(filepath.Join(dir, "t-1", "in")); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("a directory that cannot be written to is said, and tried again", func(t *testing.T) {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(dir, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f.fails(collect("in"), agent.Retrying, "collect", "cannot be kept in "+dir)
+	})
+}
+
 func TestWithoutAPublicAddressNothingIsHandedOut(t *testing.T) {
 	f := setUp(t, provisioners.Settings{Type: "depot", Adapter: "http", Endpoint: "http://127.0.0.1:1/"})
 	f.cfg.Addresses = nil
@@ -401,18 +452,21 @@ func TestAConfigurationIsCheckedEntryByEntry(t *testing.T) {
 	good := bucket(t, s3test.New(t))
 	change := func(f func(*provisioners.Settings)) provisioners.Settings { s := good; f(&s); return s }
 	for want, s := range map[string][]provisioners.Settings{
-		"type":             {{Adapter: "local"}},
-		`adapter "ftp"`:    {{Type: "a", Adapter: "ftp"}},
-		"two of this type": {{Type: "a", Adapter: "local"}, {Type: "a", Adapter: "local"}},
-		"no other":         {{Type: "a", Adapter: "local", Bucket: "b"}},
-		"endpoint":         {{Type: "a", Adapter: "http", Endpoint: "depot:80"}},
-		"another secret":   {{Type: "a", Adapter: "http", Endpoint: "http://ada:s3cret@depot"}},
-		"settings are":     {{Type: "a", Adapter: "http", Endpoint: "http://depot/?sig=s3cret"}},
-		"and timeout":      {{Type: "a", Adapter: "http", Endpoint: "http://depot", Region: "r"}},
-		"bucket":           {change(func(s *provisioners.Settings) { s.Bucket = "" })},
-		"region":           {change(func(s *provisioners.Settings) { s.Region = "" })},
-		"keys":             {change(func(s *provisioners.Settings) { s.Keys = nil })},
-		"exclude":          {change(func(s *provisioners.Settings) { s.KeyName = "k" })},
+		"type":              {{Adapter: "local"}},
+		`adapter "ftp"`:     {{Type: "a", Adapter: "ftp"}},
+		"two of this type":  {{Type: "a", Adapter: "local"}, {Type: "a", Adapter: "local"}},
+		"no other":          {{Type: "a", Adapter: "local", Bucket: "b"}},
+		"takes a directory": {{Type: "a", Adapter: "directory"}},
+		"nothing else":      {{Type: "a", Adapter: "directory", Directory: "/d", Bucket: "b"}},
+		"no directory":      {change(func(s *provisioners.Settings) { s.Directory = "/d" })},
+		"endpoint":          {{Type: "a", Adapter: "http", Endpoint: "depot:80"}},
+		"another secret":    {{Type: "a", Adapter: "http", Endpoint: "http://ada:s3cret@depot"}},
+		"settings are":      {{Type: "a", Adapter: "http", Endpoint: "http://depot/?sig=s3cret"}},
+		"and timeout":       {{Type: "a", Adapter: "http", Endpoint: "http://depot", Region: "r"}},
+		"bucket":            {change(func(s *provisioners.Settings) { s.Bucket = "" })},
+		"region":            {change(func(s *provisioners.Settings) { s.Region = "" })},
+		"keys":              {change(func(s *provisioners.Settings) { s.Keys = nil })},
+		"exclude":           {change(func(s *provisioners.Settings) { s.KeyName = "k" })},
 		"handOut: a secret": {change(func(s *provisioners.Settings) {
 			s.HandOut = &provisioners.KeyRefs{AccessKeyID: secret.Ref{Env: "A"}}
 		})},

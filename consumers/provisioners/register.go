@@ -65,6 +65,8 @@ func newAgents(cfg Config) (*agents, error) {
 			var o *objects
 			o, err = newObjects(s, cfg)
 			p, others.stores = o, append(others.stores, o)
+		case AdapterDirectory:
+			p = directory{local{cfg.Addresses, cfg.Keys}, s.Directory}
 		case AdapterHTTP:
 			allow = append(allow, s.host())
 			p, err = newAsked(s, cfg, others)

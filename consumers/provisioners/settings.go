@@ -15,9 +15,10 @@ import (
 
 // The adapters.
 const (
-	AdapterLocal = "local"
-	AdapterS3    = "s3"
-	AdapterHTTP  = "http"
+	AdapterLocal     = "local"
+	AdapterDirectory = "directory"
+	AdapterS3        = "s3"
+	AdapterHTTP      = "http"
 )
 
 // LocalType is the type that needs no entry in a configuration.
@@ -28,6 +29,9 @@ type Settings struct {
 	// Type is what a manifest's definitions name it by.
 	Type    string `json:"type"`
 	Adapter string `json:"adapter"`
+
+	// Directory is, for directory, where the files go, on every machine that has agents.
+	Directory string `json:"directory,omitempty"`
 
 	// Endpoint is, for http, what is asked; for s3, a store that is not AWS's.
 	Endpoint string `json:"endpoint,omitempty"`
@@ -83,6 +87,12 @@ func (s Settings) check() error {
 			return errors.New("adapter local takes no other settings")
 		}
 		return nil
+	case AdapterDirectory:
+		only.Directory = ""
+		if only != (Settings{}) || s.Directory == "" {
+			return errors.New("adapter directory takes a directory and nothing else")
+		}
+		return nil
 	case AdapterHTTP:
 		only.Endpoint, only.Timeout = "", 0
 		if only != (Settings{}) {
@@ -93,7 +103,7 @@ func (s Settings) check() error {
 	case AdapterS3:
 		return s.checkS3()
 	}
-	return fmt.Errorf("adapter %q: want local, s3 or http", s.Adapter)
+	return fmt.Errorf("adapter %q: want local, directory, s3 or http", s.Adapter)
 }
 
 // endpoint is what http asks.
@@ -118,8 +128,8 @@ func (s Settings) host() string {
 }
 
 func (s Settings) checkS3() error {
-	if s.Timeout != 0 {
-		return errors.New("adapter s3 takes no timeout")
+	if s.Timeout != 0 || s.Directory != "" {
+		return errors.New("adapter s3 takes no timeout and no directory")
 	}
 	if s.Keys == nil {
 		return errors.New("keys: want the keys that the bucket is read with: {accessKeyId: {env: NAME}, secretAccessKey: {file: PATH}}")
