@@ -50,6 +50,13 @@ type Settled struct {
 	Hash        string `json:"hash,omitempty"`
 }
 
+// Mark is a position record, as it is found again.
+type Mark struct {
+	Offset int64     `json:"offset"`
+	Txn    int64     `json:"txn"`
+	At     time.Time `json:"at"`
+}
+
 // Owned says that a process has taken the shard. It ends the log that the new owner has
 // to read before it decides anything.
 type Owned struct {

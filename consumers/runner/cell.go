@@ -26,6 +26,10 @@ type entry[S any] struct {
 	seq   int64
 	first int64 // offset of its first event
 	due   due[*entry[S]]
+	aside
+	// cold says that the state has not been folded: the replay found only what is known of an ended
+	// aggregate, and an event that goes on from there.
+	cold bool
 }
 
 // store is the cell of a Machine.
@@ -36,11 +40,13 @@ type store[S Aggregate[S, C, E], C, E any] struct {
 	// Names of topics, put together once: every record needs one.
 	eventsTopic, completionsTopic string
 
+	// entries are the aggregates in memory: those that live, and those that ended a short while ago.
 	entries map[string]*entry[S]
-	agenda  agenda[*entry[S]]
-	seen    remembered
-	next    int64 // first command not decided
-	last    time.Time
+	resting[S]
+	agenda agenda[*entry[S]]
+	seen   remembered
+	next   int64 // first command not decided
+	last   time.Time
 
 	txn      int64 // the last transaction on the log
 	followed int64 // the last whose effects are certainly on the log
@@ -53,8 +59,9 @@ type store[S Aggregate[S, C, E], C, E any] struct {
 	unanswered []unanswered
 	begun      []begun[S]
 	wire       []written
-	closed     bool // the transaction being made has a position of this cell
-	unsaid     bool // the last position on the log leaves open whether all has followed
+	closing    *kgo.Record  // the position record of the transaction being made; nil if it has none
+	reached    schemas.Mark // the last position record on the log
+	unsaid     bool         // the last position on the log leaves open whether all has followed
 }
 
 // begun is an aggregate whose first event is in the transaction being made, so that nobody knows
@@ -125,6 +132,7 @@ func (c *store[S, C, E]) replay(r *kgo.Record, token string) (bool, error) {
 		if err := c.position(p); err != nil {
 			return false, c.broken(r, err)
 		}
+		c.reached = schemas.Mark{Offset: r.Offset, Txn: p.Txn, At: p.At}
 		return false, nil
 	}
 	e, err := c.decode(env.Type, r.Value)
@@ -174,12 +182,18 @@ func (c *store[S, C, E]) position(p schemas.Position) error {
 		n++
 	}
 	c.unanswered = append(c.unanswered[:0], c.unanswered[n:]...)
+	c.settle()
 	return nil
 }
 
 // fold takes an event in, unless it has its sequence already. A gap is an error: the log
 // lost something, and going on would hide it.
 func (c *store[S, C, E]) fold(x replayed[E]) error {
+	if c.entries[x.id] == nil {
+		if r := c.ended.find(digest(x.id)); r != nil && x.seq <= r.b {
+			return nil
+		}
+	}
 	en := c.entry(x.id)
 	switch {
 	case x.seq <= en.seq:
@@ -190,17 +204,31 @@ func (c *store[S, C, E]) fold(x replayed[E]) error {
 	if x.seq == 1 {
 		en.first = x.offset
 	}
-	en.state, en.seq = en.state.Evolve(x.at, x.event), x.seq
+	if en.seq = x.seq; en.cold {
+		return nil
+	}
+	en.state = en.state.Evolve(x.at, x.event)
+	c.rest(en, x.offset)
 	return nil
 }
 
+// entry is the aggregate in memory, where it is put if need be.
 func (c *store[S, C, E]) entry(id string) *entry[S] {
 	en, ok := c.entries[id]
 	if !ok {
-		en = &entry[S]{id: id, state: c.m.New(id)}
-		en.due.value = en
+		en = c.fresh(id)
+		if r := c.ended.find(digest(id)); r != nil {
+			en.first, en.seq, en.cold = r.a, r.b, true
+		}
 		c.entries[id] = en
 	}
+	return en
+}
+
+// fresh is an aggregate before anything has happened. It is not kept unless something does.
+func (c *store[S, C, E]) fresh(id string) *entry[S] {
+	en := &entry[S]{id: id, state: c.m.New(id)}
+	en.due.value = en
 	return en
 }
 
@@ -229,11 +257,12 @@ func (c *store[S, C, E]) recovered(ctx context.Context, b *batch) error {
 	}
 	c.unfollowed, c.unanswered = nil, nil
 	for _, en := range revived {
-		en.state = c.m.History.Forget(en.state)
+		c.forget(en)
 	}
 	for _, en := range c.entries {
 		c.schedule(en)
 	}
+	c.settle()
 	return nil
 }
 
@@ -288,7 +317,7 @@ func (c *store[S, C, E]) command(ctx context.Context, b *batch, r *kgo.Record) e
 		return nil
 	}
 	if report, silent := c.m.IsReport(cmd); report {
-		return c.decideReport(b, rec, cmd, silent)
+		return c.decideReport(ctx, b, rec, cmd, silent)
 	}
 	return c.decideOnce(ctx, b, rec, cmd)
 }
@@ -328,15 +357,16 @@ func parse(r *kgo.Record) (commandRecord, error) {
 }
 
 // decideReport decides a command that is recognised by what it reports on.
-func (c *store[S, C, E]) decideReport(b *batch, rec commandRecord, cmd C, silent bool) error {
-	en := c.entries[rec.key]
-	if en == nil {
-		en = &entry[S]{id: rec.key, state: c.m.New(rec.key)} // not kept unless something happens
-		en.due.value = en
+func (c *store[S, C, E]) decideReport(ctx context.Context, b *batch, rec commandRecord, cmd C, silent bool) error {
+	if silent && c.asleep(rec.key) != nil {
+		return nil // after the end there is nothing that it could change
 	}
-	events, err := en.state.Decide(b.at, cmd)
+	en, err := c.aggregate(ctx, b, rec.key)
 	if err == nil {
-		err = c.apply(b, en, events, cause{id: rec.env.ID, offset: rec.at})
+		var events []E
+		if events, err = en.state.Decide(b.at, cmd); err == nil {
+			err = c.apply(b, en, events, cause{id: rec.env.ID, offset: rec.at})
+		}
 	}
 	var refusal *machine.Refusal
 	if errors.As(err, &refusal) {
@@ -376,12 +406,11 @@ func (c *store[S, C, E]) decideOnce(ctx context.Context, b *batch, rec commandRe
 			return err
 		}
 	}
-	en := c.entries[rec.key]
-	if en == nil {
-		en = &entry[S]{id: rec.key, state: c.m.New(rec.key)}
-		en.due.value = en
+	var events []E
+	en, err := c.aggregate(ctx, b, rec.key)
+	if err == nil {
+		events, err = c.decideOn(ctx, b, en, cmd, cause{rec.env.ID, hash, rec.at})
 	}
-	events, err := c.decideOn(ctx, b, en, cmd, cause{rec.env.ID, hash, rec.at})
 	if answered, err := c.answer(b, rec, hash, err); answered || err != nil {
 		return err
 	}
@@ -467,7 +496,7 @@ func (c *store[S, C, E]) rejection(x schemas.Refused, at time.Time) *kgo.Record 
 func (c *store[S, C, E]) report(b *batch, w machine.Work, r Result) error {
 	en := c.entries[w.AggregateID]
 	if en == nil {
-		return nil
+		return nil // it has ended so long ago that it is not in memory any more, or there is no such
 	}
 	events, err := en.state.Decide(b.at, c.m.Report(w, r))
 	if err == nil {
@@ -598,6 +627,7 @@ func (c *store[S, C, E]) apply(b *batch, en *entry[S], events []E, why cause) er
 		en.state = en.state.Evolve(b.at, e)
 	}
 	c.schedule(en)
+	c.rest(en, c.reached.Offset)
 	return nil
 }
 
@@ -758,12 +788,12 @@ func (c *store[S, C, E]) close(b *batch) error {
 	}
 	c.unsaid = c.followed < c.txn
 	c.refused, c.settled, c.moved, c.events = nil, nil, false, 0
-	c.closed = true
 	c.txn++
-	b.addEvent(c.sh.record(c.eventsTopic, c.sh.id, schemas.ShardKey, kafka.CloudEvent{
+	c.closing = c.sh.record(c.eventsTopic, c.sh.id, schemas.ShardKey, kafka.CloudEvent{
 		ID:   machine.ID("position", c.m.Name, strconv.Itoa(int(c.sh.id)), strconv.FormatInt(p.Txn, 10)),
 		Type: schemas.ShardPosition, Time: b.at, InputOffset: -1,
-	}, c.m.Name, mustJSON(p)))
+	}, c.m.Name, mustJSON(p))
+	b.addEvent(c.closing)
 	return nil
 }
 
@@ -776,11 +806,15 @@ func (c *store[S, C, E]) committed(trailing bool) {
 	clear(c.begun)
 	c.begun = c.begun[:0]
 	c.followed = c.txn
-	if c.closed && trailing {
+	if c.closing == nil {
+		return
+	}
+	c.reached = schemas.Mark{Offset: c.closing.Offset, Txn: c.txn, At: c.closing.Timestamp}
+	if trailing {
 		c.followed--
 		c.unsaid = true
 	}
-	c.closed = false
+	c.closing = nil
 }
 
 // say makes the next transaction write a position if the log does not say yet that

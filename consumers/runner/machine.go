@@ -107,6 +107,8 @@ type cell interface {
 	// next is the offset of the first command that has not been decided.
 	nextOffset() int64
 	lastTime() time.Time
+	// recall reads back what the next commands need of aggregates that have ended.
+	recall(ctx context.Context, commands []*kgo.Record) error
 	command(ctx context.Context, b *batch, r *kgo.Record) error
 	// pass goes on behind a batch of commands that nobody can read.
 	pass(b *batch, packed *kgo.ErrDecompressTooLarge)
@@ -119,6 +121,8 @@ type cell interface {
 	close(b *batch) error
 	// committed says that the transaction is on the log; trailing: but for its effects.
 	committed(trailing bool)
+	// settle comes after each transaction, when nothing is being decided.
+	settle()
 	// say makes the next transaction say that everything has followed, if the log leaves
 	// that open; true while it does.
 	say() bool

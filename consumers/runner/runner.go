@@ -32,7 +32,10 @@ type Config struct {
 	// SessionTimeout is after how long the group gives up a silent member; 0: 6 s. A shard that
 	// was lost is taken again no sooner.
 	SessionTimeout time.Duration
+	// Recent is how many ended aggregates of each type stay in memory in each shard; 0: 2000.
+	Recent int
 
+	archive    *archive
 	workTopics *workTopics
 	lag        *lag
 	replays    chan struct{} // holds those that are under way
@@ -88,6 +91,10 @@ func New(cfg Config) (*Runner, error) {
 	if cfg.SessionTimeout == 0 {
 		cfg.SessionTimeout = defaultSessionTimeout
 	}
+	if cfg.Recent == 0 {
+		cfg.Recent = defaultRecent
+	}
+	cfg.archive = &archive{cfg: cfg.Kafka}
 	cfg.workTopics = &workTopics{known: make(map[string]struct{})}
 	cfg.lag, cfg.started = &lag{}, time.Now()
 	cfg.replays = make(chan struct{}, min(max(runtime.GOMAXPROCS(0), 2), maxReplays))
@@ -132,6 +139,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 	r.setGroup(cl)
 	defer cl.Close()
+	defer r.cfg.archive.close()
 	var showing sync.WaitGroup
 	showing.Go(func() { r.cfg.lag.show(ctx, r.cfg.Kafka, cl) })
 	defer showing.Wait()

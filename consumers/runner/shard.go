@@ -416,12 +416,26 @@ func (sh *shard) begin() *batch { return &batch{at: sh.now()} }
 // step decides what there is and commits it, in as many transactions as it takes. It stops
 // in between when ctx has ended.
 func (sh *shard) step(ctx, work context.Context, fetches kgo.Fetches) error {
+	if err := sh.recall(ctx, fetches); err != nil {
+		return err
+	}
 	left := fetches.RecordIter()
 	err := sh.transaction(ctx, work, left)
 	for err == nil && !left.Done() && ctx.Err() == nil {
 		err = sh.transaction(ctx, work, left)
 	}
 	return err
+}
+
+// recall reads back, together, what the commands of one poll need of aggregates that have ended.
+func (sh *shard) recall(ctx context.Context, fetches kgo.Fetches) error {
+	var failed error
+	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
+		if name, ok := sh.commands[p.Topic]; ok && failed == nil && len(p.Records) > 1 {
+			failed = sh.byName[name].recall(ctx, p.Records)
+		}
+	})
+	return failed
 }
 
 // transaction decides as much as fits into one transaction and commits it.
@@ -562,6 +576,9 @@ func (sh *shard) commit(ctx, work context.Context, b *batch) error {
 		sh.start(work, p)
 	}
 	b.start = nil
+	for _, c := range sh.cells {
+		c.settle()
+	}
 	return nil
 }
 
