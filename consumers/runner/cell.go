@@ -27,6 +27,7 @@ type entry[S any] struct {
 	first int64 // offset of its first event
 	due   due[*entry[S]]
 	aside
+	weight
 	// cold says that the state has not been folded: the replay found only what is known of an ended
 	// aggregate, and an event that goes on from there.
 	cold bool
@@ -38,11 +39,13 @@ type store[S Aggregate[S, C, E], C, E any] struct {
 	sh     *shard
 	decode func(string, []byte) (E, error)
 	// Names of topics, put together once: every record needs one.
-	eventsTopic, completionsTopic string
+	eventsTopic, completionsTopic, snapshotsTopic string
 
 	// entries are the aggregates in memory: those that live, and those that ended a short while ago.
 	entries map[string]*entry[S]
 	resting[S]
+	checkpoints[S]
+	restoring
 	agenda agenda[*entry[S]]
 	seen   remembered
 	next   int64 // first command not decided
@@ -50,6 +53,7 @@ type store[S Aggregate[S, C, E], C, E any] struct {
 
 	txn      int64 // the last transaction on the log
 	followed int64 // the last whose effects are certainly on the log
+	certain  int64 // the same as the checkpoint says that was loaded
 	events   int   // of the transaction being made
 	moved    bool  // next has moved since the last position
 	refused  []schemas.Refused
@@ -88,11 +92,13 @@ type replayed[E any] struct {
 	event  E
 }
 
-func (m Machine[S, C, E]) open(sh *shard) cell {
+func (m Machine[S, C, E]) open(sh *shard) cell { return m.cell(sh) }
+
+func (m Machine[S, C, E]) cell(sh *shard) *store[S, C, E] {
 	return &store[S, C, E]{
 		m: m, sh: sh, decode: m.NewDecoder(), entries: make(map[string]*entry[S]),
 		seen:        remembered{keep: sh.cfg.Remember},
-		eventsTopic: sh.topics.Events(m.Name), completionsTopic: sh.topics.Completions(m.Name),
+		eventsTopic: sh.topics.Events(m.Name), completionsTopic: sh.topics.Completions(m.Name), snapshotsTopic: sh.topics.Snapshots(m.Name),
 	}
 }
 
@@ -116,6 +122,7 @@ func (c *store[S, C, E]) replay(r *kgo.Record, token string) (bool, error) {
 	if err != nil {
 		return false, c.broken(r, err)
 	}
+	c.since += int64(size(r))
 	switch env.Type {
 	case schemas.ShardOwned:
 		var o schemas.Owned
@@ -123,11 +130,14 @@ func (c *store[S, C, E]) replay(r *kgo.Record, token string) (bool, error) {
 			return false, c.broken(r, err)
 		}
 		c.notBefore(o.At)
-		return o.Token == token, nil
+		return o.Token == token, c.fits(r, nil, o.Token == token)
 	case schemas.ShardPosition:
 		var p schemas.Position
 		if err := json.Unmarshal(r.Value, &p); err != nil {
 			return false, c.broken(r, err)
+		}
+		if err := c.fits(r, &p, false); err != nil {
+			return false, err
 		}
 		if err := c.position(p); err != nil {
 			return false, c.broken(r, err)
@@ -135,10 +145,14 @@ func (c *store[S, C, E]) replay(r *kgo.Record, token string) (bool, error) {
 		c.reached = schemas.Mark{Offset: r.Offset, Txn: p.Txn, At: p.At}
 		return false, nil
 	}
+	if err := c.fits(r, nil, false); err != nil {
+		return false, err
+	}
 	e, err := c.decode(env.Type, r.Value)
 	if err != nil {
 		return false, c.broken(r, err)
 	}
+	c.folded++
 	c.notBefore(env.Time)
 	if env.CauseHash != "" {
 		c.seen.add(env.Cause, env.CauseHash, env.Time)
@@ -158,6 +172,7 @@ func (c *store[S, C, E]) notBefore(at time.Time) {
 }
 
 func (c *store[S, C, E]) position(p schemas.Position) error {
+	p.Followed = max(p.Followed, min(c.certain, p.Txn))
 	c.txn, c.followed, c.next = p.Txn, p.Followed, max(c.next, p.Next)
 	c.notBefore(p.At)
 	for _, x := range p.Refused {
@@ -204,6 +219,7 @@ func (c *store[S, C, E]) fold(x replayed[E]) error {
 	if x.seq == 1 {
 		en.first = x.offset
 	}
+	c.touch(en)
 	if en.seq = x.seq; en.cold {
 		return nil
 	}
@@ -616,7 +632,9 @@ func (c *store[S, C, E]) apply(b *batch, en *entry[S], events []E, why cause) er
 			c.entries[en.id] = en
 			c.begun = append(c.begun, begun[S]{en, r})
 		}
+		before := b.bytes
 		b.addEvent(r)
+		c.since += int64(b.bytes - before)
 		c.events++
 		local := c.m.Placement != nil && c.m.Placement(e) != ""
 		for _, f := range effects {
@@ -627,6 +645,7 @@ func (c *store[S, C, E]) apply(b *batch, en *entry[S], events []E, why cause) er
 		en.state = en.state.Evolve(b.at, e)
 	}
 	c.schedule(en)
+	c.touch(en)
 	c.rest(en, c.reached.Offset)
 	return nil
 }
@@ -794,6 +813,7 @@ func (c *store[S, C, E]) close(b *batch) error {
 		Type: schemas.ShardPosition, Time: b.at, InputOffset: -1,
 	}, c.m.Name, mustJSON(p))
 	b.addEvent(c.closing)
+	c.since += int64(size(c.closing))
 	return nil
 }
 

@@ -98,6 +98,20 @@ func (m Machine[S, C, E]) name() string { return m.Name }
 // cell is one aggregate type in one shard, while this process owns it. Its methods are
 // called from the shard's goroutine only.
 type cell interface {
+	// search looks for whole checkpoints up to the record of this taking.
+	search(ctx context.Context, from, until int64) error
+	// restore loads the newest checkpoint that can be used and was not tried yet, and says from where on the
+	// events, of which the log has those from start to end, have to be folded in.
+	restore(ctx context.Context, start, end int64) (from int64, err error)
+	// refuseCheckpoint takes back the one that was loaded.
+	refuseCheckpoint(err error)
+	// origin says where the state comes from.
+	origin() string
+	// checkpoint goes on with a checkpoint, or begins one after that many bytes of events; checkpointed
+	// says that the records it returned are on the log.
+	checkpoint(least int64) []*kgo.Record
+	checkpointed(records []*kgo.Record)
+	goesOn() bool
 	// replay folds in a record of the events partition; it says whether that was the owned
 	// record with this token.
 	replay(r *kgo.Record, token string) (bool, error)

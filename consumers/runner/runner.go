@@ -34,6 +34,8 @@ type Config struct {
 	SessionTimeout time.Duration
 	// Recent is how many ended aggregates of each type stay in memory in each shard; 0: 2000.
 	Recent int
+	// Checkpoint is after how many bytes of events of a type and a shard another checkpoint is made; 0: 4 MiB.
+	Checkpoint int64
 
 	archive    *archive
 	workTopics *workTopics
@@ -90,6 +92,9 @@ func New(cfg Config) (*Runner, error) {
 	}
 	if cfg.SessionTimeout == 0 {
 		cfg.SessionTimeout = defaultSessionTimeout
+	}
+	if cfg.Checkpoint == 0 {
+		cfg.Checkpoint = defaultCheckpoint
 	}
 	if cfg.Recent == 0 {
 		cfg.Recent = defaultRecent
@@ -291,7 +296,7 @@ func (r *Runner) once(ctx context.Context, s int32) error {
 	sh := &shard{id: s, cfg: &r.cfg, topics: r.cfg.Kafka.Topics(), byName: make(map[string]cell)}
 	sh.ready = func() {
 		r.note(ctx, s, "")
-		r.cfg.Logger.Info("shard taken", "shard", s, "took", time.Since(began).Round(time.Millisecond))
+		r.cfg.Logger.Info("shard taken", "shard", s, "took", time.Since(began).Round(time.Millisecond), "from", sh.origin())
 	}
 	return sh.own(ctx)
 }
