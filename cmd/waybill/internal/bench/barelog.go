@@ -59,7 +59,7 @@ func (b *bench) bareLog(ctx context.Context) (l BareLog, err error) {
 
 // log is an embedded broker of its own, or the Kafka that was named.
 func (b *bench) log(ctx context.Context) (kafka.Config, func() error, error) {
-	cfg := kafka.Config{Brokers: b.Brokers, Prefix: "waybill-bench-" + uuid.NewString()[:8]}
+	cfg := kafka.Config{Brokers: b.Brokers, Security: b.Security, Prefix: "waybill-bench-" + uuid.NewString()[:8]}
 	if len(b.Brokers) > 0 {
 		return cfg, func() error { return deleteTopics(ctx, cfg, cfg.Prefix) }, nil
 	}
