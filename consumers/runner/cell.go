@@ -64,6 +64,7 @@ type store[S Aggregate[S, C, E], C, E any] struct {
 	begun      []begun[S]
 	wire       []written
 	closing    *kgo.Record  // the position record of the transaction being made; nil if it has none
+	closingAt  time.Time    // what it says; the record's own time has no microseconds
 	reached    schemas.Mark // the last position record on the log
 	unsaid     bool         // the last position on the log leaves open whether all has followed
 }
@@ -841,6 +842,7 @@ func (c *store[S, C, E]) close(b *batch) error {
 		ID:   machine.ID("position", c.m.Name, strconv.Itoa(int(c.sh.id)), strconv.FormatInt(p.Txn, 10)),
 		Type: schemas.ShardPosition, Time: b.at, InputOffset: -1,
 	}, c.m.Name, mustJSON(p))
+	c.closingAt = b.at
 	b.addEvent(c.closing)
 	c.since += int64(size(c.closing))
 	return nil
@@ -858,7 +860,7 @@ func (c *store[S, C, E]) committed(trailing bool) {
 	if c.closing == nil {
 		return
 	}
-	c.reached = schemas.Mark{Offset: c.closing.Offset, Txn: c.txn, At: c.closing.Timestamp}
+	c.reached = schemas.Mark{Offset: c.closing.Offset, Txn: c.txn, At: c.closingAt}
 	if trailing {
 		c.followed--
 		c.unsaid = true

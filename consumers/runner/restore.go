@@ -98,9 +98,12 @@ func (c *store[S, C, E]) audit(a *audit, r *kgo.Record) *audit {
 	return nil
 }
 
-// origin says where the state comes from.
+// origin says where the state comes from; nothing where there is none.
 func (c *store[S, C, E]) origin() string {
-	if len(c.chosen) == 0 {
+	switch {
+	case len(c.chosen) == 0 && c.folded == 0:
+		return ""
+	case len(c.chosen) == 0:
 		return fmt.Sprintf("%d events", c.folded)
 	}
 	return fmt.Sprintf("checkpoint %d of %s and %d events", c.newest.Number, c.newest.at.Format(time.RFC3339), c.folded)

@@ -232,7 +232,9 @@ func (sh *shard) restore(ctx context.Context, ends map[string]int64) error {
 func (sh *shard) origin() string {
 	var l []string
 	for name, c := range sh.byName {
-		l = append(l, name+": "+c.origin())
+		if from := c.origin(); from != "" {
+			l = append(l, name+": "+from)
+		}
 	}
 	slices.Sort(l)
 	return strings.Join(l, "; ")
