@@ -43,16 +43,35 @@ func (a *archive) close() {
 	a.cl, a.topics = nil, nil
 }
 
+// client makes the client, if there is none. The lock is held.
+func (a *archive) client() (*kgo.Client, error) {
+	if a.cl == nil {
+		cl, err := a.cfg.NewClient()
+		if err != nil {
+			return nil, err
+		}
+		a.cl, a.topics = cl, make(map[string]kadm.TopicDetail)
+	}
+	return a.cl, nil
+}
+
+// admin is the same client for what is not reading.
+func (a *archive) admin() (*kadm.Client, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	cl, err := a.client()
+	if err != nil {
+		return nil, err
+	}
+	return kadm.NewClient(cl), nil
+}
+
 // leader finds who leads a partition.
 func (a *archive) leader(ctx context.Context, topic string, partition int32) (*kgo.Client, kadm.TopicDetail, int32, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.cl == nil {
-		cl, err := a.cfg.NewClient()
-		if err != nil {
-			return nil, kadm.TopicDetail{}, 0, err
-		}
-		a.cl, a.topics = cl, make(map[string]kadm.TopicDetail)
+	if _, err := a.client(); err != nil {
+		return nil, kadm.TopicDetail{}, 0, err
 	}
 	t, ok := a.topics[topic]
 	if !ok {

@@ -472,6 +472,11 @@ func (c *store[S, C, E]) answer(b *batch, rec commandRecord, hash string, err er
 // refuse answers a command. With a hash, the answer is remembered under the command's ID.
 func (c *store[S, C, E]) refuse(b *batch, rec commandRecord, hash string, refusal *machine.Refusal) {
 	c.sh.touched = true
+	if c.eventsStart > 0 && refusal.Code == machine.NotFound && c.sh.cfg.KeepHistory > 0 {
+		other := *refusal
+		other.Reason += c.letGoHint()
+		refusal = &other
+	}
 	x := schemas.Refused{CommandID: rec.env.ID, CommandType: rec.env.Type, AggregateID: rec.key, Hash: hash, Refusal: *refusal}
 	x.Reason, x.Errors = clip(x.Reason), rooted(x.Errors)
 	if hash != "" {

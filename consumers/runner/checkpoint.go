@@ -50,6 +50,9 @@ type checkpoints[S any] struct {
 	changes int64       // bytes of those that go on from the last of these
 	ids     int64       // number of the first remembered ID that the newest does not have
 	making  *making[S]
+	// What lies before on the snapshots and the events is not there any more, or will not be in a moment.
+	snapshotsStart, eventsStart int64
+	wanted                      bool // another whole one is to be made soon: history is to be cut
 }
 
 // kept is a checkpoint on the log.
@@ -58,6 +61,7 @@ type kept struct {
 	first int64     // offset of its first record
 	end   int64     // and of the last
 	at    time.Time // when it was written
+	whole bool      // all of it is as it was written
 }
 
 // making is a checkpoint that is being made.
@@ -98,7 +102,7 @@ func (c *store[S, C, E]) touch(en *entry[S]) {
 
 // due says whether it is time for another checkpoint: it costs no more than the events that it spares.
 func (c *store[S, C, E]) due(least int64) bool {
-	return c.m.Snapshot != nil && c.reached.Txn > 0 && c.since >= max(least, c.cost)
+	return c.m.Snapshot != nil && c.reached.Txn > 0 && (c.wanted || c.since >= max(least, c.cost))
 }
 
 // checkpoint goes on with a checkpoint, or begins one for that many bytes of events, and returns the records that
@@ -135,10 +139,10 @@ func (c *store[S, C, E]) checkpointed(records []*kgo.Record) {
 	if m.last == nil {
 		return
 	}
-	c.newest = kept{m.Checkpoint, m.first, m.last.Offset, c.sh.at}
+	c.newest = kept{m.Checkpoint, m.first, m.last.Offset, c.sh.at, true}
 	c.ids, c.changes, c.making = m.idsUntil, c.changes+m.Bytes, nil
 	if m.Full() {
-		c.fulls, c.changes = append(c.fulls, c.newest), 0
+		c.fulls, c.changes = append(c.fulls[max(0, len(c.fulls)-1):], c.newest), 0
 	}
 }
 
@@ -153,8 +157,9 @@ func (c *store[S, C, E]) begin() {
 	m := &making[S]{first: -1, sum: sha256.New(), subject: c.sh.token + "/" + strconv.FormatInt(c.number, 10)}
 	m.Number, m.Base, m.Previous, m.From = c.number, c.newest.Base, c.newest.Number, c.reached
 	m.todo, m.ids, m.idsUntil = c.dirty, c.ids, c.seen.ids.end()
-	if c.newest.Number == 0 || c.changes > c.fulls[len(c.fulls)-1].Bytes {
-		m.Base, m.Previous = m.Number, 0
+	if c.wanted || c.newest.Number == 0 || c.changes > c.fulls[len(c.fulls)-1].Bytes {
+		c.letGo()
+		m.Base, m.Previous, c.wanted = m.Number, 0, false
 		m.todo = slices.AppendSeq(make([]*entry[S], 0, len(c.entries)), maps.Values(c.entries))
 		m.ids, m.ended, m.endedUntil = c.seen.ids.first, c.ended.first, c.ended.end()
 		for _, en := range c.dirty {

@@ -166,6 +166,9 @@ func (c *store[S, C, E]) decideOn(ctx context.Context, b *batch, en *entry[S], c
 		}
 		return events, err
 	}
+	if en.first < c.eventsStart && over(en.state) {
+		return nil, c.gone(en.id)
+	}
 	forgetful := en.state
 	if en.state, err = c.readBack(ctx, b, en); err == nil {
 		if events, err = en.state.Decide(b.at, cmd); err == nil {

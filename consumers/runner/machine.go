@@ -112,6 +112,9 @@ type cell interface {
 	checkpoint(least int64) []*kgo.Record
 	checkpointed(records []*kgo.Record)
 	goesOn() bool
+	// front says what can be cut off, of history too if that is wanted; agree takes back what is still needed.
+	front(history bool) (front, bool)
+	agree(f *front)
 	// replay folds in a record of the events partition; it says whether that was the owned
 	// record with this token.
 	replay(r *kgo.Record, token string) (bool, error)

@@ -98,7 +98,7 @@ func (c *store[S, C, E]) asleep(id string) *entry[S] {
 		return nil
 	}
 	r := c.ended.find(digest(id))
-	if r == nil {
+	if r == nil || r.a < c.eventsStart {
 		return nil
 	}
 	en := c.fresh(id)

@@ -41,13 +41,39 @@ func (c *store[S, C, E]) search(ctx context.Context, from, until int64) error {
 			return err
 		}
 		for _, r := range records {
-			if r.Offset < until {
-				open = c.audit(open, r)
+			if r.Offset >= until {
+				break
 			}
+			var k kept
+			if open, k = open.next(r); k.whole {
+				c.found = append(c.found, k)
+			} else if k.Number > 0 {
+				c.useless = append(c.useless, fmt.Sprintf("checkpoint %d is not as it was written", k.Number))
+			}
+			c.number = max(c.number, k.Number)
 		}
 		from = next
 	}
 	return nil
+}
+
+// verify reads a checkpoint again.
+func (sh *shard) verify(ctx context.Context, name string, k kept) error {
+	var open *audit
+	for from := k.first; from <= k.end; {
+		records, next, err := sh.cfg.archive.read(ctx, sh.topics.Snapshots(name), sh.id, from, archiveBytes)
+		if err != nil {
+			return err
+		}
+		for _, r := range records {
+			var read kept
+			if open, read = open.next(r); r.Offset == k.end && read.whole && read.Checksum == k.Checksum {
+				return nil
+			}
+		}
+		from = next
+	}
+	return fmt.Errorf("checkpoint %d is not as it was written", k.Number)
 }
 
 // audit is what is known of a checkpoint that is being read.
@@ -57,45 +83,35 @@ type audit struct {
 	parts   int
 	bytes   int64
 	sum     hash.Hash
+	broken  bool // a part is missing
 }
 
-// audit looks at the next record of the snapshots. What is no part of a whole checkpoint was left by an
-// owner that did not come to its end, or has been damaged: it is passed over.
-func (c *store[S, C, E]) audit(a *audit, r *kgo.Record) *audit {
+// next looks at the next record of the snapshots: it may end a checkpoint. What is no part of a whole one was left
+// by an owner that did not come to its end, or has been damaged: it is passed over.
+func (a *audit) next(r *kgo.Record) (*audit, kept) {
 	env, err := kafka.ParseCloudEvent(r)
 	if err != nil {
-		return nil
+		return nil, kept{}
+	}
+	if a == nil || a.subject != env.Subject {
+		a = &audit{subject: env.Subject, first: r.Offset, sum: sha256.New()}
 	}
 	switch env.Type {
 	case schemas.ShardSnapshot:
-		if a == nil || a.subject != env.Subject {
-			a = &audit{subject: env.Subject, first: r.Offset, sum: sha256.New()}
-		}
-		if a.parts++; int64(a.parts) != env.Sequence {
-			return &audit{subject: env.Subject, parts: -1 << 30} // parts are missing: no count fits
-		}
+		a.parts++
+		a.broken = a.broken || int64(a.parts) != env.Sequence
 		a.bytes += int64(len(r.Value))
-		if a.sum != nil {
-			a.sum.Write(r.Value)
-		}
-		return a
+		a.sum.Write(r.Value)
+		return a, kept{}
 	case schemas.ShardCheckpoint:
-		var k kept
+		k := kept{first: a.first, end: r.Offset, at: env.Time}
 		if err := json.Unmarshal(r.Value, &k.Checkpoint); err != nil {
-			return nil
+			return nil, kept{}
 		}
-		c.number = max(c.number, k.Number)
-		if a == nil || a.subject != env.Subject {
-			a = &audit{first: r.Offset, sum: sha256.New()}
-		}
-		k.first, k.end, k.at = a.first, r.Offset, env.Time
-		if a.sum == nil || a.parts != k.Parts || a.bytes != k.Bytes || hex.EncodeToString(a.sum.Sum(nil)) != k.Checksum {
-			c.useless = append(c.useless, fmt.Sprintf("checkpoint %d is not as it was written", k.Number))
-			return nil
-		}
-		c.found = append(c.found, k)
+		k.whole = !a.broken && a.parts == k.Parts && a.bytes == k.Bytes && hex.EncodeToString(a.sum.Sum(nil)) == k.Checksum
+		return nil, k
 	}
-	return nil
+	return nil, kept{}
 }
 
 // origin says where the state comes from; nothing where there is none.
@@ -126,6 +142,7 @@ func (c *store[S, C, E]) chain(last kept) []kept {
 // restore loads the newest checkpoint that can be used and was not tried yet, and returns the offset from which on
 // the events have to be folded in. They are on the log from start on; this taking's record is at end.
 func (c *store[S, C, E]) restore(ctx context.Context, start, end int64) (int64, error) {
+	c.eventsStart = start
 	for i := len(c.found) - 1; i >= 0; i-- {
 		k := c.found[i]
 		if c.tried > 0 && k.Number >= c.tried {
@@ -179,7 +196,7 @@ func (c *store[S, C, E]) complete(start int64) error {
 // reset forgets everything but what was found of checkpoints.
 func (c *store[S, C, E]) reset() {
 	other := c.m.cell(c.sh)
-	other.restoring, other.number = c.restoring, c.number
+	other.restoring, other.number, other.eventsStart = c.restoring, c.number, c.eventsStart
 	other.chosen, other.passed, other.folded = nil, false, 0
 	*c = *other
 }

@@ -36,6 +36,8 @@ type Config struct {
 	Recent int
 	// Checkpoint is after how many bytes of events of a type and a shard another checkpoint is made; 0: 4 MiB.
 	Checkpoint int64
+	// KeepHistory is for how long the log keeps what has ended; 0: for ever.
+	KeepHistory time.Duration
 
 	archive    *archive
 	workTopics *workTopics

@@ -63,6 +63,8 @@ type shard struct {
 	poison  map[doing]string // what has panicked often enough, and with what
 	unwell  func(why string) // told of what is set aside
 
+	tidying tidying
+
 	// results of local agents, handed in from their goroutines.
 	mu      sync.Mutex
 	results []localResult
@@ -352,6 +354,12 @@ func (sh *shard) run(ctx, work context.Context) error {
 	})
 	defer polling.Wait()
 	defer stopPoll()
+	if sh.cfg.KeepHistory > 0 {
+		sh.tidying.next = time.Now().Add(sh.cfg.tidyEvery())
+	}
+	tidyCtx, stopTidy := context.WithCancel(ctx)
+	defer sh.tidying.running.Wait()
+	defer stopTidy()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -378,6 +386,7 @@ func (sh *shard) run(ctx, work context.Context) error {
 			if err := sh.checkpoint(ctx, sh.cfg.Checkpoint); err != nil {
 				return err
 			}
+			sh.tidy(tidyCtx)
 			if ctx.Err() != nil {
 				return sh.drain(ctx) // what is left is decided by the next owner
 			}
@@ -388,6 +397,7 @@ func (sh *shard) run(ctx, work context.Context) error {
 		if err := sh.checkpoint(ctx, sh.cfg.Checkpoint); err != nil {
 			return err
 		}
+		sh.tidy(tidyCtx)
 	}
 }
 
@@ -505,6 +515,9 @@ func (sh *shard) untilDue() time.Duration {
 		if d := c.deadline(); !d.IsZero() && (at.IsZero() || d.Before(at)) {
 			at = d
 		}
+	}
+	if t := sh.tidying.next; !t.IsZero() && (at.IsZero() || t.Before(at)) {
+		at = t
 	}
 	if at.IsZero() {
 		return longest
@@ -654,6 +667,11 @@ func (sh *shard) hand(results ...localResult) {
 	sh.mu.Lock()
 	sh.results = append(sh.results, results...)
 	sh.mu.Unlock()
+	sh.wakeUp()
+}
+
+// wakeUp lets the shard look for something to do.
+func (sh *shard) wakeUp() {
 	select {
 	case sh.signal <- struct{}{}:
 	default:
