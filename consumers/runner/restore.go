@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -105,7 +104,7 @@ func (a *audit) next(r *kgo.Record) (*audit, kept) {
 		return a, kept{}
 	case schemas.ShardCheckpoint:
 		k := kept{first: a.first, end: r.Offset, at: env.Time}
-		if err := json.Unmarshal(r.Value, &k.Checkpoint); err != nil {
+		if k.Checkpoint, err = schemas.DecodeCheckpoint(env.Type, r.Value); err != nil {
 			return nil, kept{}
 		}
 		k.whole = !a.broken && a.parts == k.Parts && a.bytes == k.Bytes && hex.EncodeToString(a.sum.Sum(nil)) == k.Checksum
