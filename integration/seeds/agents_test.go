@@ -31,6 +31,10 @@ func (plans) Activity(string) (definition.ActivityType, bool) {
 	return definition.ActivityType{}, false
 }
 
+func (plans) BuiltIn(string) bool           { return false }
+func (plans) UsedBy(string) []string        { return nil }
+func (plans) CatchUp(context.Context) error { return nil }
+
 // The providers of a world: one that gives its documents to whoever asks, one behind a connector.
 const (
 	plainProvider = "http://plain.example"

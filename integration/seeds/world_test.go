@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -55,6 +54,7 @@ func newWorld(t *testing.T, seed uint64, isEmbedded, groups bool) *world {
 	t.Helper()
 	cfg, cluster := embeddedtest.Virtual(t)
 	cfg.Embedded = isEmbedded
+	cfg.Extra = append(cfg.Extra, kgo.DisableClientMetrics()) // they take time
 	w := &world{
 		t: t, cfg: cfg, cluster: cluster, shards: 3, plans: newPlans(t), groups: groups, dir: t.TempDir(),
 		rng: rand.New(rand.NewPCG(seed, 0)), //nolint:gosec // a seed that can be repeated is the point
@@ -150,7 +150,7 @@ func (p *process) machines(cfg kafka.Config, log *slog.Logger) *runner.Runner {
 	r, err := runner.New(runner.Config{
 		Kafka: cfg, Shards: p.w.shards, Member: p.name, Local: machines.Local(newPool(&p.w.outside, workTypes()...)), Logger: log,
 		Machines: []runner.Binding{
-			machines.Orchestration(p.w.plans, p.w.routes, 0), machines.Transfer(p.w.routes),
+			machines.Orchestration(p.w.plans, p.w.routes, 0), machines.Definition(p.w.plans), machines.Transfer(p.w.routes),
 			machines.Negotiation(p.w.routes, func(string) negotiation.Config { return negotiation.Config{} }),
 		},
 	})
@@ -359,10 +359,4 @@ func (w *world) owners() {
 			w.t.Errorf("shard %d belongs to %s", s, strings.Join(owners[s], " and "))
 		}
 	}
-}
-
-// lag is how far a topic's readers are behind; it is only asked for to have the request made.
-func (w *world) lag() error {
-	_, err := kadm.NewClient(w.cl).ListCommittedOffsets(w.t.Context(), w.cfg.Topics().Commands(schemas.AggregateOrchestration))
-	return err
 }
