@@ -39,7 +39,7 @@ func single(ctx context.Context, s *scenario) (err error) {
 	down := s.short(15*time.Second, time.Minute)
 	// It is away until it serves again: that takes some seconds more.
 	began, away := time.Now(), time.Duration(0)
-	_, err = s.fleet.Under(ctx, &s.wrong, fmt.Sprintf("the only node down for %s", down), down+restarts, func(ctx context.Context) error {
+	_, err = s.fleet.Under(ctx, &s.wrong, fmt.Sprintf("the only node down for %s", down), &away, func(ctx context.Context) error {
 		began = time.Now()
 		if err := c.Kill(ctx, 1); err != nil {
 			return err
@@ -54,7 +54,6 @@ func single(ctx context.Context, s *scenario) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("  Kafka was away for %.1f s\n", away.Seconds())
 	if err := w.end(ctx, s); err != nil {
 		return err
 	}
@@ -62,9 +61,6 @@ func single(ctx context.Context, s *scenario) (err error) {
 	s.stop(all...)
 	return nil
 }
-
-// restarts is what the node takes to serve again, at most.
-const restarts = 15 * time.Second
 
 // away looks at how processes fare while Kafka is away.
 func (s *scenario) away(ctx context.Context, all []*process.Process, down time.Duration) error {

@@ -62,7 +62,7 @@ func three(ctx context.Context, s *scenario) (err error) {
 			return err
 		}
 	}
-	_, err = s.fleet.Under(ctx, &s.wrong, "rolling restart of the brokers", 0, func(ctx context.Context) error {
+	_, err = s.fleet.Under(ctx, &s.wrong, "rolling restart of the brokers", nil, func(ctx context.Context) error {
 		for node := 1; node <= nodes; node++ {
 			if err := c.Restart(ctx, node); err != nil {
 				return err
@@ -88,7 +88,7 @@ func (s *scenario) kills(ctx context.Context, c *cluster.Cluster) error {
 	killed := map[int]bool{}
 	kill := func(node int, what string) error {
 		killed[node] = true
-		_, err := s.fleet.Under(ctx, &s.wrong, fmt.Sprintf("node %d killed (%s)", node, what), 0, func(ctx context.Context) error {
+		_, err := s.fleet.Under(ctx, &s.wrong, fmt.Sprintf("node %d killed (%s)", node, what), nil, func(ctx context.Context) error {
 			if err := c.Kill(ctx, node); err != nil {
 				return err
 			}
@@ -133,7 +133,7 @@ func (s *scenario) pause(ctx context.Context, c *cluster.Cluster, length time.Du
 		return err
 	}
 	node := roles[groupCoordinator]
-	_, err = s.fleet.Under(ctx, &s.wrong, fmt.Sprintf("node %d paused for %s (%s)", node, length, groupCoordinator), 0, func(ctx context.Context) error {
+	_, err = s.fleet.Under(ctx, &s.wrong, fmt.Sprintf("node %d paused for %s (%s)", node, length, groupCoordinator), nil, func(ctx context.Context) error {
 		if err := c.Pause(ctx, node); err != nil {
 			return err
 		}

@@ -163,7 +163,7 @@ func (s *scenario) bursts(ctx context.Context, name string) error {
 
 // roll restarts every process, one after the other.
 func (s *scenario) roll(ctx context.Context) error {
-	_, err := s.fleet.Under(ctx, &s.wrong, "rolling restart", 0, func(ctx context.Context) error {
+	_, err := s.fleet.Under(ctx, &s.wrong, "rolling restart", nil, func(ctx context.Context) error {
 		for _, srv := range s.fleet.Servers {
 			took, err := srv.Stop(stopWithin)
 			if err != nil {
@@ -183,7 +183,7 @@ func (s *scenario) roll(ctx context.Context) error {
 func (s *scenario) kill(ctx context.Context) error {
 	victim := s.fleet.Servers[0]
 	var killed time.Time
-	book, err := s.fleet.Under(ctx, &s.wrong, "kill -9 of a process", 0, func(ctx context.Context) error {
+	book, err := s.fleet.Under(ctx, &s.wrong, "kill -9 of a process", nil, func(ctx context.Context) error {
 		killed = time.Now()
 		if err := victim.Kill(); err != nil {
 			return err
@@ -225,7 +225,7 @@ func (s *scenario) pause(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	book, err := s.fleet.Under(ctx, &s.wrong, fmt.Sprintf("SIGSTOP of a process for %s", s.paused), 0, func(ctx context.Context) error {
+	book, err := s.fleet.Under(ctx, &s.wrong, fmt.Sprintf("SIGSTOP of a process for %s", s.paused), nil, func(ctx context.Context) error {
 		// Its agents have work under way, whose results it has at once when it wakes.
 		if err := s.slow(ctx, s.paused/3); err != nil {
 			return err

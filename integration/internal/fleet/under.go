@@ -26,8 +26,9 @@ const (
 
 // Under does something to the fleet while a load goes on, jobs of every kind among it, waits until
 // everything has ended, and says how long shards stood still. A shard that did so for longer than
-// Stall is wrong; away is how long there was no Kafka at all, which it may stand still besides.
-func (f *Fleet) Under(ctx context.Context, wrong *audit.Wrongs, what string, away time.Duration, do func(ctx context.Context) error) (*Book, error) {
+// Stall is wrong; away, where it is not nil, is how long there was no Kafka at all, which it may
+// stand still besides.
+func (f *Fleet) Under(ctx context.Context, wrong *audit.Wrongs, what string, away *time.Duration, do func(ctx context.Context) error) (*Book, error) {
 	began := time.Now()
 	pulse := f.Pulse(ctx, beat)
 	mixed := f.someMixed(ctx)
@@ -54,7 +55,11 @@ func (f *Fleet) Under(ctx context.Context, wrong *audit.Wrongs, what string, awa
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	stills := book.Longest(began, until)
-	limit := Stall + away
+	limit := Stall
+	if away != nil {
+		limit += *away
+		fmt.Printf("  Kafka was away for %.1f s\n", away.Seconds())
+	}
 	fmt.Printf("  %s: %d jobs, all ended %.1f s later; shards stood still: %s\n", what, asked, drained.Seconds(), Stills(stills, limit))
 	for _, still := range stills {
 		if still.For > limit {
