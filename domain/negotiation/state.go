@@ -303,7 +303,7 @@ func (b *book) arm(s subject) {
 	due, armed := b.dueOf(s)
 	if armed != nil && !due.IsZero() && (armed.IsZero() || due.Before(*armed)) {
 		*armed = due
-		b.timers.push(timer{due, s})
+		b.timers.push(timer{at: due, about: s})
 		b.tidy()
 	}
 }

@@ -95,7 +95,7 @@ func newGraph(at time.Time, e Started) *graph {
 	}
 	if g.deadline != 0 {
 		g.within = g.deadline - millis(at)
-		g.timers.push(timer{g.deadline, -1})
+		g.timers.push(timer{at: g.deadline, node: -1})
 	}
 	return g
 }

@@ -32,3 +32,11 @@ python_packages() {
 node_packages() {
   retried npm ci --prefix "$1" --no-audit --no-fund --no-progress --ignore-scripts --loglevel=error >/dev/null
 }
+
+# maven_jars DIR POM [OPTION]... copies what a pom.xml names, and what that needs at run time, into DIR.
+maven_jars() {
+  local dir=$1 pom=$2
+  shift 2
+  command -v mvn >/dev/null || { echo "mvn is not installed: Maven fetches the jars" >&2; return 1; }
+  retried mvn -B -q -f "$pom" "$@" -DincludeScope=runtime -DoutputDirectory="$dir" dependency:copy-dependencies
+}

@@ -43,18 +43,19 @@ func Roles() []string { return []string{RoleMachines, RoleAgents, RoleProjection
 
 // Config says what Main runs. Zero values take the defaults.
 type Config struct {
-	Data        string   // directory for all this process keeps
-	Listen      string   // HTTP, host:port
-	KafkaListen string   // of the embedded broker, host:port
-	Brokers     []string // of Kafka; empty means the embedded broker
-	Roles       []string // empty means all
-	Fsync       bool     // the embedded broker syncs before it acknowledges
-	Prefix      string   // of topic names
-	Shards      int32    // partitions of the sharded topics
-	Allow       []string // HOST[:PORT] that agents may call, * for any port
-	Insecure    bool     // listen beyond loopback without token and TLS
-	Token       string   // bearer token that HTTP requests must have
-	TLSCert     string   // files, PEM
+	Data        string         // directory for all this process keeps
+	Listen      string         // HTTP, host:port
+	KafkaListen string         // of the embedded broker, host:port
+	Brokers     []string       // of Kafka; empty means the embedded broker
+	Security    kafka.Security // of the way to Brokers
+	Roles       []string       // empty means all
+	Fsync       bool           // the embedded broker syncs before it acknowledges
+	Prefix      string         // of topic names
+	Shards      int32          // partitions of the sharded topics
+	Allow       []string       // HOST[:PORT] that agents may call, * for any port
+	Insecure    bool           // listen beyond loopback without token and TLS
+	Token       string         // bearer token that HTTP requests must have
+	TLSCert     string         // files, PEM
 	TLSKey      string
 	CallbackKey []byte // signs what callbacks are told; empty means that nothing is signed
 	PublicURL   string // where others reach the HTTP interface; empty means at its own address

@@ -74,12 +74,15 @@ func serving(env *Env, c cobra.Command, run func(cmd *cobra.Command, cfg app.Con
 		}
 		cfg.Outside, cfg.Provisioners, cfg.Vault, cfg.Connectors = file.Agents, file.Provisioners, file.Vault, file.Config
 		if printConfig {
-			return printSettings(env.Out, cmd.Flags(), file)
+			return printSettings(env.Out, cmd.Flags(), file, cfg.Security)
 		}
 		if cfg.Shards < 1 {
 			return usagef("--shards %d: want 1 to 1000", cfg.Shards)
 		}
 		if cfg.Logger, err = logs.logger(env.Err); err != nil {
+			return err
+		}
+		if err := secure(env, cfg.Brokers, &cfg.Security); err != nil {
 			return err
 		}
 		if cfg.Token, err = readToken(env, tokenFile); err != nil {
@@ -110,6 +113,7 @@ func serving(env *Env, c cobra.Command, run func(cmd *cobra.Command, cfg app.Con
 	f.StringVar(&cfg.Listen, "listen", app.DefaultListen, "address of API and page, host:port")
 	f.StringVar(&cfg.KafkaListen, "kafka-listen", embedded.DefaultListen, "address of the embedded Kafka broker, host:port")
 	f.StringSliceVar(&cfg.Brokers, "brokers", nil, "use Kafka at host:port,… instead of the embedded broker")
+	securityFlags(f, &cfg.Security)
 	f.StringSliceVar(&cfg.Roles, "roles", app.Roles(), "what this process does")
 	f.BoolVar(&cfg.Fsync, "fsync", false, "the embedded broker writes to the disk before it acknowledges")
 	f.StringVar(&cfg.Prefix, "prefix", kafka.DefaultPrefix, "first part of topic names")
@@ -134,7 +138,7 @@ func serving(env *Env, c cobra.Command, run func(cmd *cobra.Command, cfg app.Con
 }
 
 // printSettings prints a configuration file with the settings in force.
-func printSettings(out io.Writer, fs *pflag.FlagSet, file structured) error {
+func printSettings(out io.Writer, fs *pflag.FlagSet, file structured, cfg kafka.Security) error {
 	settings := map[string]any{
 		"agents": file.Agents, "provisioners": file.Provisioners, "vault": file.Vault,
 		"connectors": file.Connectors, "participants": file.Participants,
@@ -156,6 +160,7 @@ func printSettings(out io.Writer, fs *pflag.FlagSet, file structured) error {
 		}
 		settings[fileKey(name)] = v
 	}
+	settings[kafkaSection] = cfg
 	b, err := yaml.Marshal(settings)
 	if err != nil {
 		return err
