@@ -182,7 +182,7 @@ func records() map[string]any {
 			Txn: 12, Followed: 11, Next: 345, At: noon, Refused: []schemas.Refused{refused},
 			Settled: []schemas.Settled{{CommandID: "c-2", AggregateID: "job-1", Hash: "0123456789abcdef"}},
 		},
-		schemas.ShardOwned: schemas.Owned{Member: "member-1", Token: "t-1", At: noon},
+		schemas.ShardOwned: schemas.Owned{Member: "member-1", Token: "t-1", At: noon, Format: 1},
 	}
 }
 
