@@ -187,7 +187,7 @@ func records() map[string]any {
 			From: schemas.Mark{Offset: 1200, Txn: 80, At: noon}, To: schemas.Mark{Offset: 1300, Txn: 84, At: noon.Add(time.Second)}, Followed: 84, Last: noon.Add(time.Second),
 			Aggregates: 10, Ended: 300, Remembered: 310,
 		},
-		schemas.ShardOwned: schemas.Owned{Member: "member-1", Token: "t-1", At: noon},
+		schemas.ShardOwned: schemas.Owned{Member: "member-1", Token: "t-1", At: noon, Format: 1},
 	}
 }
 

@@ -99,4 +99,6 @@ type Owned struct {
 	Member string    `json:"member"` // the process
 	Token  string    `json:"token"`  // unique to this taking
 	At     time.Time `json:"at"`
+	// Format is the newest LogFormat that the process may write from here on; absent is the first.
+	Format int `json:"format,omitempty"`
 }

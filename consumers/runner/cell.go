@@ -138,6 +138,9 @@ func (c *store[S, C, E]) take(r *kgo.Record, token string) (bool, error) {
 		if err := json.Unmarshal(r.Value, &o); err != nil {
 			return false, c.broken(r, err)
 		}
+		if err := schemas.CheckFormat(o.Format); err != nil {
+			return false, c.broken(r, err)
+		}
 		c.notBefore(o.At)
 		return o.Token == token, c.fits(r, nil, o.Token == token)
 	case schemas.ShardPosition:

@@ -150,7 +150,7 @@ func (sh *shard) take(ctx context.Context) error {
 		sh.cells = append(sh.cells, c)
 		sh.byName[m.name()] = c
 	}
-	owned := mustJSON(schemas.Owned{Member: sh.cfg.Member, Token: sh.token, At: sh.now()})
+	owned := mustJSON(schemas.Owned{Member: sh.cfg.Member, Token: sh.token, At: sh.now(), Format: schemas.LogFormat})
 	var marks []*kgo.Record
 	for _, m := range sh.cfg.Machines {
 		env := kafka.CloudEvent{ID: sh.token, Type: schemas.ShardOwned, InputOffset: -1}
