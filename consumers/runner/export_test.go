@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-
-	"github.com/waybill/waybill/schemas"
 )
 
 // CheckRestored has every taking of a shard compared with what the events alone would make of it, wherever its
@@ -84,4 +82,9 @@ func (c *store[S, C, E]) dump() []string {
 		l = append(l, fmt.Sprintf("ended %x", r))
 	}
 	return l
+}
+
+// LiveFrame is an aggregate as it stands in a checkpoint.
+func LiveFrame(id string, seq, first int64, version int, state string) []byte {
+	return appendFrame(nil, liveFrame, liveState{id, seq, first, version, []byte(state)}.append(nil))
 }
