@@ -47,20 +47,22 @@ type Config struct {
 	KafkaListen string         // of the embedded broker, host:port
 	Brokers     []string       // of Kafka; empty means the embedded broker
 	Security    kafka.Security // of the way to Brokers
-	Roles       []string       // empty means all
-	Fsync       bool           // the embedded broker syncs before it acknowledges
-	Prefix      string         // of topic names
-	Shards      int32          // partitions of the sharded topics
-	Allow       []string       // HOST[:PORT] that agents may call, * for any port
-	Insecure    bool           // listen beyond loopback without token and TLS
-	Token       string         // bearer token that HTTP requests must have
-	TLSCert     string         // files, PEM
-	TLSKey      string
-	CallbackKey []byte // signs what callbacks are told; empty means that nothing is signed
-	PublicURL   string // where others reach the HTTP interface; empty means at its own address
-	AddressKey  []byte // makes the addresses that others are given unguessable; empty means one of this process
-	SealKeys    string // keys that secrets are sealed with on the log; empty means those of the data directory
-	MaxPayload  int64  // bytes of an input or an output at most; 0 means blob.DefaultMax
+	// CreateTopics lets what is missing be created at Brokers, where topics are otherwise only looked at.
+	CreateTopics bool
+	Roles        []string // empty means all
+	Fsync        bool     // the embedded broker syncs before it acknowledges
+	Prefix       string   // of topic names
+	Shards       int32    // partitions of the sharded topics
+	Allow        []string // HOST[:PORT] that agents may call, * for any port
+	Insecure     bool     // listen beyond loopback without token and TLS
+	Token        string   // bearer token that HTTP requests must have
+	TLSCert      string   // files, PEM
+	TLSKey       string
+	CallbackKey  []byte // signs what callbacks are told; empty means that nothing is signed
+	PublicURL    string // where others reach the HTTP interface; empty means at its own address
+	AddressKey   []byte // makes the addresses that others are given unguessable; empty means one of this process
+	SealKeys     string // keys that secrets are sealed with on the log; empty means those of the data directory
+	MaxPayload   int64  // bytes of an input or an output at most; 0 means blob.DefaultMax
 	// KeepBlobs is how long what an ended orchestration left among the large values can be read; 0
 	// means orchestration.DefaultKeepBlobs.
 	KeepBlobs time.Duration
