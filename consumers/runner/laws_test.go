@@ -3,17 +3,13 @@
 package runner_test
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/waybill/waybill/domain/machine"
@@ -40,47 +36,6 @@ type ledger struct {
 	stories  map[string]*story
 	answered map[string]bool // ids of commands
 	next     map[int32]int64
-}
-
-// readAll reads what is committed on a topic; nothing of one that is not there.
-func (s *simulation) readAll(topic string) []*kgo.Record {
-	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
-	defer cancel()
-	ends, err := kadm.NewClient(s.cl).ListCommittedOffsets(ctx, topic)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	from, left := map[int32]kgo.Offset{}, map[int32]int64{}
-	ends.Each(func(o kadm.ListedOffset) {
-		switch {
-		case errors.Is(o.Err, kerr.UnknownTopicOrPartition):
-		case o.Err != nil:
-			s.t.Fatal(topic, o.Err)
-		case o.Offset > 0:
-			from[o.Partition], left[o.Partition] = kgo.NewOffset().AtStart(), o.Offset
-		}
-	})
-	cl, err := s.cfg.NewClient(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}), kgo.KeepControlRecords())
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer cl.Close()
-	var all []*kgo.Record
-	for len(left) > 0 {
-		fetches := cl.PollFetches(ctx)
-		if err := fetches.Err(); err != nil {
-			s.t.Fatalf("%s, %v to be read: %v", topic, left, err)
-		}
-		fetches.EachRecord(func(r *kgo.Record) {
-			if !r.Attrs.IsControl() {
-				all = append(all, r)
-			}
-			if r.Offset >= left[r.Partition]-1 {
-				delete(left, r.Partition)
-			}
-		})
-	}
-	return all
 }
 
 // over says whether every orchestration that was started has ended and every command is decided.
