@@ -189,6 +189,15 @@ func (l Log) CheckRights(ctx context.Context, c Config, role Role) error {
 	return lack
 }
 
+// CheckWrite says whether we may write to a topic, before a transaction fails of it.
+func CheckWrite(ctx context.Context, cl *kgo.Client, topic string) error {
+	may, err := allowed(kadm.WithAuthorizedOps(ctx), kadm.NewClient(cl), []Right{{On: OnTopic, Name: topic}})
+	if has, known := may[OnTopic+topic]; err == nil && known && !slices.Contains(has, kmsg.ACLOperationWrite) {
+		err = fmt.Errorf("write to topic %s: %w", topic, kerr.TopicAuthorizationFailed)
+	}
+	return Explain(err)
+}
+
 // literal are the rights to what has a name, and that nothing goes without.
 func (l Log) literal(role Role) []Right {
 	var rights []Right

@@ -239,7 +239,11 @@ func (m *Main) startMachines(ctx context.Context) error {
 		return err
 	}
 	m.checks = append(m.checks, check{name: RoleMachines, err: r.Ready, more: func() map[string]any {
-		return map[string]any{"shards": r.Owned()}
+		more := map[string]any{"shards": r.Owned()}
+		if lacking := r.Lacking(); len(lacking) > 0 {
+			more["lackingWorkTopics"] = lacking
+		}
+		return more
 	}})
 	m.metrics.gauge("waybill_shards_owned", "Shards that this process decides.", func() float64 { return float64(len(r.Owned())) })
 	m.begin(ctx, RoleMachines, r.Run)
