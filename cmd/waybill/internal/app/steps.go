@@ -51,7 +51,8 @@ func (m *Main) activityTypes() []string {
 
 // Topics are the topics below a prefix that a server needs.
 func Topics(prefix string, embedded bool, activityTypes ...string) kafka.Log {
-	return kafka.Log{Topics: kafka.Topics{Prefix: prefix, Embedded: embedded}, Aggregates: aggregates(), ActivityTypes: activityTypes}
+	return kafka.Log{Topics: kafka.Topics{Prefix: prefix, Embedded: embedded}, Aggregates: aggregates(), ActivityTypes: activityTypes,
+		Askers: []string{schemas.AggregateOrchestration, schemas.AggregateTransfer, schemas.AggregateNegotiation}}
 }
 
 func (m *Main) startProjections(ctx context.Context) error {
@@ -291,11 +292,9 @@ func (m *Main) apiRoutes(mux *http.ServeMux) error {
 		return err
 	}
 	m.closers = append(m.closers, func() error { publisher.Close(); return nil })
-	m.checks = append(m.checks, check{name: "kafka", err: func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), lagTimeout)
-		defer cancel()
-		return publisher.Ping(ctx)
-	}})
+	if m.watch == nil {
+		m.checkKafka(publisher.Ping)
+	}
 	routes, err := connectors.NewRoutes(m.cfg.Connectors)
 	if err != nil {
 		return usage("connectors: %w", err)
