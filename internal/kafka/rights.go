@@ -244,14 +244,15 @@ func allowed(ctx context.Context, adm *kadm.Client, rights []Right) (map[string]
 			may[name] = has
 		}
 	}
-	if len(topics) > 0 {
-		details, err := adm.ListTopics(ctx, topics...)
-		if err != nil {
-			return nil, fmt.Errorf("list topics: %w", err)
-		}
-		for name, d := range details {
-			note(OnTopic+name, d.AuthorizedOperations, d.Err, kerr.TopicAuthorizationFailed)
-		}
+	cluster, err := adm.Metadata(ctx, topics...)
+	if err != nil {
+		return nil, fmt.Errorf("list topics: %w", err)
+	}
+	if cluster.Cluster == EmbeddedCluster {
+		return nil, nil // it asks nobody, and knows fewer rights than there are
+	}
+	for name, d := range cluster.Topics {
+		note(OnTopic+name, d.AuthorizedOperations, d.Err, kerr.TopicAuthorizationFailed)
 	}
 	if len(groups) == 0 {
 		return may, nil

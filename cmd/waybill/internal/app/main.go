@@ -210,7 +210,7 @@ func (m *Main) startBroker(ctx context.Context) error {
 		return nil
 	}
 	id, err := m.clusterID(ctx)
-	m.kafka.Embedded = id == embeddedCluster
+	m.kafka.Embedded = id == kafka.EmbeddedCluster
 	return err
 }
 
