@@ -706,7 +706,7 @@ func (sh *shard) commit(ctx, work context.Context, b *batch) error {
 	}
 	ctx, cancel := outlast(ctx)
 	defer cancel()
-	if err := sh.makeTopics(ctx); err != nil {
+	if err := sh.makeTopics(ctx, b); err != nil {
 		return err
 	}
 	if !b.empty() {
@@ -805,16 +805,6 @@ func (sh *shard) start(work context.Context, p placed) {
 
 // needTopic notes that a work topic must be there before the transaction begins.
 func (sh *shard) needTopic(activityType string) { sh.wanted[activityType] = struct{}{} }
-
-func (sh *shard) makeTopics(ctx context.Context) error {
-	for t := range sh.wanted {
-		if err := sh.cfg.ensureWorkTopic(ctx, sh.cl, t); err != nil {
-			return err
-		}
-		delete(sh.wanted, t)
-	}
-	return nil
-}
 
 // record makes a record for a partition of ours.
 func (sh *shard) record(topic string, partition int32, key string, env kafka.CloudEvent, aggregate string, value []byte) *kgo.Record {
