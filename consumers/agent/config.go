@@ -118,6 +118,12 @@ func (c Config) complete() (Config, error) {
 	}
 	if env := os.Getenv(EnvBrokers); len(c.Kafka.Brokers) == 0 && env != "" {
 		c.Kafka.Brokers = strings.Split(env, ",")
+		if err := c.Kafka.Security.FromEnv(os.LookupEnv); err != nil {
+			return c, fmt.Errorf("agent: %w", err)
+		}
+	}
+	if err := c.Kafka.Security.Check(c.Kafka.Brokers); err != nil {
+		return c, fmt.Errorf("agent: %w", err)
 	}
 	if len(c.Kafka.Brokers) == 0 {
 		return c, fmt.Errorf("agent %s: no brokers: set Config.Brokers or %s", c.Name, EnvBrokers)

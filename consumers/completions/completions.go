@@ -210,6 +210,12 @@ func (c Config) complete() (Config, error) {
 	}
 	if env := os.Getenv(EnvBrokers); len(c.Kafka.Brokers) == 0 && env != "" {
 		c.Kafka.Brokers = strings.Split(env, ",")
+		if err := c.Kafka.Security.FromEnv(os.LookupEnv); err != nil {
+			return c, fmt.Errorf("completions: %w", err)
+		}
+	}
+	if err := c.Kafka.Security.Check(c.Kafka.Brokers); err != nil {
+		return c, fmt.Errorf("completions: %w", err)
 	}
 	if len(c.Kafka.Brokers) == 0 {
 		return c, fmt.Errorf("completions: no brokers: set Config.Brokers or %s", EnvBrokers)

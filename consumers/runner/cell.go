@@ -104,7 +104,15 @@ func (c *store[S, C, E]) live() int {
 
 // replay folds in a record of the events. What a transaction did is folded once the
 // positions say that its effects are certainly on the log; the rest is kept until the end.
-func (c *store[S, C, E]) replay(r *kgo.Record, token string) (bool, error) {
+func (c *store[S, C, E]) replay(r *kgo.Record, token string) (end bool, err error) {
+	err = c.folding(r.Offset, func() error {
+		end, err = c.take(r, token)
+		return err
+	})
+	return end, err
+}
+
+func (c *store[S, C, E]) take(r *kgo.Record, token string) (bool, error) {
 	env, err := kafka.ParseCloudEvent(r)
 	if err != nil {
 		return false, c.broken(r, err)
@@ -139,9 +147,7 @@ func (c *store[S, C, E]) replay(r *kgo.Record, token string) (bool, error) {
 	return false, nil
 }
 
-func (c *store[S, C, E]) broken(r *kgo.Record, err error) error {
-	return &StoppedError{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Err: err}
-}
+func (c *store[S, C, E]) broken(r *kgo.Record, err error) error { return c.brokenAt(r.Offset, err) }
 
 func (c *store[S, C, E]) notBefore(at time.Time) {
 	if at.After(c.last) {
@@ -185,13 +191,15 @@ func (c *store[S, C, E]) fold(x replayed[E]) error {
 	case x.seq <= en.seq:
 		return nil
 	case x.seq > en.seq+1:
-		return fmt.Errorf("%s %s has the event of sequence %d after that of %d: events are missing", c.m.Name, x.id, x.seq, en.seq)
+		return c.brokenAt(x.offset, fmt.Errorf("%s %s has the event of sequence %d after that of %d: events are missing", c.m.Name, x.id, x.seq, en.seq))
 	}
 	if x.seq == 1 {
 		en.first = x.offset
 	}
-	en.state, en.seq = en.state.Evolve(x.at, x.event), x.seq
-	return nil
+	return c.folding(x.offset, func() error {
+		en.state, en.seq = en.state.Evolve(x.at, x.event), x.seq
+		return nil
+	})
 }
 
 func (c *store[S, C, E]) entry(id string) *entry[S] {
@@ -213,13 +221,16 @@ func (c *store[S, C, E]) recovered(ctx context.Context, b *batch) error {
 	}
 	for _, x := range c.unfollowed {
 		if en := c.entry(x.id); x.seq > en.seq {
-			local := c.m.Placement != nil && c.m.Placement(x.event) != ""
-			for _, f := range c.delegate(b, en.state.Follow(x.at, x.event)) {
-				if _, work := f.(machine.Work); !work || !local {
-					c.emit(b, en, x.seq, x.at, f)
+			err := c.folding(x.offset, func() error {
+				local := c.m.Placement != nil && c.m.Placement(x.event) != ""
+				for _, f := range c.delegate(b, en.state.Follow(x.at, x.event)) {
+					if _, work := f.(machine.Work); !work || !local {
+						c.emit(b, en, x.seq, x.at, f)
+					}
 				}
-			}
-			if err := c.fold(x); err != nil {
+				return c.fold(x)
+			})
+			if err != nil {
 				return err
 			}
 		}
@@ -252,9 +263,9 @@ func (c *store[S, C, E]) deadline() time.Time {
 	return time.Time{}
 }
 
-// command decides a record of the commands partition. Its error means that this process
+// decideRecord decides a record of the commands partition. Its error means that this process
 // cannot go on with the shard; whatever is wrong with the record itself is answered.
-func (c *store[S, C, E]) command(ctx context.Context, b *batch, r *kgo.Record) error {
+func (c *store[S, C, E]) decideRecord(ctx context.Context, b *batch, r *kgo.Record) error {
 	c.next, c.moved = r.Offset+1, true
 	rec, problem := parse(r)
 	if string(r.Key) == schemas.ShardKey && problem == nil {
@@ -272,7 +283,7 @@ func (c *store[S, C, E]) command(ctx context.Context, b *batch, r *kgo.Record) e
 			b.addBefore(c.sh.deadLetter(r, fmt.Errorf("it is not on partition %d, its key's, and too large to be forwarded: %d bytes", p, n), b.at))
 			return nil
 		}
-		b.addBefore(c.sh.forward(r, p))
+		b.addBefore(c.sh.forward(r, p, b.at))
 		return nil
 	}
 	cmd, err := c.m.DecodeCommand(rec.env.Type, rec.data)
@@ -411,6 +422,7 @@ func (c *store[S, C, E]) answer(b *batch, rec commandRecord, hash string, err er
 
 // refuse answers a command. With a hash, the answer is remembered under the command's ID.
 func (c *store[S, C, E]) refuse(b *batch, rec commandRecord, hash string, refusal *machine.Refusal) {
+	c.sh.touched = true
 	x := schemas.Refused{CommandID: rec.env.ID, CommandType: rec.env.Type, AggregateID: rec.key, Hash: hash, Refusal: *refusal}
 	x.Reason, x.Errors = clip(x.Reason), rooted(x.Errors)
 	if hash != "" {
@@ -463,8 +475,8 @@ func (c *store[S, C, E]) rejection(x schemas.Refused, at time.Time) *kgo.Record 
 	}, c.m.Name, mustJSON(x))
 }
 
-// report decides what a local agent says.
-func (c *store[S, C, E]) report(b *batch, w machine.Work, r Result) error {
+// decideResult decides what a local agent says.
+func (c *store[S, C, E]) decideResult(b *batch, w machine.Work, r Result) error {
 	en := c.entries[w.AggregateID]
 	if en == nil {
 		return nil
@@ -488,11 +500,14 @@ func (c *store[S, C, E]) takeOver(b *batch) error {
 		if en.state.Ended() {
 			continue
 		}
-		events, err := en.state.Decide(b.at, c.m.TakeOver(c.sh.placement(), c.sh.cfg.Member, c.sh.cfg.started))
+		err := c.aside(doingTakeOver, en, func() error {
+			events, err := en.state.Decide(b.at, c.m.TakeOver(c.sh.placement(), c.sh.cfg.Member, c.sh.cfg.started))
+			if err != nil {
+				return err
+			}
+			return c.apply(b, en, events, cause{id: machine.ID("takeover", c.sh.token, en.id), offset: -1})
+		})
 		if err != nil {
-			return err
-		}
-		if err := c.apply(b, en, events, cause{id: machine.ID("takeover", c.sh.token, en.id), offset: -1}); err != nil {
 			return err
 		}
 	}
@@ -505,19 +520,30 @@ func (c *store[S, C, E]) wake(b *batch) (bool, error) {
 		return false, nil
 	}
 	en := d.value
-	events, err := en.state.Decide(b.at, c.m.Wake())
-	if err != nil {
-		return false, err
-	}
-	if len(events) == 0 {
-		// Nothing was due after all. Left where it is, the timer would fire for ever.
-		c.schedule(en)
-		if d := c.agenda.first(); d != nil && d.value == en && d.at <= b.at.UnixMilli() {
-			return false, fmt.Errorf("%s %s has a deadline of %s that it does not act on", c.m.Name, en.id, time.UnixMilli(d.at).UTC())
-		}
+	err := c.sh.twice(doing{doingTimer, c.m.Name, en.id, en.seq}, func() error { return c.fire(b, en) })
+	if bug, given := c.sh.given(err); given {
+		c.agenda.set(&en.due, 0) // until something else happens to it
+		c.sh.setAside(bug)
 		return true, nil
 	}
-	return true, c.apply(b, en, events, cause{id: machine.ID("timer", c.m.Name, en.id, strconv.FormatInt(en.seq, 10)), offset: -1})
+	return err == nil, err
+}
+
+// fire lets happen what is due.
+func (c *store[S, C, E]) fire(b *batch, en *entry[S]) error {
+	events, err := en.state.Decide(b.at, c.m.Wake())
+	if err != nil {
+		return err
+	}
+	if len(events) > 0 {
+		return c.apply(b, en, events, cause{id: machine.ID("timer", c.m.Name, en.id, strconv.FormatInt(en.seq, 10)), offset: -1})
+	}
+	// Nothing was due after all. Left where it is, the timer would fire for ever.
+	c.schedule(en)
+	if d := c.agenda.first(); d != nil && d.value == en && d.at <= b.at.UnixMilli() {
+		return &BugError{Cause: fmt.Sprintf("%s %s has a deadline of %s that it does not act on", c.m.Name, en.id, time.UnixMilli(d.at).UTC())}
+	}
+	return nil
 }
 
 // cause is what made events happen.
@@ -541,7 +567,7 @@ func (c *store[S, C, E]) write(en *entry[S], events []E) error {
 	for _, e := range events {
 		typ, data, err := c.m.EncodeEvent(e)
 		if err != nil {
-			return fmt.Errorf("encode an event of %s %s: %w", c.m.Name, en.id, err)
+			return &BugError{Cause: fmt.Sprintf("encode an event of %s %s: %v", c.m.Name, en.id, err)}
 		}
 		if n := len(data); n > maxEventBytes {
 			return machine.Refuse(machine.Limit, fmt.Sprintf("the event %s would have %d bytes, over the limit of %d for a record", typ, n, maxEventBytes))
@@ -563,7 +589,7 @@ func (c *store[S, C, E]) apply(b *batch, en *entry[S], events []E, why cause) er
 	if err := c.write(en, events); err != nil {
 		return err
 	}
-	b.asked = 0
+	b.asked, c.sh.touched = 0, true
 	for i, e := range events {
 		effects := c.delegate(b, en.state.Follow(b.at, e))
 		w := c.wire[i]

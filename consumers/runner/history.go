@@ -76,12 +76,13 @@ func (c *store[S, C, E]) retell(t *retelling[S], r *kgo.Record) error {
 	case env.Sequence > t.seq+1:
 		return c.broken(r, fmt.Errorf("%s %s has the event of sequence %d after that of %d: events are missing", c.m.Name, r.Key, env.Sequence, t.seq))
 	}
-	e, err := c.decode(env.Type, r.Value)
-	if err != nil {
-		return c.broken(r, err)
-	}
-	t.state, t.seq = t.state.Evolve(env.Time, e), env.Sequence
-	return nil
+	return c.folding(r.Offset, func() error {
+		e, err := c.decode(env.Type, r.Value)
+		if err == nil {
+			t.state, t.seq = t.state.Evolve(env.Time, e), env.Sequence
+		}
+		return err
+	})
 }
 
 // readBack reads an aggregate back: what is on the log, then what the transaction being

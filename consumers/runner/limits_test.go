@@ -334,13 +334,10 @@ func TestAnIDThatIsTakenIsAnsweredWhateverTheOtherBodyIs(t *testing.T) {
 }
 
 // panicking are plans of which some cannot be looked at.
-type panicking struct {
-	plans
-	bad atomic.Bool
-}
+type panicking struct{ plans }
 
 func (p *panicking) Plan(ctx context.Context, typ string, input json.RawMessage) (*orchestration.Plan, json.RawMessage, error) {
-	if typ == "bad" && p.bad.Load() {
+	if typ == "bad" {
 		panic("as it would")
 	}
 	return p.plans.Plan(ctx, typ, input)
@@ -349,8 +346,7 @@ func (p *panicking) Plan(ctx context.Context, typ string, input json.RawMessage)
 func TestAPanicOfADecisionCostsNoSlotsAndNoOtherShard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 1, quickPlans(t))
-		p := &panicking{plans: f.plans}
-		p.bad.Store(true)
+		p := &panicking{f.plans}
 		pool := agent.NewPool(slog.New(slog.DiscardHandler))
 		pool.Register("slow", agent.ProcessorFunc(func(context.Context, agent.Activity) agent.Result { return agent.Complete(nil) }), 3)
 		r, err := runner.New(runner.Config{
@@ -366,12 +362,13 @@ func TestAPanicOfADecisionCostsNoSlotsAndNoOtherShard(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- r.Run(ctx) }()
-		f.passes(time.Minute) // the shard is taken again and again
-		if err := r.Ready(); err == nil || !strings.Contains(err.Error(), "as it would") {
+		f.ends("job", "completed")
+		if l := f.deadLetters(); len(l) != 1 || !strings.Contains(l[0], "as it would") {
+			t.Errorf("dead letters for %q, want one that says what the panic was", l)
+		}
+		if err := r.Ready(); err != nil {
 			t.Errorf("readiness says %v", err)
 		}
-		p.bad.Store(false)
-		f.ends("job", "completed")
 		for range 3 {
 			if _, ok := pool.Reserve("slow"); !ok {
 				t.Error("a slot is lost")

@@ -69,8 +69,22 @@ type Machine[S Aggregate[S, C, E], C, E any] struct {
 	Delegate func(f machine.Effect) (sends []machine.Send, answer Result, ok bool)
 	// History reads an aggregate back that has forgotten what a command needs; nil where none forgets.
 	History *History[S, C, E]
+	// Snapshot writes a state down and reads it again, so that a new owner need not fold all its events.
+	// nil where only the events tell.
+	Snapshot *Snapshot[S]
 	// Report turns a local agent's result, a *TooLargeError or an *UnfitError into a command.
 	Report func(w machine.Work, r Result) C
+}
+
+// Snapshot is how a state is written down. What Decode makes of what Encode wrote decides, and folds
+// events, as the state itself would.
+type Snapshot[S any] struct {
+	// Version is the one that Encode writes.
+	Version int
+	Encode  func(s S) ([]byte, error)
+	// Decode reads that version and every earlier one. Any error, an unknown version among them, lets
+	// the runner fold the events instead.
+	Decode func(version int, id string, data []byte) (S, error)
 }
 
 // Binding is a Machine with its types forgotten.

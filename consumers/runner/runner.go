@@ -35,6 +35,7 @@ type Config struct {
 
 	workTopics *workTopics
 	lag        *lag
+	suspects   *suspects
 	replays    chan struct{} // holds those that are under way
 	started    time.Time     // the process; what its agents claimed before then is nobody's
 }
@@ -53,11 +54,13 @@ const (
 type Runner struct {
 	cfg   Config
 	group *kgo.Client
+	told  kafka.Told
 
 	mu     sync.Mutex
 	owned  map[int32]*tenure
-	states map[int32]string // why a shard that should be ours is not ready; empty: it is
-	joined bool             // the group counts this process in
+	states map[int32]string   // why a shard that should be ours is not ready; empty: it is
+	unwell map[int32][]string // what is set aside in a shard that goes on
+	joined bool               // the group counts this process in
 }
 
 // tenure is the goroutine that holds a shard.
@@ -89,9 +92,9 @@ func New(cfg Config) (*Runner, error) {
 		cfg.SessionTimeout = defaultSessionTimeout
 	}
 	cfg.workTopics = &workTopics{known: make(map[string]struct{})}
-	cfg.lag, cfg.started = &lag{}, time.Now()
+	cfg.lag, cfg.suspects, cfg.started = &lag{}, &suspects{}, time.Now()
 	cfg.replays = make(chan struct{}, min(max(runtime.GOMAXPROCS(0), 2), maxReplays))
-	return &Runner{cfg: cfg, owned: make(map[int32]*tenure), states: make(map[int32]string)}, nil
+	return &Runner{cfg: cfg, owned: make(map[int32]*tenure), states: make(map[int32]string), unwell: make(map[int32][]string)}, nil
 }
 
 // Aggregates lists the aggregate types, whose topics must exist before Run.
@@ -153,6 +156,9 @@ func (r *Runner) tell(ctx context.Context, errs []kgo.FetchError) {
 		return
 	}
 	for _, e := range errs {
+		if r.told.Again(e.Err) {
+			continue
+		}
 		r.cfg.Logger.Warn("shard group", "topic", e.Topic, "partition", e.Partition, "err", e.Err)
 	}
 	select {
@@ -218,6 +224,7 @@ func (r *Runner) revoked(shards []int32) {
 			waits = append(waits, t)
 			delete(r.owned, s)
 			delete(r.states, s)
+			delete(r.unwell, s)
 		}
 	}
 	r.mu.Unlock()
@@ -237,21 +244,34 @@ func (r *Runner) lost(shards []int32) {
 // hold takes a shard and, whenever it is dropped, takes it again one session timeout
 // later if the group still says so: two members that fence each other end with one owner.
 func (r *Runner) hold(ctx context.Context, s int32) {
+	failures := 0 // for reasons of its own
 	for ctx.Err() == nil {
+		began := time.Now()
 		err := r.once(ctx, s)
 		if ctx.Err() != nil {
+			if err != nil { // of a process that was away, say: it learns of both at once
+				r.cfg.Logger.Info("shard dropped, and not ours any more", "shard", s, "err", err)
+			}
 			return
 		}
 		if err == nil {
 			continue
 		}
 		r.note(ctx, s, err.Error())
-		pause := r.cfg.SessionTimeout
+		switch {
+		case !own(err):
+			failures = 0
+		case time.Since(began) > 2*longestRest:
+			failures = 1
+		default:
+			failures++
+		}
+		pause := r.rest(err, failures)
 		if _, ok := errors.AsType[*unassignedError](err); ok {
 			pause = confirmInterval // nothing was taken, so there is nobody to fight with
 		} else {
 			r.cfg.workTopics.forget()
-			r.cfg.Logger.Warn("shard dropped", "shard", s, "err", err)
+			r.cfg.Logger.Warn("shard dropped", "shard", s, "err", err, "again", pause, stackOf(err))
 		}
 		select {
 		case <-ctx.Done():
@@ -281,6 +301,7 @@ func (r *Runner) once(ctx context.Context, s int32) error {
 	}
 	began := time.Now()
 	sh := &shard{id: s, cfg: &r.cfg, topics: r.cfg.Kafka.Topics(), byName: make(map[string]cell)}
+	sh.unwell = func(why string) { r.aside(ctx, s, why) }
 	sh.ready = func() {
 		r.note(ctx, s, "")
 		r.cfg.Logger.Info("shard taken", "shard", s, "took", time.Since(began).Round(time.Millisecond))
@@ -328,11 +349,24 @@ func (r *Runner) note(ctx context.Context, s int32, why string) {
 	defer r.mu.Unlock()
 	if _, ok := r.owned[s]; ok && ctx.Err() == nil {
 		r.states[s] = why
+		delete(r.unwell, s)
+	}
+}
+
+// maxUnwell bounds what readiness lists of a shard.
+const maxUnwell = 10
+
+// aside notes what a shard goes on without.
+func (r *Runner) aside(ctx context.Context, s int32, why string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.owned[s]; ok && ctx.Err() == nil && len(r.unwell[s]) < maxUnwell {
+		r.unwell[s] = append(r.unwell[s], why)
 	}
 }
 
 // Ready is nil when the group has been joined and every shard it gave to this process
-// is being decided; else the error names what is missing. Safe for concurrent use.
+// is being decided, all of it; else the error names what is missing. Safe for concurrent use.
 func (r *Runner) Ready() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -342,6 +376,11 @@ func (r *Runner) Ready() error {
 	var missing []string
 	for s, why := range r.states {
 		if why != "" {
+			missing = append(missing, fmt.Sprintf("shard %d: %s", s, why))
+		}
+	}
+	for s, l := range r.unwell {
+		for _, why := range l {
 			missing = append(missing, fmt.Sprintf("shard %d: %s", s, why))
 		}
 	}

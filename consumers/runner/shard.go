@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"strconv"
 	"sync"
 	"time"
@@ -54,6 +53,11 @@ type shard struct {
 	wanted  map[string]struct{}
 	barrier map[string]bool // aggregate types whose commands before the taking are decided
 	ready   func()
+
+	doing   doing            // what is to blame for a panic
+	touched bool             // by what is being done: the batch, or a state
+	poison  map[doing]string // what has panicked often enough, and with what
+	unwell  func(why string) // told of what is set aside
 
 	// results of local agents, handed in from their goroutines.
 	mu      sync.Mutex
@@ -106,7 +110,11 @@ func (sh *shard) own(ctx context.Context) (err error) {
 		return fmt.Errorf("take shard %d: %w", sh.id, err)
 	}
 	sh.ready()
+	sh.poison = sh.cfg.suspects.convicted(sh.id)
 	err = guarded(func() error { return sh.run(ctx, work) })
+	if bug, ok := errors.AsType[*BugError](err); ok {
+		sh.cfg.suspects.blame(sh.id, sh.doing, bug.Cause)
+	}
 	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("shard %d: %w", sh.id, err)
 	}
@@ -124,17 +132,6 @@ func (sh *shard) close() {
 	}
 	sh.cl.RemoveConsumePartitions(read)
 	sh.cl.CloseAllowingRebalance()
-}
-
-// guarded makes a panic of a decision, or of a state that folds an event in, an error like
-// any other: the shard is dropped, the process and its other shards go on.
-func guarded(do func() error) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("a decision panicked: %v\n%s", v, debug.Stack())
-		}
-	}()
-	return do()
 }
 
 // take fences every earlier owner, marks the end of the log, and reads up to the mark.
@@ -610,6 +607,11 @@ func (sh *shard) committed(trailing bool) {
 		c.committed(trailing)
 		sh.cfg.lag.set(sh.topics.Commands(name), sh.id, c.nextOffset())
 	}
+	if len(sh.poison) > 0 {
+		sh.cfg.suspects.acquit(sh.id, func(d doing) bool {
+			return d.kind == doingCommand && d.number < sh.byName[d.aggregate].nextOffset()
+		})
+	}
 }
 
 // until is a context that ends with its parent, at the deadline if there is one, or when it is
@@ -661,9 +663,10 @@ func (sh *shard) keyed(topic, key string, env kafka.CloudEvent, aggregate string
 }
 
 // forward puts a command that was written to another partition than its key's on the right
-// one, as it is.
-func (sh *shard) forward(r *kgo.Record, partition int32) *kgo.Record {
-	return &kgo.Record{Topic: r.Topic, Partition: partition, Key: r.Key, Value: r.Value, Headers: r.Headers, Timestamp: r.Timestamp}
+// one, as it is but for the record's own time: a topic may take none that is too far from now, and the
+// command would hold the shard up for ever.
+func (sh *shard) forward(r *kgo.Record, partition int32, at time.Time) *kgo.Record {
+	return &kgo.Record{Topic: r.Topic, Partition: partition, Key: r.Key, Value: r.Value, Headers: r.Headers, Timestamp: at}
 }
 
 // deadLetter keeps a record that cannot be read, with where it stood and why. One that came

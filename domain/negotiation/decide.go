@@ -248,13 +248,12 @@ func (s State) wake(at time.Time) []Event {
 	}
 	var due []subject
 	seen := map[subject]struct{}{}
-	s.b.timers.due(at, func(t timer) bool {
-		when, armed := s.b.dueOf(t.about)
-		if _, again := seen[t.about]; armed == nil || again || !armed.Equal(t.at) || !passed(when, at) {
+	s.b.dueAt(at, func(about subject) bool {
+		if _, again := seen[about]; again {
 			return false
 		}
-		seen[t.about] = struct{}{}
-		due = append(due, t.about)
+		seen[about] = struct{}{}
+		due = append(due, about)
 		return len(due) == maxDue
 	})
 	if len(due) == 0 {

@@ -159,6 +159,16 @@ var edrMoves = []struct{ from, to EDRPhase }{
 	{EDRPhaseDead, EDRNone},
 }
 
+// CanMove looks the table up.
+func (p EDRPhase) CanMove(to EDRPhase) bool {
+	for _, m := range edrMoves {
+		if m.from == p && m.to == to {
+			return true
+		}
+	}
+	return false
+}
+
 // Diagram draws both tables as a Mermaid state diagram each; states.md is made from it.
 func Diagram() string {
 	var b strings.Builder

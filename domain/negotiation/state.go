@@ -179,7 +179,7 @@ type recent struct {
 const maxRecent = 1024
 
 func (r *recent) add(command string) {
-	if command == "" {
+	if command == "" || r.has(command) {
 		return
 	}
 	if r.commands == nil {
@@ -303,7 +303,7 @@ func (b *book) arm(s subject) {
 	due, armed := b.dueOf(s)
 	if armed != nil && !due.IsZero() && (armed.IsZero() || due.Before(*armed)) {
 		*armed = due
-		b.timers.push(timer{due, s})
+		b.timers.push(timer{at: due, about: s})
 		b.tidy()
 	}
 }

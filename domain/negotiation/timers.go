@@ -1,6 +1,9 @@
 package negotiation
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // timers is a heap of when something is due, earliest first. The time of what it is about may move
 // on without the heap: its entry then comes up too early and is put back. An entry that is not
@@ -10,6 +13,13 @@ type timers []timer
 type timer struct {
 	at    time.Time
 	about subject
+	in    int // of a copy: where in the heap it was found; -1: nowhere
+}
+
+// before is the order of the heap. It leaves nothing open, so that what is due at the same time
+// happens in the same order whatever way the heap has come about: live, read back, or restored.
+func (t timer) before(u timer) bool {
+	return cmp.Or(t.at.Compare(u.at), cmp.Compare(t.about.kind, u.about.kind), cmp.Compare(t.about.key, u.about.key)) < 0
 }
 
 // subject is what a timer or a place in the queue is about.
@@ -31,7 +41,7 @@ func (h *timers) push(t timer) {
 	l := *h
 	for i := len(l) - 1; i > 0; {
 		up := (i - 1) / 2
-		if !l[i].at.Before(l[up].at) {
+		if !l[i].before(l[up]) {
 			break
 		}
 		l[up], l[i] = l[i], l[up]
@@ -50,10 +60,10 @@ func (h *timers) pop() {
 		if c >= n {
 			return
 		}
-		if c+1 < n && l[c+1].at.Before(l[c].at) {
+		if c+1 < n && l[c+1].before(l[c]) {
 			c++
 		}
-		if !l[c].at.Before(l[i].at) {
+		if !l[c].before(l[i]) {
 			return
 		}
 		l[i], l[c] = l[c], l[i]
@@ -61,15 +71,33 @@ func (h *timers) pop() {
 	}
 }
 
-// due walks the heap, without changing it, over every entry at or before now, until visit says
-// that it has seen enough.
-func (h timers) due(now time.Time, visit func(timer) (enough bool)) { h.walk(0, now, visit) }
-
-func (h timers) walk(i int, now time.Time, visit func(timer) bool) (enough bool) {
-	if i >= len(h) || h[i].at.After(now) {
-		return false
+// dueAt visits what is due, the earliest first, until visit says that it has seen enough. It
+// changes nothing. Something may be visited twice.
+func (b *book) dueAt(now time.Time, visit func(subject) (enough bool)) {
+	var next timers // what is known of the heap so far that is due
+	look := func(k int) {
+		if k < len(b.timers) && !b.timers[k].at.After(now) {
+			t := b.timers[k]
+			t.in = k
+			next.push(t)
+		}
 	}
-	return visit(h[i]) || h.walk(2*i+1, now, visit) || h.walk(2*i+2, now, visit)
+	for look(0); len(next) > 0; {
+		t := next[0]
+		next.pop()
+		if t.in >= 0 {
+			look(2*t.in + 1)
+			look(2*t.in + 2)
+		}
+		when, armed := b.dueOf(t.about)
+		switch {
+		case armed == nil || t.in >= 0 && !armed.Equal(t.at) || !passed(when, now):
+		case t.at.Before(when): // it has moved on: its turn comes then
+			next.push(timer{when, t.about, -1})
+		case visit(t.about):
+			return
+		}
+	}
 }
 
 // earliest is the first of the times that are set.

@@ -140,7 +140,7 @@ func (g *graph) callOff(e Compensating) {
 		g.undo.state = PhaseCancelled
 	}
 	g.deadline = millis(e.Deadline)
-	g.timers.push(timer{g.deadline, -1})
+	g.timers.push(timer{at: g.deadline, node: -1})
 }
 
 // addUndo registers what undoes an activity. It has that one's policies; whether it works or

@@ -57,6 +57,6 @@ func (g *graph) lost(at time.Time, why Failure) {
 		return
 	}
 	g.doomed, g.verdict = &why, millis(at.Add(lastReports))
-	g.timers.push(timer{g.verdict, -1})
+	g.timers.push(timer{at: g.verdict, node: -1})
 	g.rearm()
 }

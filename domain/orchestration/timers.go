@@ -10,14 +10,19 @@ type timers []timer
 type timer struct {
 	at   int64 // unix milliseconds
 	node int32 // -1: the orchestration's deadline
+	in   int32 // of a copy: where in the heap it was found; -1: nowhere
 }
+
+// before is the order of the heap. It leaves nothing open, so that what is due at the same time
+// happens in the same order whatever way the heap has come about: live, read back, or restored.
+func (t timer) before(u timer) bool { return t.at < u.at || t.at == u.at && t.node < u.node }
 
 func (h *timers) push(t timer) {
 	*h = append(*h, t)
 	l := *h
 	for i := len(l) - 1; i > 0; {
 		up := (i - 1) / 2
-		if l[up].at <= l[i].at {
+		if !l[i].before(l[up]) {
 			break
 		}
 		l[up], l[i] = l[i], l[up]
@@ -36,10 +41,10 @@ func (h *timers) pop() {
 		if c >= n {
 			return
 		}
-		if c+1 < n && l[c+1].at < l[c].at {
+		if c+1 < n && l[c+1].before(l[c]) {
 			c++
 		}
-		if l[i].at <= l[c].at {
+		if !l[c].before(l[i]) {
 			return
 		}
 		l[i], l[c] = l[c], l[i]
@@ -47,17 +52,36 @@ func (h *timers) pop() {
 	}
 }
 
-// due walks the heap, without changing it, over every entry at or before now, until
-// visit says that it has seen enough.
-func (h timers) due(now int64, visit func(timer) (enough bool)) {
-	h.walk(0, now, visit)
-}
-
-func (h timers) walk(i int, now int64, visit func(timer) bool) (enough bool) {
-	if i >= len(h) || h[i].at > now {
-		return false
+// dueAt visits the nodes whose timers have come, the earliest first, until visit says that it has
+// seen enough. It changes nothing. A node may be visited twice.
+func (g *graph) dueAt(now int64, visit func(i int32) (enough bool)) {
+	var next timers // what is known of the heap so far that is due
+	look := func(k int) {
+		if k < len(g.timers) && g.timers[k].at <= now {
+			t := g.timers[k]
+			t.in = int32(k) // bounded by the timers there are
+			next.push(t)
+		}
 	}
-	return visit(h[i]) || h.walk(2*i+1, now, visit) || h.walk(2*i+2, now, visit)
+	for look(0); len(next) > 0; {
+		t := next[0]
+		next.pop()
+		if t.in >= 0 {
+			look(2*int(t.in) + 1)
+			look(2*int(t.in) + 2)
+		}
+		if t.node < 0 {
+			continue
+		}
+		n := &g.nodes[t.node]
+		switch {
+		case t.in >= 0 && n.armed != t.at || n.timer == 0 || n.timer > now:
+		case t.at < n.timer: // it has moved on: its turn comes then
+			next.push(timer{n.timer, t.node, -1})
+		case visit(t.node):
+			return
+		}
+	}
 }
 
 // millis is a time in unix milliseconds, 0 for none. It rounds up: a timer never fires
@@ -130,7 +154,7 @@ func (g *graph) arm(i int32) {
 	n.timer = g.due(n)
 	if n.timer != 0 && (n.armed == 0 || n.timer < n.armed) {
 		n.armed = n.timer
-		g.timers.push(timer{n.timer, i})
+		g.timers.push(timer{at: n.timer, node: i})
 	}
 }
 

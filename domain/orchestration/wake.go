@@ -42,14 +42,11 @@ func (s State) wake(at time.Time) []Event {
 	}
 	var events []Event
 	var seen map[int32]struct{}
-	g.timers.due(now, func(t timer) (enough bool) {
-		if t.node < 0 || g.nodes[t.node].armed != t.at || !passed(g.nodes[t.node].timer, now) {
+	g.dueAt(now, func(i int32) (enough bool) {
+		if _, ok := seen[i]; ok {
 			return false
 		}
-		if _, ok := seen[t.node]; ok {
-			return false
-		}
-		more := s.due(at, t.node)
+		more := s.due(at, i)
 		if len(more) == 0 {
 			return false
 		}
@@ -59,7 +56,7 @@ func (s State) wake(at time.Time) []Event {
 		if seen == nil {
 			seen = make(map[int32]struct{})
 		}
-		seen[t.node] = struct{}{}
+		seen[i] = struct{}{}
 		events = append(events, more...)
 		return g.doomed != nil || closes(more)
 	})

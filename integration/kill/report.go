@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -20,7 +21,10 @@ const (
 
 // report checks everything, prints the figures, and returns what is wrong.
 func (s *scenario) report(ctx context.Context) []string {
-	subject := &audit.Subject{Jobs: s.jobs, Client: s.clients[0], Brokers: []string{s.kafka}, Out: os.Stdout}
+	subject := &audit.Subject{
+		Jobs: s.jobs, Client: s.clients[0], Brokers: []string{s.kafka}, Embedded: true, Out: os.Stdout,
+		Files: []string{filepath.Join(s.dir, "data", "projections.db")}, Scratch: s.dir,
+	}
 	wrong := subject.All(ctx)
 	wrong = append(wrong, s.progress(audit.Events(subject.Events()))...)
 	retried := int64(0)

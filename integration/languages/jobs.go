@@ -281,16 +281,11 @@ func (s *scenario) histories(ctx context.Context) error {
 		}
 		s.wrong = append(s.wrong, audit.History(j.id, events)...)
 	}
-	records, err := audit.Read(ctx, []string{s.kafka}, kafka.Topics{}.Events("orchestration"))
+	log, err := audit.ReadLog(ctx, kafka.Config{Brokers: []string{s.kafka}})
 	if err != nil {
 		return err
 	}
-	wrong, _ := audit.Log(audit.Events(records))
-	s.wrong = append(s.wrong, wrong...)
-	for _, r := range audit.Events(records) {
-		if want := kafka.PartitionFor([]byte(r.Key), shards); r.Partition != want {
-			s.amiss("%s of %s was decided on partition %d, its key's is %d", r.Type, r.Key, r.Partition, want)
-		}
-	}
+	report := audit.Check(log, audit.Options{Embedded: true, Quiet: true})
+	s.wrong = append(s.wrong, audit.Sentences(report.Wrongs)...)
 	return nil
 }

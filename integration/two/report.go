@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -17,7 +18,10 @@ const takeoverWithin = 12 * time.Second
 
 // report checks everything, prints the figures, and returns what is wrong.
 func (s *scenario) report(ctx context.Context) []string {
-	subject := &audit.Subject{Jobs: s.jobs, Client: s.client(1), Brokers: []string{s.kafka}, Out: os.Stdout}
+	subject := &audit.Subject{
+		Jobs: s.jobs, Client: s.client(1), Brokers: []string{s.kafka}, Embedded: true, Out: os.Stdout,
+		Files: []string{filepath.Join(s.dir, s.servers[1].name, "projections.db")}, Scratch: s.dir,
+	}
 	wrong := subject.All(ctx)
 	wrong = append(wrong, s.takeover(subject.Events())...)
 	audit.Print(os.Stdout, wrong)

@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -18,6 +19,8 @@ type Config struct {
 	ClientID string
 	// Dial replaces the network; tests hand in kfake's virtual network.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Security says how the brokers are reached and who we are to them.
+	Security Security
 	// Embedded says that the broker is the embedded one, whose transactions can be
 	// torn between partitions by a kill.
 	Embedded bool
@@ -30,8 +33,8 @@ type Config struct {
 // refresh: with the client's default of 5 s single commits took that long.
 const metadataMinAge = 10 * time.Millisecond
 
-// Options returns the options every client starts from, followed by more.
-func (c Config) Options(more ...kgo.Opt) []kgo.Opt {
+// options are those every client starts from, followed by more.
+func (c Config) options(more []kgo.Opt) ([]kgo.Opt, error) {
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(c.Brokers...),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
@@ -50,11 +53,11 @@ func (c Config) Options(more ...kgo.Opt) []kgo.Opt {
 	if c.ClientID != "" {
 		opts = append(opts, kgo.ClientID(c.ClientID))
 	}
-	if c.Dial != nil {
-		opts = append(opts, kgo.Dialer(c.Dial))
+	secured, err := c.Security.options(c.Dial)
+	if err != nil {
+		return nil, err
 	}
-	opts = append(opts, more...)
-	return append(opts, c.Extra...)
+	return slices.Concat(opts, secured, more, c.Extra), nil
 }
 
 // Pass lets a client go on behind a batch that nobody can unpack (MaxUnpackedBytes), before which
@@ -67,5 +70,9 @@ func Pass(cl *kgo.Client, batch *kgo.ErrDecompressTooLarge) {
 
 // NewClient makes a client with the shared options and more. The caller closes it.
 func (c Config) NewClient(more ...kgo.Opt) (*kgo.Client, error) {
-	return kgo.NewClient(c.Options(more...)...)
+	opts, err := c.options(more)
+	if err != nil {
+		return nil, err
+	}
+	return kgo.NewClient(opts...)
 }

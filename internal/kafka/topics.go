@@ -51,6 +51,9 @@ func (t Topics) Events(aggregate string) string { return t.name(aggregate, "even
 // Completions is where only the shard's owner writes ends and refusals.
 func (t Topics) Completions(aggregate string) string { return t.name(aggregate, "completions") }
 
+// Snapshots is where the shard's owner writes its checkpoints of an aggregate type.
+func (t Topics) Snapshots(aggregate string) string { return t.name(aggregate, "snapshots") }
+
 // Work is where machines ask the agents of an activity type for work.
 func (t Topics) Work(activityType string) string { return t.name("work", activityType) }
 
@@ -97,7 +100,7 @@ func keep() map[string]*string {
 func (t Topics) Specs(shards int32, aggregates, activityTypes []string) []Spec {
 	var specs []Spec
 	for _, a := range aggregates {
-		for _, n := range []string{t.Commands(a), t.Events(a), t.Completions(a)} {
+		for _, n := range []string{t.Commands(a), t.Events(a), t.Completions(a), t.Snapshots(a)} {
 			specs = append(specs, Spec{n, shards, keep()})
 		}
 	}

@@ -29,6 +29,7 @@ type config struct {
 	Name        string              `json:"name"`
 	Brokers     []string            `json:"brokers"`
 	Prefix      string              `json:"prefix"`
+	Kafka       kafka.Security      `json:"kafka,omitzero"`
 	Concurrency map[string]int      `json:"concurrency"`
 	Grace       definition.Duration `json:"grace"`
 	Listen      string              `json:"listen"`
@@ -77,14 +78,14 @@ func duration(p func(c *config) *definition.Duration) func(*config, string) erro
 
 // options is the one table of flags.
 func (a Agent) options() []option {
-	return []option{
+	options := []option{
 		{"name", "NAME", "name of this process, in the status of activities (default " + a.Name + ", the host and the process)", text(func(c *config) *string { return &c.Name })},
 		{"brokers", "HOST:PORT,...", "where Kafka is (or " + agent.EnvBrokers + ")", func(c *config, v string) error { c.Brokers = list(v); return nil }},
 		{"prefix", "PREFIX", "first part of the topics' names (or " + agent.EnvPrefix + "; default " + kafka.DefaultPrefix + ")", text(func(c *config) *string { return &c.Prefix })},
 		{"concurrency", "N|TYPE=N,...", "how many activities run at once, of each type or of one", a.setConcurrency},
 		{"grace", "DURATION", "how long what runs may go on after the first signal (default " + agent.DefaultGrace.String() + ")", duration(func(c *config) *definition.Duration { return &c.Grace })},
 		{"listen", "HOST:PORT", "where /healthz, /readyz and /metrics are (default 127.0.0.1 and a free port)", text(func(c *config) *string { return &c.Listen })},
-		{"consumer-group", "true", "take work in a consumer group even where there are share groups, as agents of other languages do (default false)", func(c *config, v string) (err error) {
+		{"consumer-group", boolKind, "take work in a consumer group even where there are share groups, as agents of other languages do (default false)", func(c *config, v string) (err error) {
 			c.ConsumerGroup, err = strconv.ParseBool(v)
 			return err
 		}},
@@ -98,7 +99,18 @@ func (a Agent) options() []option {
 		{"vault-token-file", "FILE", "file with a token for Vault", text(func(c *config) *string { return &c.Vault.Token.File })},
 		{"settings", "JSON", "the agent's own settings, a JSON or YAML object; its members go over the file's", (*config).mergeSettings},
 	}
+	for _, o := range kafka.SecurityOptions() {
+		kind := o.Kind
+		if o.Bool {
+			kind = boolKind
+		}
+		options = append(options, option{o.Name, kind, o.Usage, func(c *config, v string) error { return o.Set(&c.Kafka, v) }})
+	}
+	return options
 }
+
+// boolKind is how a flag shows itself that may go without a value.
+const boolKind = "true"
 
 func list(s string) []string {
 	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
@@ -153,7 +165,10 @@ func (a Agent) configure(env Env) (cfg config, done bool, err error) {
 	fs.Usage = func() {}
 	options := a.options()
 	for _, o := range options {
-		fs.Var(&given{kind: o.value}, o.name, o.usage)
+		f := fs.VarPF(&given{kind: o.value}, o.name, "", o.usage)
+		if o.value == boolKind {
+			f.NoOptDefVal = boolKind
+		}
 	}
 	insecure := fs.Bool("insecure", false, "listen beyond this machine: nobody is asked who they are")
 	path := &given{kind: "FILE"}
@@ -241,6 +256,11 @@ func (a Agent) override(c *config, fs *pflag.FlagSet, options []option, env Env)
 			}
 		}
 	}
+	password, _ := env.Getenv(a.envName(kafka.EnvPassword))
+	c.Kafka.Password = kafka.Secret(password)
+	if err := c.Kafka.FromEnv(env.Getenv); err != nil { // what all processes of a machine share
+		return usageError{err}
+	}
 	return nil
 }
 
@@ -263,6 +283,9 @@ func (a Agent) validate(c *config) error {
 	c.Prefix = cmp.Or(c.Prefix, kafka.DefaultPrefix)
 	if len(c.Brokers) == 0 {
 		wrong("--brokers: say where Kafka is, with the flag, %s or %s", a.envName("brokers"), agent.EnvBrokers)
+	}
+	if err := c.Kafka.Check(c.Brokers); err != nil {
+		errs = append(errs, usageError{err})
 	}
 	for _, b := range c.Brokers {
 		if _, _, err := net.SplitHostPort(b); err != nil {

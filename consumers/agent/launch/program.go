@@ -52,7 +52,7 @@ func newProgram(a Agent, cfg config, env Env) (*program, error) {
 	}
 	p := &program{
 		agent: a, cfg: cfg, log: log, metrics: newMetrics(a.Name, a.Version),
-		kafka: kafka.Config{Brokers: cfg.Brokers, Prefix: cfg.Prefix, ClientID: cfg.Name},
+		kafka: kafka.Config{Brokers: cfg.Brokers, Prefix: cfg.Prefix, ClientID: cfg.Name, Security: cfg.Kafka},
 	}
 	if p.pinger, err = p.kafka.NewClient(); err != nil {
 		return nil, usagef("--brokers: %w", err)

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/waybill/waybill/integration/internal/api"
 	"github.com/waybill/waybill/integration/internal/audit"
@@ -54,36 +53,6 @@ func TestHistory(t *testing.T) {
 	} {
 		t.Run("it finds "+name, func(t *testing.T) {
 			if len(audit.History("j", bad)) == 0 {
-				t.Error("it found nothing")
-			}
-		})
-	}
-}
-
-func records(sequences ...int64) []audit.Record {
-	var l []audit.Record
-	for i, n := range sequences {
-		l = append(l, audit.Record{Key: "j", ID: "e", Type: completed, Offset: int64(i), Sequence: n, Time: time.Unix(1, 0), Value: "{}"})
-	}
-	return l
-}
-
-func TestLog(t *testing.T) {
-	t.Run("a repeat of the same event is counted", func(t *testing.T) {
-		wrong, repeats := audit.Log(records(1, 2, 2, 3))
-		if len(wrong) > 0 || repeats != 1 {
-			t.Error(wrong, repeats)
-		}
-	})
-	other := records(1, 2, 2)
-	other[2].Value = "another"
-	unmarked := records(1)
-	unmarked[0].Time = time.Time{}
-	for name, bad := range map[string][]audit.Record{
-		"a gap": records(1, 3), "a late first": records(2), "two events under one number": other, "an event without a time": unmarked,
-	} {
-		t.Run("it finds "+name, func(t *testing.T) {
-			if wrong, _ := audit.Log(bad); len(wrong) == 0 {
 				t.Error("it found nothing")
 			}
 		})

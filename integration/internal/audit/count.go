@@ -7,6 +7,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/waybill/waybill/schemas"
 )
 
 // Counted is what a topic of events holds.
@@ -23,7 +25,7 @@ func Count(ctx context.Context, brokers []string, topic string) (*Counted, error
 	counted, last := &Counted{}, map[string]int64{}
 	err := each(ctx, brokers, topic, func(r *kgo.Record) {
 		rec := record(r)
-		if rec.Key == shardKey {
+		if rec.Key == schemas.ShardKey {
 			return
 		}
 		counted.Events++

@@ -12,19 +12,9 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-)
 
-// Record is what is looked at of a record.
-type Record struct {
-	Partition int32
-	Offset    int64
-	Key       string
-	ID, Type  string // ce_id, ce_type
-	Source    string // ce_source
-	Sequence  int64  // ce_sequence, 0 for none
-	Time      time.Time
-	Value     string
-}
+	"github.com/waybill/waybill/schemas"
+)
 
 // idle is after how long without a record a topic is taken to be read: an aborted tail
 // shows to no reader.
@@ -35,29 +25,6 @@ func Read(ctx context.Context, brokers []string, topic string) ([]Record, error)
 	var all []Record
 	err := each(ctx, brokers, topic, func(r *kgo.Record) { all = append(all, record(r)) })
 	return all, err
-}
-
-func record(r *kgo.Record) Record {
-	rec := Record{Partition: r.Partition, Offset: r.Offset, Key: string(r.Key), Value: string(r.Value)}
-	for _, h := range r.Headers {
-		rec.header(h.Key, string(h.Value))
-	}
-	return rec
-}
-
-func (r *Record) header(key, value string) {
-	switch key {
-	case "ce_id":
-		r.ID = value
-	case "ce_type":
-		r.Type = value
-	case "ce_source":
-		r.Source = value
-	case "ce_sequence":
-		r.Sequence, _ = strconv.ParseInt(value, 10, 64) // 0 is reported by Log
-	case "ce_time":
-		r.Time, _ = time.Parse(time.RFC3339Nano, value) // likewise
-	}
 }
 
 // Kcat reads a topic as Read does, with a client that shares no code with us; ok is false
@@ -87,7 +54,7 @@ func Kcat(ctx context.Context, brokers []string, topic string) (records []Record
 		if err := errors.Join(err1, err2); err != nil {
 			return nil, true, fmt.Errorf("kcat: %w", err)
 		}
-		r := Record{Partition: int32(partition), Offset: offset, Key: f[2]}
+		r := Record{Topic: topic, Partition: int32(partition), Offset: offset, Key: f[2], Input: -1}
 		for _, h := range strings.Split(f[3], ",") {
 			key, value, _ := strings.Cut(h, "=")
 			r.header(key, value)
@@ -97,52 +64,15 @@ func Kcat(ctx context.Context, brokers []string, topic string) (records []Record
 	return records, true, lines.Err()
 }
 
-// shardKey is the key of the records by which the owner of a shard keeps its books.
-const shardKey = "~shard"
-
 // Events are the records that are events of an aggregate.
 func Events(records []Record) []Record {
 	var events []Record
 	for _, r := range records {
-		if r.Key != shardKey {
+		if r.Key != schemas.ShardKey {
 			events = append(events, r)
 		}
 	}
 	return events
-}
-
-// Log checks the records of an events topic: per aggregate, sequence numbers from 1
-// without a gap, and never two different events under one. A repeat of the same event,
-// which the embedded broker may leave when it is killed within a commit, is counted.
-func Log(records []Record) (wrong []string, repeats int) {
-	type place struct {
-		partition int32
-		value     string
-	}
-	last := map[string]int64{}
-	seen := map[string]map[int64]place{}
-	for _, r := range Events(records) {
-		if r.Sequence < 1 || r.Time.IsZero() || r.ID == "" {
-			wrong = append(wrong, fmt.Sprintf("%d/%d of %s has no ce_sequence, ce_time or ce_id", r.Partition, r.Offset, r.Key))
-			continue
-		}
-		if seen[r.Key] == nil {
-			seen[r.Key] = map[int64]place{}
-		}
-		if before, ok := seen[r.Key][r.Sequence]; ok {
-			repeats++
-			if before.value != r.Value || before.partition != r.Partition {
-				wrong = append(wrong, fmt.Sprintf("%s has two events %d: %s and %s", r.Key, r.Sequence, before.value, r.Value))
-			}
-			continue
-		}
-		if r.Sequence != last[r.Key]+1 {
-			wrong = append(wrong, fmt.Sprintf("%s goes from event %d to %d at %d/%d", r.Key, last[r.Key], r.Sequence, r.Partition, r.Offset))
-		}
-		last[r.Key] = r.Sequence
-		seen[r.Key][r.Sequence] = place{r.Partition, r.Value}
-	}
-	return wrong, repeats
 }
 
 // Completions checks the records of a completions topic against the states that the jobs

@@ -5,34 +5,40 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
+	"time"
 
 	"github.com/waybill/waybill/integration/internal/api"
 	"github.com/waybill/waybill/integration/internal/load"
+	"github.com/waybill/waybill/internal/kafka"
 )
 
 // Topics that are audited, with the default prefix.
 const (
 	eventsTopic      = "waybill.orchestration.events"
 	completionsTopic = "waybill.orchestration.completions"
-	deadlettersTopic = "waybill.deadletters"
 )
 
 // Subject is what is audited: jobs that have all been acknowledged and have ended, as a
 // server and a broker know them.
 type Subject struct {
-	Jobs    []*load.Job
-	Client  *api.Client
-	Brokers []string
-	Out     io.Writer // takes the figures
+	Jobs     []*load.Job
+	Client   *api.Client
+	Brokers  []string
+	Embedded bool      // see Options
+	Files    []string  // of projections that follow the log, on this machine
+	Secrets  []string  // see Options
+	Scratch  string    // a directory for what is compared with them
+	Out      io.Writer // takes the figures
 
-	events []Record
+	log *Log
 }
 
-// All holds every job, its history, the log and the completions against what must be,
-// prints the figures, and returns what is wrong.
+// All holds every job, its history, the log, the completions and the projections against what
+// must be, prints the figures, and returns what is wrong.
 func (s *Subject) All(ctx context.Context) []string {
 	var wrong []string
-	for _, check := range []func(context.Context) []string{s.results, s.histories, s.log, s.completions, s.deadLetters} {
+	for _, check := range []func(context.Context) []string{s.results, s.histories, s.laws, s.completions, s.projections} {
 		wrong = append(wrong, check(ctx)...)
 	}
 	return wrong
@@ -40,7 +46,12 @@ func (s *Subject) All(ctx context.Context) []string {
 
 // Events are the records of the events topic that All has read, the shards' books among
 // them, in the order of each partition.
-func (s *Subject) Events() []Record { return s.events }
+func (s *Subject) Events() []Record {
+	if s.log == nil {
+		return nil
+	}
+	return s.log.Records[eventsTopic]
+}
 
 // shownWrong is how many of the things that are wrong are printed.
 const shownWrong = 40
@@ -104,15 +115,28 @@ func (s *Subject) histories(ctx context.Context) (wrong []string) {
 	return wrong
 }
 
-// log checks the events topic.
-func (s *Subject) log(ctx context.Context) []string {
-	records, err := Read(ctx, s.Brokers, eventsTopic)
+// laws holds the whole log against the laws.
+func (s *Subject) laws(ctx context.Context) []string {
+	log, err := ReadLog(ctx, kafka.Config{Brokers: s.Brokers})
 	if err != nil {
-		return unread(eventsTopic, err)
+		return unread("the log", err)
 	}
-	s.events = records
-	wrong, repeats := Log(records)
-	fmt.Fprintf(s.Out, "  events on the log: %d, and %d repeats\n", len(Events(records))-repeats, repeats)
+	s.log = log
+	report := Check(log, Options{Embedded: s.Embedded, Quiet: true, Now: time.Now(), Secrets: s.Secrets})
+	fmt.Fprintln(s.Out, "  on the log:", report)
+	return Sentences(report.Wrongs)
+}
+
+// projections holds the files against fresh ones.
+func (s *Subject) projections(ctx context.Context) (wrong []string) {
+	for _, path := range s.Files {
+		found, rows, err := Projection(ctx, kafka.Config{Brokers: s.Brokers}, path, s.Scratch)
+		if err != nil {
+			return append(wrong, unread(path, err)...)
+		}
+		fmt.Fprintf(s.Out, "  rows of %s that a fresh replay has as well: %d\n", filepath.Base(path), rows)
+		wrong = append(wrong, Sentences(found)...)
+	}
 	return wrong
 }
 
@@ -122,10 +146,10 @@ func (s *Subject) completions(ctx context.Context) (wrong []string) {
 	for _, j := range s.Jobs {
 		want[j.ID] = j.State
 	}
-	ours, err := Read(ctx, s.Brokers, completionsTopic)
-	if err != nil {
-		return unread(completionsTopic, err)
+	if s.log == nil {
+		return nil // which has been told
 	}
+	ours := s.log.Records[completionsTopic]
 	wrong, repeats, refusals := Completions(ours, want)
 	fmt.Fprintf(s.Out, "  completions: %d of %d jobs, and %d repeats told by ce_id; %d refusals\n", len(ours)-repeats-refusals, len(want), repeats, refusals)
 	theirs, ok, err := Kcat(ctx, s.Brokers, completionsTopic)
@@ -139,17 +163,4 @@ func (s *Subject) completions(ctx context.Context) (wrong []string) {
 	more, repeats, refusals := Completions(theirs, want)
 	fmt.Fprintf(s.Out, "  as kcat reads them: %d, and %d repeats\n", len(theirs)-repeats-refusals, repeats)
 	return append(wrong, more...)
-}
-
-// deadLetters: nothing was sent that cannot be read.
-func (s *Subject) deadLetters(ctx context.Context) []string {
-	records, err := Read(ctx, s.Brokers, deadlettersTopic)
-	if err != nil {
-		return unread(deadlettersTopic, err)
-	}
-	var wrong []string
-	for _, r := range records {
-		wrong = append(wrong, fmt.Sprintf("a dead letter, key %q: %s", r.Key, r.Value))
-	}
-	return wrong
 }

@@ -193,7 +193,7 @@ func (m *Main) openData(context.Context) error {
 // startBroker starts the embedded broker unless there is another, and finds out which
 // kind the other is: an embedded one in another process tears transactions all the same.
 func (m *Main) startBroker(ctx context.Context) error {
-	m.kafka = kafka.Config{Brokers: m.cfg.Brokers, Prefix: m.cfg.Prefix, ClientID: "waybill-" + m.member}
+	m.kafka = kafka.Config{Brokers: m.cfg.Brokers, Prefix: m.cfg.Prefix, ClientID: "waybill-" + m.member, Security: m.cfg.Security}
 	if len(m.cfg.Brokers) == 0 {
 		b, err := embedded.Start(ctx, embedded.Config{
 			Dir: m.data.brokerDir(), Listen: m.cfg.KafkaListen, Fsync: m.cfg.Fsync, Logger: m.cfg.Logger,
@@ -203,6 +203,7 @@ func (m *Main) startBroker(ctx context.Context) error {
 		}
 		m.broker = b
 		m.closers = append(m.closers, b.Close)
+		m.checks = append(m.checks, check{name: "broker", err: b.Err})
 		logHealed(m.cfg.Logger, b)
 		m.kafka.Brokers, m.kafka.Embedded = []string{b.Addr()}, true
 		return nil

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,9 +45,13 @@ func (b *bench) bareLog(ctx context.Context) (l BareLog, err error) {
 		return l, err
 	}
 	defer cl.Close()
+	// The client makes batches that large; a broker takes less unless it is told.
+	largest := strconv.Itoa(kafka.MaxMessageBytes)
 	var specs []kafka.Spec
 	for _, name := range []string{bareIn, bareEvents, bareOut} {
-		specs = append(specs, kafka.Spec{Name: cfg.Prefix + "." + name, Partitions: shards})
+		specs = append(specs, kafka.Spec{
+			Name: cfg.Prefix + "." + name, Partitions: shards, Configs: map[string]*string{"max.message.bytes": &largest},
+		})
 	}
 	if err := kafka.EnsureTopics(ctx, cl, specs); err != nil {
 		return l, err
@@ -59,7 +64,7 @@ func (b *bench) bareLog(ctx context.Context) (l BareLog, err error) {
 
 // log is an embedded broker of its own, or the Kafka that was named.
 func (b *bench) log(ctx context.Context) (kafka.Config, func() error, error) {
-	cfg := kafka.Config{Brokers: b.Brokers, Prefix: "waybill-bench-" + uuid.NewString()[:8]}
+	cfg := kafka.Config{Brokers: b.Brokers, Security: b.Security, Prefix: "waybill-bench-" + uuid.NewString()[:8]}
 	if len(b.Brokers) > 0 {
 		return cfg, func() error { return deleteTopics(ctx, cfg, cfg.Prefix) }, nil
 	}
@@ -77,10 +82,10 @@ func (b *bench) log(ctx context.Context) (kafka.Config, func() error, error) {
 
 // produceCommands puts commands on the log before the clock starts.
 func produceCommands(ctx context.Context, cl *kgo.Client, prefix string, n int) error {
-	var failed error
+	var failed error // the first: where one fails, often all do
 	for i := range n {
 		cl.Produce(ctx, bareRecord(prefix+"."+bareIn, int32(i%shards), []byte(strconv.Itoa(i))), func(_ *kgo.Record, err error) {
-			failed = errors.Join(failed, err)
+			failed = cmp.Or(failed, err)
 		})
 	}
 	return errors.Join(cl.Flush(ctx), failed)
@@ -161,7 +166,7 @@ func bareShard(ctx context.Context, cfg kafka.Config, shard int32, done chan<- i
 			return err
 		}
 		var failed error
-		noted := func(_ *kgo.Record, err error) { failed = errors.Join(failed, err) }
+		noted := func(_ *kgo.Record, err error) { failed = cmp.Or(failed, err) }
 		for _, r := range records {
 			cl.Produce(ctx, bareRecord(events, shard, r.Key), noted)
 			cl.Produce(ctx, bareRecord(out, shard, r.Key), noted)

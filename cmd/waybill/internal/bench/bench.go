@@ -17,14 +17,16 @@ import (
 	"github.com/waybill/waybill/cmd/waybill/internal/app"
 	"github.com/waybill/waybill/cmd/waybill/internal/pace"
 	"github.com/waybill/waybill/consumers/connectors"
+	"github.com/waybill/waybill/internal/kafka"
 )
 
 // Options say what to measure. Zero values take the defaults.
 type Options struct {
-	Works   []string // names, like W1; empty means DefaultWorks
-	Runs    int      // how often each is measured; the median counts; 0 means once
-	Fsync   bool     // the embedded broker syncs before it acknowledges
-	Brokers []string // of another Kafka; empty means the embedded broker
+	Works    []string       // names, like W1; empty means DefaultWorks
+	Runs     int            // how often each is measured; the median counts; 0 means once
+	Fsync    bool           // the embedded broker syncs before it acknowledges
+	Brokers  []string       // of another Kafka; empty means the embedded broker
+	Security kafka.Security // of the way there
 	// CPUProfile is a file for the profile of the works, without the bare log; empty writes
 	// none.
 	CPUProfile string

@@ -25,6 +25,9 @@ W6 memory with 100,000 waiting orchestrations, W7 a tree of 37,449 nodes. W5 and
 	}, cobra.NoArgs, func(cmd *cobra.Command, _ []string) error {
 		var old *bench.Report
 		var err error
+		if err := secure(env, o.Brokers, &o.Security); err != nil {
+			return err
+		}
 		if compare != "" { // before minutes have gone by
 			if old, err = bench.ReadReport(compare); err != nil {
 				return err
@@ -53,6 +56,7 @@ W6 memory with 100,000 waiting orchestrations, W7 a tree of 37,449 nodes. W5 and
 	f.IntVar(&o.Runs, "runs", 1, "measure each so many times and take the median")
 	f.BoolVar(&o.Fsync, "fsync", false, "the embedded broker writes to the disk before it acknowledges")
 	f.StringSliceVar(&o.Brokers, "brokers", nil, "measure on Kafka at host:port,… instead of the embedded broker")
+	securityFlags(f, &o.Security)
 	f.BoolVar(&asJSON, "json", false, "print the report as JSON, and what is told on the way on the standard error")
 	f.StringVar(&compare, "compare", "", "file with the --json output of an earlier run: print the ratio of each figure")
 	f.StringVar(&o.CPUProfile, "cpuprofile", "", "write a CPU profile of the works to this file")

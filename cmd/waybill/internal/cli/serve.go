@@ -16,6 +16,7 @@ import (
 	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/internal/embedded"
 	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/producers/intake"
 )
 
 // logFlags say how a server logs.
@@ -73,12 +74,15 @@ func serving(env *Env, c cobra.Command, run func(cmd *cobra.Command, cfg app.Con
 		}
 		cfg.Outside, cfg.Provisioners, cfg.Vault, cfg.Connectors = file.Agents, file.Provisioners, file.Vault, file.Config
 		if printConfig {
-			return printSettings(env.Out, cmd.Flags(), file)
+			return printSettings(env.Out, cmd.Flags(), file, cfg.Security)
 		}
 		if cfg.Shards < 1 {
 			return usagef("--shards %d: want 1 to 1000", cfg.Shards)
 		}
 		if cfg.Logger, err = logs.logger(env.Err); err != nil {
+			return err
+		}
+		if err := secure(env, cfg.Brokers, &cfg.Security); err != nil {
 			return err
 		}
 		if cfg.Token, err = readToken(env, tokenFile); err != nil {
@@ -109,6 +113,7 @@ func serving(env *Env, c cobra.Command, run func(cmd *cobra.Command, cfg app.Con
 	f.StringVar(&cfg.Listen, "listen", app.DefaultListen, "address of API and page, host:port")
 	f.StringVar(&cfg.KafkaListen, "kafka-listen", embedded.DefaultListen, "address of the embedded Kafka broker, host:port")
 	f.StringSliceVar(&cfg.Brokers, "brokers", nil, "use Kafka at host:port,… instead of the embedded broker")
+	securityFlags(f, &cfg.Security)
 	f.StringSliceVar(&cfg.Roles, "roles", app.Roles(), "what this process does")
 	f.BoolVar(&cfg.Fsync, "fsync", false, "the embedded broker writes to the disk before it acknowledges")
 	f.StringVar(&cfg.Prefix, "prefix", kafka.DefaultPrefix, "first part of topic names")
@@ -116,6 +121,8 @@ func serving(env *Env, c cobra.Command, run func(cmd *cobra.Command, cfg app.Con
 	f.StringArrayVar(&cfg.Allow, "allow", nil, "HOST[:PORT] that agents may call, * for any port; repeatable")
 	f.BoolVar(&cfg.Insecure, "insecure", false, "listen beyond this machine without token and TLS")
 	f.StringVar(&tokenFile, "token-file", "", "file with the token that requests must have (or WAYBILL_TOKEN)")
+	f.Int64Var(&cfg.MaxBacklog, "max-backlog", intake.DefaultBacklog, "undecided commands of a shard at most when a job is taken over HTTP; else 503")
+	f.Int64Var(&cfg.MaxLive, "max-live", intake.DefaultLive, "jobs that have not ended at most when another is taken")
 	f.Int64Var(&cfg.MaxPayload, "max-payload", blob.DefaultMax, "bytes of an input or an output at most")
 	f.Var(&keepBlobs, "keep-blobs", "how long large values of ended jobs can be read, 168h or P7D")
 	f.StringVar(&keyFile, "callback-key-file", "", "file with the key that signs what callbacks are told (HMAC-SHA256)")
@@ -131,7 +138,7 @@ func serving(env *Env, c cobra.Command, run func(cmd *cobra.Command, cfg app.Con
 }
 
 // printSettings prints a configuration file with the settings in force.
-func printSettings(out io.Writer, fs *pflag.FlagSet, file structured) error {
+func printSettings(out io.Writer, fs *pflag.FlagSet, file structured, cfg kafka.Security) error {
 	settings := map[string]any{
 		"agents": file.Agents, "provisioners": file.Provisioners, "vault": file.Vault,
 		"connectors": file.Connectors, "participants": file.Participants,
@@ -153,6 +160,7 @@ func printSettings(out io.Writer, fs *pflag.FlagSet, file structured) error {
 		}
 		settings[fileKey(name)] = v
 	}
+	settings[kafkaSection] = cfg
 	b, err := yaml.Marshal(settings)
 	if err != nil {
 		return err

@@ -32,7 +32,7 @@ const (
 func fileSettings() []string {
 	return []string{
 		"data", "listen", "kafka-listen", "brokers", "roles", "fsync", "prefix", "shards", "allow", "insecure",
-		"max-payload", "keep-blobs", "token-file", "callback-key-file", "public-url", "address-key-file", "seal-keys-file", "tls-cert", "tls-key", "log-format", "log-level", "server",
+		"max-payload", "max-backlog", "max-live", "keep-blobs", "token-file", "callback-key-file", "public-url", "address-key-file", "seal-keys-file", "tls-cert", "tls-key", "log-format", "log-level", "server",
 	}
 }
 
@@ -238,33 +238,48 @@ func parseFile(b []byte) (map[string][]string, error) {
 	for _, f := range fileSettings() {
 		known = append(known, fileKey(f))
 	}
-	known = append(known, sections()...)
+	known = append(append(known, sections()...), kafkaSection)
 	settings := make(map[string][]string, len(raw))
 	for k, v := range raw {
 		if !slices.Contains(known, k) {
 			return nil, fmt.Errorf("there is no setting %q, only %s", k, strings.Join(known, ", "))
 		}
-		if v == nil || slices.Contains(sections(), k) {
-			continue
+		var err error
+		switch {
+		case k == kafkaSection:
+			err = readSecurity(v, settings)
+		case !slices.Contains(sections(), k):
+			err = readSetting(k, k, v, settings)
 		}
-		l, isList := v.([]any)
-		if !isList {
-			l = []any{v}
+		if err != nil {
+			return nil, err
 		}
-		values := make([]string, len(l))
-		for i, item := range l {
-			switch item := item.(type) {
-			case map[string]any, []any, nil:
-				return nil, fmt.Errorf("%s: want a value or a list of values", k)
-			case float64: // without an exponent, however large
-				values[i] = strconv.FormatFloat(item, 'f', -1, 64)
-			default:
-				values[i] = fmt.Sprint(item)
-			}
-		}
-		settings[k] = values
 	}
 	return settings, nil
+}
+
+// readSetting takes the value of one setting, or the list of them.
+func readSetting(k, where string, v any, into map[string][]string) error {
+	if v == nil {
+		return nil
+	}
+	l, isList := v.([]any)
+	if !isList {
+		l = []any{v}
+	}
+	values := make([]string, len(l))
+	for i, item := range l {
+		switch item := item.(type) {
+		case map[string]any, []any, nil:
+			return fmt.Errorf("%s: want a value or a list of values", where)
+		case float64: // without an exponent, however large
+			values[i] = strconv.FormatFloat(item, 'f', -1, 64)
+		default:
+			values[i] = fmt.Sprint(item)
+		}
+	}
+	into[k] = values
+	return nil
 }
 
 // duration is a flag in either form, 2s or PT2S.

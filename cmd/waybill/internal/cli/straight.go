@@ -23,7 +23,7 @@ func (s *submission) toKafka(ctx context.Context, input json.RawMessage) error {
 	if s.output != "table" && s.output != "json" {
 		return usagef("--output %s: want table or json", s.output)
 	}
-	if err := s.check(); err != nil {
+	if err := s.check(s.env); err != nil {
 		return err
 	}
 	if s.id == "" {

@@ -25,13 +25,15 @@ const decisionWait = "10"
 
 // straight holds the flags of commands that can also go straight to Kafka.
 type straight struct {
-	brokers []string
-	prefix  string
+	brokers  []string
+	prefix   string
+	security kafka.Security
 }
 
 func (s *straight) flags(cmd *cobra.Command) {
 	cmd.Flags().StringSliceVar(&s.brokers, "brokers", nil, "publish straight to Kafka at host:port,… instead of asking a server")
 	cmd.Flags().StringVar(&s.prefix, "prefix", kafka.DefaultPrefix, "first part of topic names, with --brokers")
+	securityFlags(cmd.Flags(), &s.security)
 }
 
 // used says that the command goes to Kafka. The setting may come from a file that is
@@ -39,15 +41,15 @@ func (s *straight) flags(cmd *cobra.Command) {
 func (s *straight) used(cmd *cobra.Command) bool { return cmd.Flags().Changed("brokers") }
 
 // check says what is wrong with the addresses before anything is dialled.
-func (s *straight) check() error {
+func (s *straight) check(env *Env) error {
 	if len(s.brokers) == 0 {
 		return usagef("--brokers is empty: want host:port,…")
 	}
-	return nil
+	return secure(env, s.brokers, &s.security)
 }
 
 func (s *straight) kafka() kafka.Config {
-	return kafka.Config{Brokers: s.brokers, Prefix: s.prefix, ClientID: "waybill-cli"}
+	return kafka.Config{Brokers: s.brokers, Prefix: s.prefix, ClientID: "waybill-cli", Security: s.security}
 }
 
 // submission holds the flags of submit.

@@ -448,7 +448,7 @@ func (r *remote) publish(ctx context.Context, s *straight, text string, do func(
 	if r.output != "table" && r.output != "json" {
 		return usagef("--output %s: want table or json", r.output)
 	}
-	if err := s.check(); err != nil {
+	if err := s.check(r.env); err != nil {
 		return err
 	}
 	a, err := publishing(ctx, s.kafka(), do)

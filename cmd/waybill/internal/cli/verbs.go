@@ -251,7 +251,7 @@ func (v *verb) toServer(ctx context.Context, o producers.Operation) error {
 }
 
 func (v *verb) toKafka(ctx context.Context, o producers.Operation) error {
-	if err := v.check(); err != nil {
+	if err := v.check(v.env); err != nil {
 		return err
 	}
 	a, err := publishing(ctx, v.kafka(), func(ctx context.Context, p *producers.Publisher) (producers.Accepted, error) {
