@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/waybill/waybill/consumers/agent"
 	"github.com/waybill/waybill/consumers/catalog"
@@ -233,6 +234,9 @@ func (m *Main) clusterID(ctx context.Context) (string, error) {
 		brokers, err = kadm.NewClient(cl).BrokerMetadata(ctx)
 		return err
 	})
+	if _, access := errors.AsType[*kafka.AccessError](err); access {
+		return "", fmt.Errorf("Kafka at %s: %w", strings.Join(m.kafka.Brokers, ","), err)
+	}
 	if err != nil {
 		return "", &UnreachableError{m.kafka.Brokers, err}
 	}
@@ -250,9 +254,43 @@ func (m *Main) prepareTopics(ctx context.Context) error {
 		return fmt.Errorf("make a client for Kafka: %w", err)
 	}
 	defer cl.Close()
-	err = kafka.EnsureTopics(ctx, cl, m.kafka.Topics().Specs(m.cfg.Shards, aggregates(), m.activityTypes()))
-	if errors.Is(err, context.DeadlineExceeded) {
+	if err = m.fitTopics(ctx, cl); errors.Is(err, context.DeadlineExceeded) {
 		return &UnreachableError{m.kafka.Brokers, err}
 	}
 	return err
+}
+
+// fitTopics sees to it that the topics are there and as they should be. On a Kafka of others nothing is
+// created by the way: how many partitions and replicas there are is chosen once.
+func (m *Main) fitTopics(ctx context.Context, cl *kgo.Client) error {
+	log := Topics(m.cfg.Prefix, m.kafka.Embedded, m.activityTypes()...)
+	specs := log.Specs(m.cfg.Shards, log.Aggregates, log.ActivityTypes)
+	if m.kafka.Embedded {
+		return kafka.EnsureTopics(ctx, cl, specs)
+	}
+	if m.cfg.CreateTopics {
+		if err := kafka.EnsureTopics(ctx, cl, specs); err != nil {
+			return err
+		}
+	}
+	for _, role := range m.cfg.Roles {
+		if err := log.CheckRights(ctx, m.kafka, kafka.Role(role)); err != nil {
+			return err
+		}
+	}
+	if !m.cfg.has(RoleMachines) { // whose topics they are
+		return nil
+	}
+	states, err := kafka.InspectOnly(ctx, cl, specs)
+	if err != nil {
+		return kafka.Explain(err)
+	}
+	for _, s := range states {
+		for _, d := range s.Differences {
+			if d.Note && d.Setting == "replication" {
+				m.cfg.Logger.Warn("a topic has few copies", "topic", s.Name, "difference", d.String())
+			}
+		}
+	}
+	return kafka.Unfit(states)
 }
