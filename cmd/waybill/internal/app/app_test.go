@@ -32,7 +32,7 @@ func anywhere(t *testing.T, cfg app.Config) app.Config {
 		return cfg
 	}
 	if others, ok := kafkatest.Others(t); ok {
-		cfg.Brokers, cfg.Prefix = others.Brokers, others.Prefix
+		cfg.Brokers, cfg.Prefix, cfg.CreateTopics = others.Brokers, others.Prefix, true
 		if cfg.SealKeys == "" {
 			cfg.SealKeys = seal.New() // a log that is shared needs keys that are
 		}
