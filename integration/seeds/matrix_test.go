@@ -5,13 +5,16 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/waybill/waybill/schemas"
 )
@@ -79,11 +82,18 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// held is for how long a request is held up on its way.
+const held = 3 * time.Second
+
 // struck is how many requests in a row go wrong.
 const struck = 3
 
 func (c cell) lives(t *testing.T, seed uint64) {
 	w := newWorld(t, seed, seed%2 != 0, !c.shared())
+	if c.key == kmsg.AddPartitionsToTxn {
+		// Newer ones write without asking for it.
+		w.cfg.Extra = append(w.cfg.Extra, kgo.MaxVersions(kversion.V3_8_0()))
+	}
 	hits := c.strike(w)
 	for _, name := range []string{"m0", "m1"} {
 		w.add(&process{name: name, rows: name == "m0"}).start()
@@ -109,6 +119,9 @@ func (c cell) lives(t *testing.T, seed uint64) {
 func (c cell) strike(w *world) func() int {
 	switch c.how {
 	case failed:
+		if c.key == kmsg.IncrementalAlterConfigs {
+			return c.refuse(w)
+		}
 		f := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{c.key}, Err: c.err, Count: struck, TopLevel: c.top})
 		w.faults = append(w.faults, f)
 		return f.Hits
@@ -116,7 +129,7 @@ func (c cell) strike(w *world) func() int {
 		return w.late(c.key, latest)
 	case none, lost, unheard, delayed:
 	}
-	h := &harm{key: c.key, how: c.how, after: 3 * time.Second}
+	h := &harm{key: c.key, how: c.how, after: held}
 	h.left.Store(struck)
 	w.harm = h
 	for _, p := range w.processes {
@@ -125,4 +138,28 @@ func (c cell) strike(w *world) func() int {
 		}
 	}
 	return func() int { return int(h.hits.Load()) }
+}
+
+// refuse answers requests to alter a group's configuration with the error: the broker's own faults do not know
+// groups.
+func (c cell) refuse(w *world) func() int {
+	var hits atomic.Int32
+	w.cluster.ControlKey(int16(c.key), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		req, ok := r.(*kmsg.IncrementalAlterConfigsRequest)
+		if !ok || w.calm.Load() {
+			return nil, nil, false
+		}
+		if hits.Add(1) < struck {
+			w.cluster.KeepControl()
+		}
+		resp := kmsg.NewPtrIncrementalAlterConfigsResponse()
+		resp.Version = req.Version
+		for _, of := range req.Resources {
+			answer := kmsg.NewIncrementalAlterConfigsResponseResource()
+			answer.ErrorCode, answer.ResourceType, answer.ResourceName = c.err.Code, of.ResourceType, of.ResourceName
+			resp.Resources = append(resp.Resources, answer)
+		}
+		return resp, nil, true
+	})
+	return func() int { return int(hits.Load()) }
 }

@@ -86,6 +86,7 @@ func newWorld(t *testing.T, seed uint64, isEmbedded, groups bool) *world {
 		for _, p := range w.processes {
 			p.stop()
 		}
+		w.passes(2 * held) // what was on its way still arrives
 	})
 	return w
 }
