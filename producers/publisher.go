@@ -70,7 +70,7 @@ func (e *UnreachableError) Unwrap() error { return e.Err }
 // Publisher writes commands. It is safe for concurrent use, and the busier it is the
 // larger the batches: concurrent callers share requests, a lone one never lingers.
 type Publisher struct {
-	client  *kgo.Client
+	writer  *kafka.Writer
 	topics  kafka.Topics
 	brokers []string
 	source  string
@@ -87,9 +87,9 @@ func MaxPayload(bytes int64) Option { return func(p *Publisher) { p.blobs.Max = 
 // New makes a Publisher. It does not wait for Kafka: the first publish does, or Ping.
 // The caller closes it.
 func New(cfg kafka.Config, opts ...Option) (*Publisher, error) {
-	client, err := cfg.NewClient(kgo.RequiredAcks(kgo.AllISRAcks()), kgo.MaxBufferedRecords(maxBufferedRecords), kgo.MaxBufferedBytes(maxBufferedBytes))
+	writer, err := cfg.NewWriter(kgo.RequiredAcks(kgo.AllISRAcks()), kgo.MaxBufferedRecords(maxBufferedRecords), kgo.MaxBufferedBytes(maxBufferedBytes))
 	if err != nil {
-		return nil, fmt.Errorf("make a client for Kafka at %s: %w", strings.Join(cfg.Brokers, ","), err)
+		return nil, err
 	}
 	source := cfg.ClientID
 	if source == "" {
@@ -97,7 +97,7 @@ func New(cfg kafka.Config, opts ...Option) (*Publisher, error) {
 	}
 	store := blobs.New(cfg)
 	p := &Publisher{
-		client: client, topics: cfg.Topics(), brokers: cfg.Brokers, source: source,
+		writer: writer, topics: cfg.Topics(), brokers: cfg.Brokers, source: source,
 		store: store, blobs: schemas.Blobs{Store: store},
 	}
 	for _, o := range opts {
@@ -108,7 +108,7 @@ func New(cfg kafka.Config, opts ...Option) (*Publisher, error) {
 
 // Close lets go of the connections. Records nobody waits for any more are dropped.
 func (p *Publisher) Close() {
-	p.client.Close()
+	p.writer.Close()
 	p.store.Close()
 }
 
@@ -150,7 +150,7 @@ func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 
 // Ping asks whether a broker answers; its error is an *UnreachableError.
 func (p *Publisher) Ping(ctx context.Context) error {
-	if err := p.client.Ping(ctx); err != nil {
+	if err := p.writer.Client().Ping(ctx); err != nil {
 		return &UnreachableError{Brokers: p.brokers, Topic: p.topics.Commands("*"), Err: err}
 	}
 	return nil
@@ -207,13 +207,15 @@ func (p *Publisher) produce(ctx context.Context, r *kgo.Record) (*kgo.Record, er
 	defer cancel()
 	done := make(chan error, 1)
 	topic := r.Topic // r belongs to the client until it calls back
-	p.client.Produce(ctx, r, func(_ *kgo.Record, err error) { done <- err })
+	client := p.writer.Client()
+	client.Produce(ctx, r, func(_ *kgo.Record, err error) { done <- err })
 	var err error
 	select {
 	case err = <-done:
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
+	p.writer.Failed(ctx, client, err)
 	switch {
 	case err == nil:
 		return r, nil
