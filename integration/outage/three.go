@@ -64,9 +64,11 @@ func three(ctx context.Context, s *scenario) (err error) {
 	}
 	_, err = s.fleet.Under(ctx, &s.wrong, "rolling restart of the brokers", nil, func(ctx context.Context) error {
 		for node := 1; node <= nodes; node++ {
+			began := time.Now()
 			if err := c.Restart(ctx, node); err != nil {
 				return err
 			}
+			fmt.Printf("  node %d restarted from %s on: %.1f s\n", node, began.Format(time.TimeOnly), time.Since(began).Seconds())
 		}
 		return nil
 	})
