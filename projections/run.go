@@ -51,12 +51,8 @@ func (d *DB) Run(ctx context.Context) error {
 	g.Go(func() error { return k.run(ctx) })
 	g.Go(func() error {
 		defer d.follow(nil, nil)
-		f := &follower{d: d, w: d.writer, cl: cl, checkpoints: k}
-		err := f.begin(ctx)
-		for err == nil {
-			err = f.step(ctx)
-		}
-		return err
+		f := &follower{d: d, w: d.writer, cl: cl, checkpoints: k, poison: make(map[spot]*panicError)}
+		return f.run(ctx)
 	})
 	if err := g.Wait(); err != nil {
 		return fmt.Errorf("projections: %w", err)
@@ -72,6 +68,11 @@ type follower struct {
 	checkpoints *checkpointer
 	parts       map[string]map[int32]*partition
 	last        int // records in the batch before
+
+	poison  map[spot]*panicError // what this build panics over
+	careful bool                 // one record at a time, to find out over which
+	at      *kgo.Record          // the last that was folded in
+	held    bool                 // nothing could be written lately
 }
 
 // begin finds the partitions and goes on where the file says.
@@ -211,6 +212,10 @@ func (f *follower) step(ctx context.Context) error {
 		return f.w.abandon(err)
 	}
 	f.d.committed(changed)
+	if f.held && n > 0 {
+		f.held = false
+		f.d.hold(nil)
+	}
 	return f.checkpoint()
 }
 
@@ -236,7 +241,7 @@ func (f *follower) fold(ctx context.Context, fetches kgo.Fetches) (n int, err er
 		}
 		n += len(fp.Records)
 		for i := 0; err == nil && i < len(fp.Records); i++ {
-			err = f.w.apply(ctx, p, fp.Records[i])
+			err = f.apply(ctx, p, fp.Records[i])
 		}
 		if isFault(err) {
 			f.cl.PauseFetchPartitions(map[string][]int32{p.topic: {p.number}})
@@ -273,6 +278,8 @@ func (f *follower) broken(ctx context.Context, p *partition, fp kgo.FetchTopicPa
 		return fmt.Errorf("read the log: %w", fp.Err)
 	case errors.Is(fp.Err, kerr.OffsetOutOfRange), errors.As(fp.Err, &lost):
 		return p.stop(p.next, "", errTrimmed)
+	case errors.As(fp.Err, &packed) && p.aggregate == "":
+		return f.pass(p, packed)
 	case errors.As(fp.Err, &packed):
 		return p.stop(packed.Offset, "", fmt.Errorf("its records take more than %d bytes once they are unpacked, which nothing of ours does", kafka.MaxUnpackedBytes))
 	case errors.Is(fp.Err, kerr.UnknownTopicID), errors.Is(fp.Err, kerr.UnknownTopicOrPartition):
@@ -310,6 +317,9 @@ type Health struct {
 	Running bool
 	// Faults are the partitions that have stopped, by topic and number.
 	Faults []*Fault
+	// Held is why nothing can be written for now: another program holds the file, the disk is full. It is
+	// tried again.
+	Held error
 }
 
 // Err is nil for a projection that follows all of the log. Readiness is made of it.
@@ -321,7 +331,7 @@ func (h Health) Err() error {
 	for i, f := range h.Faults {
 		errs[i] = f
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, h.Held)...)
 }
 
 // Health says whether Run follows the log, and which partitions have stopped.

@@ -200,3 +200,6 @@ func FreeAddress() (string, error) {
 	}
 	return "", errors.New("no free port was found between 15000 and 30000")
 }
+
+// Signal sends the process a signal: SIGSTOP and SIGCONT hold it up, as a machine that sleeps would.
+func (p *Process) Signal(s os.Signal) error { return p.cmd.Process.Signal(s) }
