@@ -166,7 +166,9 @@ func (s *scenario) cutOff(ctx context.Context, i *island, outside string) error 
 	for _, w := range wrong {
 		s.wrong.Add("%s", w)
 	}
-	s.audit(ctx)
+	if err := s.fleet.Audit(ctx, &s.wrong, false); err != nil {
+		return err
+	}
 	s.stop(s.fleet.Servers[0].Process, castaway.Process)
 	return nil
 }

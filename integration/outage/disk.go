@@ -61,13 +61,19 @@ type zeros struct{}
 // Read implements io.Reader.
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-// fullDisk lets disks run full: that of a server with the embedded broker, and in full that of a
-// real one.
+// fullDisk lets disks run full: that of a server with the embedded broker, that of a server whose
+// broker is elsewhere, and in full that of a real broker.
 func fullDisk(ctx context.Context, s *scenario) error {
-	if err := s.fullEmbedded(ctx); err != nil || !s.full {
-		return err
+	acts := []func(context.Context) error{s.fullEmbedded, s.fullProjection}
+	if s.full {
+		acts = append(acts, s.fullKafka)
 	}
-	return s.fullKafka(ctx)
+	for _, act := range acts {
+		if err := act(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 const megabyte = 1 << 20
@@ -96,45 +102,97 @@ func (s *scenario) fullEmbedded(ctx context.Context) (err error) {
 	if err := load.Define(ctx, s.fleet.Client()); err != nil {
 		return err
 	}
-	for _, c := range []struct {
-		name  string
-		leave int64
-		kill  bool
-	}{{"nearly full", 4 * megabyte, false}, {"full", 0, false}, {"full, and the process killed", 0, true}} {
-		if err := s.runFull(ctx, d, srv, c.name, c.leave, c.kill); err != nil {
+	for _, c := range []fullness{
+		{name: "nearly full", leave: 4 * megabyte, refuses: true},
+		{name: "full", refuses: true},
+		{name: "full, and the process killed", refuses: true, kill: true},
+	} {
+		if err := s.runFull(ctx, d, srv, c); err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
 	}
-	s.audit(ctx)
+	if err := s.fleet.Audit(ctx, &s.wrong, true); err != nil {
+		return err
+	}
 	s.stop(srv.Process)
 	return nil
 }
 
+// fullProjection lets the disk of a server's data run full, but not that of its broker.
+func (s *scenario) fullProjection(ctx context.Context) (err error) {
+	d, err := newDisk(filepath.Join(s.on.Dir, "smaller"), 32)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.remove()) }()
+	kafka, err := process.FreeAddress()
+	if err != nil {
+		return err
+	}
+	if s.fleet, err = fleet.New(ctx, s.on, s.seed, []string{kafka}); err != nil {
+		return err
+	}
+	defer s.fleet.Close()
+	broker, err := s.fleet.Run(ctx, "broker", "broker", "--data", filepath.Join(s.on.Dir, "broker"), "--kafka-listen", kafka)
+	if err != nil {
+		return err
+	}
+	srv, err := s.fleet.Start(ctx, "small", fleet.Options{Data: filepath.Join(d.dir, "data")})
+	if err != nil {
+		return err
+	}
+	if err := load.Define(ctx, s.fleet.Client()); err != nil {
+		return err
+	}
+	if err := s.runFull(ctx, d, srv, fullness{name: "full, the broker's is not"}); err != nil {
+		return err
+	}
+	if err := s.fleet.Audit(ctx, &s.wrong, true); err != nil {
+		return err
+	}
+	s.stop(srv.Process, broker)
+	return nil
+}
+
+// fullness is how full a disk gets, and what becomes of that.
+type fullness struct {
+	name    string
+	leave   int64 // bytes
+	refuses bool  // nothing can be taken
+	kill    bool  // the process is killed besides
+}
+
 // runFull fills the disk for a while in the middle of a load.
-func (s *scenario) runFull(ctx context.Context, d *disk, srv *fleet.Server, what string, leave int64, kill bool) error {
+func (s *scenario) runFull(ctx context.Context, d *disk, srv *fleet.Server, how fullness) error {
 	pulse := s.fleet.Pulse(ctx, 200*time.Millisecond)
 	if err := api.Pause(ctx, time.Second); err != nil {
 		return err
 	}
-	if err := d.fill(leave); err != nil {
+	if err := d.fill(how.leave); err != nil {
 		return err
 	}
 	if err := api.Pause(ctx, time.Second); err != nil {
 		return err
 	}
-	resp, body, err := ask(ctx, http.MethodPost, srv.URL+"/v1/jobs", `{"id": "refused", "type": "load-fatal", "input": {}}`)
-	if err != nil {
-		return err
+	if how.refuses {
+		resp, body, err := ask(ctx, http.MethodPost, srv.URL+"/v1/jobs", `{"id": "refused", "type": "load-fatal", "input": {}}`)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("  the disk is %s: the intake answers %d, Retry-After %q: %s\n", how.name, resp.StatusCode, resp.Header.Get("Retry-After"), body)
+		if resp.StatusCode != http.StatusServiceUnavailable {
+			s.wrong.Add("the disk is %s: the intake answers %d", how.name, resp.StatusCode)
+		}
 	}
 	r, err := srv.Readiness(ctx)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("  the disk is %s: the intake answers %d, Retry-After %q: %s\n  readiness: %v: %s\n", what, resp.StatusCode, resp.Header.Get("Retry-After"), body, r.Ready, r.Reason)
-	if resp.StatusCode != http.StatusServiceUnavailable || r.Ready || !strings.Contains(r.Reason, "disk") {
-		s.wrong.Add("the disk is %s: the intake answers %d, and readiness says %v: %s", what, resp.StatusCode, r.Ready, r.Reason)
+	fmt.Printf("  the disk is %s; readiness: %v: %s\n", how.name, r.Ready, r.Reason)
+	if r.Ready || !strings.Contains(r.Reason, "disk") {
+		s.wrong.Add("the disk is %s, and readiness says %v: %s", how.name, r.Ready, r.Reason)
 	}
-	if kill {
+	if how.kill {
 		if err := srv.Kill(); err != nil {
 			return err
 		}
@@ -143,7 +201,7 @@ func (s *scenario) runFull(ctx context.Context, d *disk, srv *fleet.Server, what
 		return err
 	}
 	cleared := time.Now()
-	if kill {
+	if how.kill {
 		if err := s.fleet.Again(ctx, srv); err != nil {
 			return err
 		}
@@ -201,7 +259,9 @@ func (s *scenario) fullKafka(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s.audit(ctx)
+	if err := s.fleet.Audit(ctx, &s.wrong, false); err != nil {
+		return err
+	}
 	s.stop(s.fleet.Servers[0].Process, s.fleet.Servers[1].Process, agent)
 	return nil
 }

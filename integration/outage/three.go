@@ -75,7 +75,9 @@ func three(ctx context.Context, s *scenario) (err error) {
 	if err != nil {
 		return err
 	}
-	s.audit(ctx)
+	if err := s.fleet.Audit(ctx, &s.wrong, false); err != nil {
+		return err
+	}
 	s.stop(s.fleet.Servers[0].Process, s.fleet.Servers[1].Process, agent)
 	return nil
 }
