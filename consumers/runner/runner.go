@@ -261,13 +261,14 @@ func (r *Runner) lost(shards []int32) {
 	r.revoked(shards)
 }
 
-// hold takes a shard and, whenever it is dropped, takes it again one session timeout
-// later if the group still says so: two members that fence each other end with one owner.
+// hold takes a shard and, whenever it is dropped, takes it again if the group still says so, and
+// one session timeout later where another may have it: two members that fence each other end with
+// one owner.
 func (r *Runner) hold(ctx context.Context, s int32) {
 	failures := 0 // for reasons of its own
 	for ctx.Err() == nil {
 		began := time.Now()
-		err := r.once(ctx, s)
+		sh, err := r.once(ctx, s)
 		if ctx.Err() != nil {
 			if err != nil { // of a process that was away, say: it learns of both at once
 				r.cfg.Logger.Info("shard dropped, and not ours any more", "shard", s, "err", err)
@@ -291,6 +292,9 @@ func (r *Runner) hold(ctx context.Context, s int32) {
 		if _, ok := errors.AsType[*unassignedError](err); ok {
 			pause = confirmInterval // nothing was taken, so there is nobody to fight with
 		} else {
+			if !own(err) && !r.contended(sh) {
+				pause = min(pause, impatience)
+			}
 			r.cfg.workTopics.forget()
 			r.cfg.Logger.Warn("shard dropped", "shard", s, "err", err, "again", pause, stackOf(err))
 		}
@@ -299,6 +303,13 @@ func (r *Runner) hold(ctx context.Context, s int32) {
 		case <-time.After(pause):
 		}
 	}
+}
+
+// contended says that another member may be fighting for a shard that was dropped: each fences the
+// other, so it has to be left alone for a session timeout. It is not where this process never had it,
+// or had it for longer than that: then a broker was away, and waiting would only add to it.
+func (r *Runner) contended(sh *shard) bool {
+	return sh != nil && !sh.since.IsZero() && time.Since(sh.since) < r.cfg.SessionTimeout
 }
 
 // confirmInterval is how soon the group is asked again whether a shard is ours: it does not
@@ -316,9 +327,11 @@ func (e *unassignedError) Error() string {
 	return fmt.Sprintf("the group does not say (any more, or yet) that shard %d is ours; it is %s", e.shard, e.state)
 }
 
-func (r *Runner) once(ctx context.Context, s int32) error {
+// once takes a shard and holds it until it is dropped. The shard it answers with was tried for; none
+// was where the group does not give it to this process.
+func (r *Runner) once(ctx context.Context, s int32) (*shard, error) {
 	if err := r.confirm(ctx, s); err != nil {
-		return err
+		return nil, err
 	}
 	began := time.Now()
 	sh := &shard{id: s, cfg: &r.cfg, topics: r.cfg.Kafka.Topics(), byName: make(map[string]cell)}
@@ -327,7 +340,7 @@ func (r *Runner) once(ctx context.Context, s int32) error {
 		r.note(ctx, s, "")
 		r.cfg.Logger.Info("shard taken", "shard", s, "took", time.Since(began).Round(time.Millisecond), "from", sh.origin())
 	}
-	return sh.own(ctx)
+	return sh, sh.own(ctx)
 }
 
 // confirm looks once more whether the group says that the shard is ours: a member that

@@ -43,7 +43,8 @@ type shard struct {
 	id     int32
 	cfg    *Config
 	topics kafka.Topics
-	token  string // of this taking
+	token  string    // of this taking
+	since  time.Time // every earlier owner is fenced since then; zero: not yet
 	cl     *kgo.Client
 	cells  []cell
 	byName map[string]cell
@@ -145,6 +146,7 @@ func (sh *shard) take(ctx context.Context) error {
 	if _, _, err := sh.cl.ProducerID(ctx); err != nil {
 		return fmt.Errorf("initialise the transactional id: %w", err)
 	}
+	sh.since = time.Now()
 	for _, m := range sh.cfg.Machines {
 		c := m.open(sh)
 		sh.cells = append(sh.cells, c)
