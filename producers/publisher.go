@@ -21,6 +21,10 @@ import (
 const (
 	// DefaultTimeout bounds a publish whose context has no deadline.
 	DefaultTimeout = 10 * time.Second
+	// maxBuffered* bound what waits for acknowledgements. Whoever comes later waits for room as long as its
+	// context allows: where Kafka is away, records that nobody waits for any more may stay until it is back.
+	maxBufferedRecords = 10_000
+	maxBufferedBytes   = 64 << 20
 	// defaultSource is ce_source where the Config has no ClientID.
 	defaultSource = "waybill/producer"
 )
@@ -81,7 +85,7 @@ func MaxPayload(bytes int64) Option { return func(p *Publisher) { p.blobs.Max = 
 // New makes a Publisher. It does not wait for Kafka: the first publish does, or Ping.
 // The caller closes it.
 func New(cfg kafka.Config, opts ...Option) (*Publisher, error) {
-	client, err := cfg.NewClient(kgo.RequiredAcks(kgo.AllISRAcks()))
+	client, err := cfg.NewClient(kgo.RequiredAcks(kgo.AllISRAcks()), kgo.MaxBufferedRecords(maxBufferedRecords), kgo.MaxBufferedBytes(maxBufferedBytes))
 	if err != nil {
 		return nil, fmt.Errorf("make a client for Kafka at %s: %w", strings.Join(cfg.Brokers, ","), err)
 	}

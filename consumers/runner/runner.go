@@ -32,7 +32,14 @@ type Config struct {
 	// SessionTimeout is after how long the group gives up a silent member; 0: 6 s. A shard that
 	// was lost is taken again no sooner.
 	SessionTimeout time.Duration
+	// Recent is how many ended aggregates of each type stay in memory in each shard; 0: 2000.
+	Recent int
+	// Checkpoint is after how many bytes of events of a type and a shard another checkpoint is made; 0: 4 MiB.
+	Checkpoint int64
+	// KeepHistory is for how long the log keeps what has ended; 0: for ever.
+	KeepHistory time.Duration
 
+	archive    *archive
 	workTopics *workTopics
 	lag        *lag
 	suspects   *suspects
@@ -54,6 +61,7 @@ const (
 type Runner struct {
 	cfg   Config
 	group *kgo.Client
+	told  kafka.Told
 
 	mu     sync.Mutex
 	owned  map[int32]*tenure
@@ -90,6 +98,13 @@ func New(cfg Config) (*Runner, error) {
 	if cfg.SessionTimeout == 0 {
 		cfg.SessionTimeout = defaultSessionTimeout
 	}
+	if cfg.Checkpoint == 0 {
+		cfg.Checkpoint = defaultCheckpoint
+	}
+	if cfg.Recent == 0 {
+		cfg.Recent = defaultRecent
+	}
+	cfg.archive = &archive{cfg: cfg.Kafka}
 	cfg.workTopics = &workTopics{known: make(map[string]struct{})}
 	cfg.lag, cfg.suspects, cfg.started = &lag{}, &suspects{}, time.Now()
 	cfg.replays = make(chan struct{}, min(max(runtime.GOMAXPROCS(0), 2), maxReplays))
@@ -134,6 +149,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 	r.setGroup(cl)
 	defer cl.Close()
+	defer r.cfg.archive.close()
 	var showing sync.WaitGroup
 	showing.Go(func() { r.cfg.lag.show(ctx, r.cfg.Kafka, cl) })
 	defer showing.Wait()
@@ -155,6 +171,9 @@ func (r *Runner) tell(ctx context.Context, errs []kgo.FetchError) {
 		return
 	}
 	for _, e := range errs {
+		if r.told.Again(e.Err) {
+			continue
+		}
 		r.cfg.Logger.Warn("shard group", "topic", e.Topic, "partition", e.Partition, "err", e.Err)
 	}
 	select {
@@ -245,6 +264,9 @@ func (r *Runner) hold(ctx context.Context, s int32) {
 		began := time.Now()
 		err := r.once(ctx, s)
 		if ctx.Err() != nil {
+			if err != nil { // of a process that was away, say: it learns of both at once
+				r.cfg.Logger.Info("shard dropped, and not ours any more", "shard", s, "err", err)
+			}
 			return
 		}
 		if err == nil {
@@ -297,7 +319,7 @@ func (r *Runner) once(ctx context.Context, s int32) error {
 	sh.unwell = func(why string) { r.aside(ctx, s, why) }
 	sh.ready = func() {
 		r.note(ctx, s, "")
-		r.cfg.Logger.Info("shard taken", "shard", s, "took", time.Since(began).Round(time.Millisecond))
+		r.cfg.Logger.Info("shard taken", "shard", s, "took", time.Since(began).Round(time.Millisecond), "from", sh.origin())
 	}
 	return sh.own(ctx)
 }

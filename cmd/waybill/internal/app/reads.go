@@ -156,6 +156,14 @@ func filterError(s intake.Selection, err error) error {
 	return err
 }
 
+// Decided implements intake.Reads.
+func (r reads) Decided(aggregate string, partition int32) (int64, bool) {
+	return r.db.Decided(aggregate, partition)
+}
+
+// Live implements intake.Reads.
+func (r reads) Live(ctx context.Context) (int64, error) { return r.db.LiveJobs(ctx) }
+
 // DeadLetter implements intake.Reads.
 func (r reads) DeadLetter(ctx context.Context, id string) (producers.Record, error) {
 	l, err := r.db.DeadLetter(ctx, id)

@@ -290,6 +290,8 @@ func (m *Main) apiRoutes(mux *http.ServeMux) error {
 	}
 	in, err := intake.New(intake.Config{
 		Publisher: publisher, Reads: newReads(m.db, m.definitions), Proofs: m.proofs, Keys: m.keys, MaxPayload: m.cfg.MaxPayload, Logger: m.cfg.Logger,
+		Limits: intake.Limits{Backlog: m.cfg.MaxBacklog, Live: m.cfg.MaxLive}, Shards: m.cfg.Shards,
+		Rejected: func(reason string) { m.metrics.rejected.WithLabelValues(reason).Inc() },
 		Connector: func(provider string) (string, error) {
 			route, err := routes.Find(provider)
 			return route.Connector, err
@@ -299,6 +301,7 @@ func (m *Main) apiRoutes(mux *http.ServeMux) error {
 		return fmt.Errorf("intake: %w", err)
 	}
 	in.Routes(mux)
+	m.metrics.gauge("waybill_commands_behind", "Commands of the shard that is most behind which are not decided, as far as this process knows.", func() float64 { return float64(in.Behind()) })
 	own, err := builtInDefinitions()
 	if err != nil {
 		return err
