@@ -69,6 +69,7 @@ func (e *UnreachableError) Unwrap() error { return e.Err }
 // larger the batches: concurrent callers share requests, a lone one never lingers.
 type Publisher struct {
 	client  *kgo.Client
+	kafka   kafka.Config
 	topics  kafka.Topics
 	brokers []string
 	source  string
@@ -95,7 +96,7 @@ func New(cfg kafka.Config, opts ...Option) (*Publisher, error) {
 	}
 	store := blobs.New(cfg)
 	p := &Publisher{
-		client: client, topics: cfg.Topics(), brokers: cfg.Brokers, source: source,
+		client: client, kafka: cfg, topics: cfg.Topics(), brokers: cfg.Brokers, source: source,
 		store: store, blobs: schemas.Blobs{Store: store},
 	}
 	for _, o := range opts {
