@@ -9,14 +9,14 @@ import (
 	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/domain/orchestration"
-	"github.com/waybill/waybill/internal/embedded/embeddedtest"
+	"github.com/waybill/waybill/internal/kafka/kafkatest"
 	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/producers"
 	"github.com/waybill/waybill/schemas"
 )
 
 func TestWhatOperatorsSayIsACommand(t *testing.T) {
-	cfg := embeddedtest.New(t)
+	cfg := kafkatest.New(t)
 	reader, p := withTopics(t, cfg), newPublisher(t, cfg)
 	skip, _ := producers.FindVerb(producers.NodeVerbs(), "skip")
 	a, err := p.Operate(t.Context(), producers.Operation{
@@ -42,7 +42,7 @@ func TestWhatOperatorsSayIsACommand(t *testing.T) {
 }
 
 func TestALargeOutputOfAnOperatorIsKeptElsewhere(t *testing.T) {
-	cfg := embeddedtest.New(t)
+	cfg := kafkatest.New(t)
 	reader, p := withTopics(t, cfg), newPublisher(t, cfg, producers.MaxPayload(2<<20))
 	complete, _ := producers.FindVerb(producers.NodeVerbs(), "complete")
 	say := func(output string) error {

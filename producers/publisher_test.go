@@ -16,6 +16,7 @@ import (
 	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/internal/embedded/embeddedtest"
+	"github.com/waybill/waybill/internal/kafka/kafkatest"
 	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/producers"
 	"github.com/waybill/waybill/schemas"
@@ -67,7 +68,7 @@ func read(t *testing.T, cl *kgo.Client, n int) []*kgo.Record {
 }
 
 func TestAStartIsOneCloudEventOnThePartitionOfItsKey(t *testing.T) {
-	cfg := embeddedtest.New(t)
+	cfg := kafkatest.New(t)
 	reader, p := withTopics(t, cfg), newPublisher(t, cfg)
 	job, err := p.StartOrchestration(t.Context(), producers.Start{
 		ID: "j-1", Type: "greet", Input: json.RawMessage(`{"name":"Ada"}`),
@@ -97,7 +98,7 @@ func TestAStartIsOneCloudEventOnThePartitionOfItsKey(t *testing.T) {
 }
 
 func TestTheSameStartIsTheSameCommandAndAnotherBodyIsAnother(t *testing.T) {
-	cfg := embeddedtest.New(t)
+	cfg := kafkatest.New(t)
 	withTopics(t, cfg)
 	p := newPublisher(t, cfg)
 	start := func(id, input string) producers.Accepted {
@@ -121,7 +122,7 @@ func TestTheSameStartIsTheSameCommandAndAnotherBodyIsAnother(t *testing.T) {
 }
 
 func TestReportsOfOneAttemptAreOneCommandButHeartbeatsAreNot(t *testing.T) {
-	cfg := embeddedtest.New(t)
+	cfg := kafkatest.New(t)
 	withTopics(t, cfg)
 	p := newPublisher(t, cfg)
 	w := producers.Work{ID: "w", Attempt: 2, Aggregate: schemas.AggregateOrchestration, AggregateID: "j-1"}
@@ -200,7 +201,7 @@ func TestWithoutAnyBrokerTheErrorNamesTopicAndBroker(t *testing.T) {
 }
 
 func TestADeadLetterIsReplayedAsItWas(t *testing.T) {
-	cfg := embeddedtest.New(t)
+	cfg := kafkatest.New(t)
 	reader, p := withTopics(t, cfg), newPublisher(t, cfg)
 	pos, err := p.Replay(t.Context(), producers.Record{
 		Topic: cfg.Topics().Commands(schemas.AggregateOrchestration), Key: []byte("j-1"), Value: []byte("{"),
@@ -216,7 +217,7 @@ func TestADeadLetterIsReplayedAsItWas(t *testing.T) {
 }
 
 func TestConcurrentCallersEachGetThePlaceOfTheirCommand(t *testing.T) {
-	cfg := embeddedtest.New(t)
+	cfg := kafkatest.New(t)
 	reader, p := withTopics(t, cfg), newPublisher(t, cfg)
 	const n = 500
 	var all sync.Map

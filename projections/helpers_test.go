@@ -17,7 +17,7 @@ import (
 	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/domain/orchestration"
-	"github.com/waybill/waybill/internal/embedded/embeddedtest"
+	"github.com/waybill/waybill/internal/kafka/kafkatest"
 	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/schemas"
 )
@@ -54,7 +54,7 @@ func limited(t testing.TB) context.Context {
 	return ctx
 }
 
-// cluster is an in-memory cluster with the topics.
+// cluster is a Kafka with the topics.
 type cluster struct {
 	t testing.TB
 	kafka.Config
@@ -65,8 +65,8 @@ const shards = 2
 
 func newCluster(t testing.TB) *cluster {
 	t.Helper()
-	cfg := embeddedtest.New(t)
-	cl, err := cfg.NewClient(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionalID("owner"))
+	cfg := kafkatest.New(t)
+	cl, err := cfg.NewClient(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionalID(cfg.Topics().TransactionalID(0)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -78,6 +78,10 @@ type follower struct {
 // begin finds the partitions and goes on where the file says.
 func (f *follower) begin(ctx context.Context) error {
 	parts, err := f.find(ctx)
+	for ctx.Err() == nil && kafka.Passing(err) && !isMissing(err) {
+		rest(ctx)
+		parts, err = f.find(ctx)
+	}
 	if err != nil {
 		return err
 	}
@@ -120,7 +124,7 @@ func (f *follower) find(ctx context.Context) ([]*partition, error) {
 	for _, name := range names {
 		t, ok := details[name]
 		if !ok || errors.Is(t.Err, kerr.UnknownTopicOrPartition) {
-			return nil, fmt.Errorf("topic %s is not there: create the topics first", name)
+			return nil, &missingError{name}
 		}
 		if t.Err != nil {
 			return nil, fmt.Errorf("topic %s: %w", name, t.Err)
@@ -130,6 +134,31 @@ func (f *follower) find(ctx context.Context) ([]*partition, error) {
 		}
 	}
 	return parts, nil
+}
+
+// missingError is a topic that nobody has created.
+type missingError struct{ topic string }
+
+func (e *missingError) Error() string {
+	return fmt.Sprintf("topic %s is not there: create the topics first", e.topic)
+}
+
+func isMissing(err error) bool {
+	var m *missingError
+	return errors.As(err, &m)
+}
+
+// breath is how long to wait after a fault that passes before the log is asked again: some are
+// returned at once each time.
+const breath = 250 * time.Millisecond
+
+func rest(ctx context.Context) {
+	timer := time.NewTimer(breath)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
 }
 
 // positions puts each partition where the file says.
@@ -208,7 +237,7 @@ func (f *follower) fold(ctx context.Context, fetches kgo.Fetches) (n int, err er
 			return
 		}
 		if p == nil || fp.Err != nil {
-			err = f.broken(p, fp)
+			err = f.broken(ctx, p, fp)
 		}
 		n += len(fp.Records)
 		for i := 0; err == nil && i < len(fp.Records); i++ {
@@ -237,11 +266,14 @@ func (f *follower) checkpoint() error {
 }
 
 // broken decides what an error of a fetch means: a *Fault where the log is not what it
-// was, and the end of Run otherwise.
-func (f *follower) broken(p *partition, fp kgo.FetchTopicPartition) error {
+// was, nothing where it passes, for the client goes on by itself, and the end of Run otherwise.
+func (f *follower) broken(ctx context.Context, p *partition, fp kgo.FetchTopicPartition) error {
 	var lost *kgo.ErrDataLoss
 	var packed *kgo.ErrDecompressTooLarge
 	switch {
+	case p == nil && kafka.Passing(fp.Err):
+		rest(ctx)
+		return nil
 	case p == nil:
 		return fmt.Errorf("read the log: %w", fp.Err)
 	case errors.Is(fp.Err, kerr.OffsetOutOfRange), errors.As(fp.Err, &lost):
@@ -251,10 +283,28 @@ func (f *follower) broken(p *partition, fp kgo.FetchTopicPartition) error {
 	case errors.As(fp.Err, &packed):
 		return p.stop(packed.Offset, "", fmt.Errorf("its records take more than %d bytes once they are unpacked, which nothing of ours does", kafka.MaxUnpackedBytes))
 	case errors.Is(fp.Err, kerr.UnknownTopicID), errors.Is(fp.Err, kerr.UnknownTopicOrPartition):
+		// A broker that was down may say so for a moment of a topic that is there.
+		if f.there(ctx, p) {
+			rest(ctx)
+			return nil
+		}
 		return p.stop(p.next, "", errRecreated)
+	case kafka.Passing(fp.Err):
+		rest(ctx)
+		return nil
 	default:
 		return fmt.Errorf("read %s/%d at offset %d: %w", p.topic, p.number, p.next, fp.Err)
 	}
+}
+
+// there says that a partition's topic is still the one that was found, as far as anybody can tell.
+func (f *follower) there(ctx context.Context, p *partition) bool {
+	details, err := kadm.NewClient(f.cl).ListTopics(ctx, p.topic)
+	if err != nil {
+		return true // nobody can
+	}
+	t := details[p.topic]
+	return t.Err == nil && t.ID.String() == p.topicID || t.Err != nil && !errors.Is(t.Err, kerr.UnknownTopicOrPartition)
 }
 
 var errNoEnd = errors.New("the broker does not tell")

@@ -5,6 +5,7 @@ import (
 	"container/list"
 	"encoding/json"
 	"hash/maphash"
+	"sync"
 
 	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/orchestration"
@@ -150,20 +151,45 @@ func (d *Decoder) plan(s *scanner) *orchestration.Plan {
 	if s.err != nil {
 		return nil
 	}
+	plan, err := d.compile(text)
+	if err != nil {
+		s.mismatch(err.Error())
+		return nil
+	}
+	return plan
+}
+
+func (d *Decoder) compile(text []byte) (*orchestration.Plan, error) {
 	h := maphash.Bytes(d.seed, text)
 	if el, ok := d.plans[h]; ok {
 		if e, ok := el.Value.(*planEntry); ok && bytes.Equal(e.text, text) {
 			d.used.MoveToFront(el)
-			return e.plan
+			return e.plan, nil
 		}
 	}
 	plan := new(orchestration.Plan)
 	if err := json.Unmarshal(text, plan); err != nil {
-		s.mismatch(err.Error())
-		return nil
+		return nil, err
 	}
 	d.remember(&planEntry{hash: h, text: bytes.Clone(text), plan: plan})
-	return plan
+	return plan, nil
+}
+
+// Plans compiles definitions that stand elsewhere than in an event, in a snapshot say: equal ones share
+// a plan, too. It is safe for concurrent use.
+type Plans struct {
+	mu sync.Mutex
+	d  *Decoder
+}
+
+// NewPlans makes Plans.
+func NewPlans() *Plans { return &Plans{d: NewDecoder()} }
+
+// Compile returns the plan of a definition.
+func (p *Plans) Compile(definition []byte) (*orchestration.Plan, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.d.compile(definition)
 }
 
 // again steps over a definition that is the same as the last one. That is an object, so a

@@ -16,6 +16,7 @@ import (
 	"github.com/waybill/waybill/consumers/agent"
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/internal/embedded/embeddedtest"
+	"github.com/waybill/waybill/internal/kafka/kafkatest"
 	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/schemas"
 )
@@ -25,7 +26,7 @@ import (
 func TestAnAgentOnKafka(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	cfg := embeddedtest.New(t)
+	cfg := kafkatest.New(t)
 	topics := cfg.Topics()
 	cl, err := cfg.NewClient(kgo.ConsumeTopics(topics.Commands("orchestration")), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
@@ -40,7 +41,7 @@ func TestAnAgentOnKafka(t *testing.T) {
 	defer stop()
 	cancelled := make(chan error, 1)
 	go func() {
-		ended <- agent.Run(running, agent.Config{Name: "greeter", Type: "greet", Concurrency: 1, Brokers: cfg.Brokers, Log: quiet},
+		ended <- agent.Run(running, agent.Config{Name: "greeter", Type: "greet", Concurrency: 1, Kafka: cfg, Log: quiet},
 			agent.ProcessorFunc(func(ctx context.Context, a agent.Activity) agent.Result {
 				if a.Input.Empty() {
 					<-ctx.Done()

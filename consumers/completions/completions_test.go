@@ -17,7 +17,7 @@ import (
 	"github.com/waybill/waybill/domain/negotiation"
 	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/domain/transfer"
-	"github.com/waybill/waybill/internal/embedded/embeddedtest"
+	"github.com/waybill/waybill/internal/kafka/kafkatest"
 	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/schemas"
 )
@@ -160,7 +160,7 @@ func TestSubscribing(t *testing.T) {
 // Without a group everything from Ready on is told; with one, the next member goes on
 // where the last one stopped.
 func TestSubscribingOnKafka(t *testing.T) {
-	cfg := embeddedtest.New(t)
+	cfg := kafkatest.New(t)
 	cl, err := cfg.NewClient()
 	if err != nil {
 		t.Fatal(err)
@@ -204,11 +204,11 @@ func TestSubscribingOnKafka(t *testing.T) {
 	if got := fmt.Sprint(take(completions.Config{Ready: func() { produce("c", "d") }}, 2)); got != "[c d]" {
 		t.Fatalf("without a group: %s", got)
 	}
-	if got := fmt.Sprint(take(completions.Config{Group: "g"}, 4)); got != "[a b c d]" {
+	if got := fmt.Sprint(take(completions.Config{Group: topics.Group("g")}, 4)); got != "[a b c d]" {
 		t.Fatalf("a group's first member: %s", got)
 	}
 	produce("e")
-	if got := fmt.Sprint(take(completions.Config{Group: "g"}, 1)); got != "[e]" {
+	if got := fmt.Sprint(take(completions.Config{Group: topics.Group("g")}, 1)); got != "[e]" {
 		t.Fatalf("a group's next member: %s", got)
 	}
 }

@@ -31,6 +31,12 @@ func Definition(others InForce) runner.Binding {
 		Hash:        schemas.Fingerprint,
 		EncodeEvent: schemas.EncodeDefinitionEvent,
 		NewDecoder:  func() func(string, []byte) (definition.Event, error) { return schemas.DecodeDefinitionEvent },
+		Snapshot: &runner.Snapshot[definition.State]{
+			Version: definition.SnapshotVersion, Encode: definition.State.EncodeSnapshot,
+			Decode: func(version int, id string, data []byte) (definition.State, error) {
+				return definition.New(id).DecodeSnapshot(version, data)
+			},
+		},
 	}
 }
 

@@ -16,9 +16,10 @@ import (
 // Negotiation is the machine of negotiations. settings are those of a connector of ours, by its
 // configured name.
 func Negotiation(routes Routes, settings func(connector string) negotiation.Config) runner.Binding {
+	fresh := negotiation.Configured(settings)
 	return runner.Machine[negotiation.State, negotiation.Command, negotiation.Event]{
 		Name:          schemas.AggregateNegotiation,
-		New:           negotiation.Configured(settings),
+		New:           fresh,
 		DecodeCommand: schemas.DecodeNegotiationCommand,
 		Admit: func(_ context.Context, id string, c negotiation.Command) (negotiation.Command, error) {
 			return wished(routes, id, c)
@@ -49,7 +50,13 @@ func Negotiation(routes Routes, settings func(connector string) negotiation.Conf
 		Hash:        schemas.Fingerprint,
 		EncodeEvent: schemas.EncodeNegotiationEvent,
 		NewDecoder:  func() func(string, []byte) (negotiation.Event, error) { return schemas.DecodeNegotiationEvent },
-		Wake:        func() negotiation.Command { return negotiation.Wake{} },
+		Snapshot: &runner.Snapshot[negotiation.State]{
+			Version: negotiation.SnapshotVersion, Encode: negotiation.State.EncodeSnapshot,
+			Decode: func(version int, id string, data []byte) (negotiation.State, error) {
+				return fresh(id).DecodeSnapshot(version, data)
+			},
+		},
+		Wake: func() negotiation.Command { return negotiation.Wake{} },
 		TakeOver: func(placement, agent string, since time.Time) negotiation.Command {
 			return negotiation.TakeOver{Placement: placement, Agent: agent, Since: since}
 		},

@@ -34,9 +34,10 @@ func Orchestration(starts Starts, routes Routes, keepBlobs time.Duration) runner
 	if keepBlobs == 0 {
 		keepBlobs = orchestration.DefaultKeepBlobs
 	}
+	fresh, plans := orchestration.KeepBlobs(orchestration.New, keepBlobs), schemas.NewPlans()
 	return runner.Machine[orchestration.State, orchestration.Command, orchestration.Event]{
 		Name: schemas.AggregateOrchestration,
-		New:  orchestration.KeepBlobs(orchestration.New, keepBlobs),
+		New:  fresh,
 		DecodeCommand: func(wireType string, data []byte) (orchestration.Command, error) {
 			c, err := schemas.DecodeOrchestrationCommand(wireType, data)
 			return withContracts(starts, c), err
@@ -56,6 +57,12 @@ func Orchestration(starts Starts, routes Routes, keepBlobs time.Duration) runner
 		EncodeEvent: schemas.EncodeOrchestrationEvent,
 		NewDecoder: func() func(string, []byte) (orchestration.Event, error) {
 			return schemas.NewDecoder().DecodeOrchestrationEvent
+		},
+		Snapshot: &runner.Snapshot[orchestration.State]{
+			Version: orchestration.SnapshotVersion, Encode: orchestration.State.EncodeSnapshot,
+			Decode: func(version int, id string, data []byte) (orchestration.State, error) {
+				return fresh(id).DecodeSnapshot(version, data, plans.Compile)
+			},
 		},
 		Wake: func() orchestration.Command { return orchestration.Wake{} },
 		TakeOver: func(placement, agent string, since time.Time) orchestration.Command {

@@ -54,7 +54,13 @@ func Transfer(routes Routes) runner.Binding {
 		Hash:        schemas.Fingerprint,
 		EncodeEvent: schemas.EncodeTransferEvent,
 		NewDecoder:  func() func(string, []byte) (transfer.Event, error) { return schemas.DecodeTransferEvent },
-		Wake:        func() transfer.Command { return transfer.Wake{} },
+		Snapshot: &runner.Snapshot[transfer.State]{
+			Version: transfer.SnapshotVersion, Encode: transfer.State.EncodeSnapshot,
+			Decode: func(version int, id string, data []byte) (transfer.State, error) {
+				return transfer.New(id).DecodeSnapshot(version, data)
+			},
+		},
+		Wake: func() transfer.Command { return transfer.Wake{} },
 		TakeOver: func(placement, agent string, since time.Time) transfer.Command {
 			return transfer.TakeOver{Placement: placement, Agent: agent, Since: since}
 		},

@@ -2,6 +2,7 @@ package runner_test
 
 import (
 	"context"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -9,16 +10,25 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/waybill/waybill/consumers/agent"
+	"github.com/waybill/waybill/internal/kafka/kafkatest"
 	"github.com/waybill/waybill/schemas"
 )
 
 // bothKinds runs a test as on the embedded broker, where effects trail their events, and as on real
-// Kafka, where a transaction is whole.
+// Kafka, where a transaction is whole, both on the broker in memory and in fake time. Where other
+// brokers are named it runs on those instead, in real time.
 func bothKinds(t *testing.T, shards int32, p func(t *testing.T) plans, test func(f *fleet)) {
 	t.Helper()
+	if cfg, ok := kafkatest.Others(t); ok {
+		t.Parallel() // they mostly wait
+		cfg.Dial = (&net.Dialer{}).DialContext
+		f := fleetOn(t, cfg, nil, shards, p(t))
+		f.real = true
+		test(f)
+		return
+	}
 	for _, kind := range []string{"embedded", "real"} {
 		t.Run(kind, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -37,17 +47,13 @@ func quickPlans(t *testing.T) plans {
 
 func noop(p *agent.Pool) { p.Register("noop", quick{}, 4) }
 
-// sleepInCommit holds a member up exactly when it commits: the transaction stays open.
-func (f *fleet) sleepInCommit(m *member) (caught func() bool) {
+// sleepInCommit holds the member up exactly when it commits: the transaction stays open, and when it
+// wakes it goes on with its commit.
+func (m *member) sleepInCommit() (caught func() bool) {
 	hit := make(chan struct{})
-	f.cluster.ControlKey(int16(kmsg.EndTxn), func(req kmsg.Request) (kmsg.Response, error, bool) {
-		if r, ok := req.(*kmsg.EndTxnRequest); !ok || !strings.Contains(r.TransactionalID, "shard-") || !r.Commit {
-			f.cluster.KeepControl()
-			return nil, nil, false
-		}
+	m.gate.atCommit(func() {
 		m.gate.close()
 		close(hit)
-		return nil, errCut, true
 	})
 	return func() bool {
 		select {
@@ -71,7 +77,7 @@ func TestAMemberThatLosesItsShardInsideATransactionChangesNothing(t *testing.T) 
 		f.owns(a, 1)
 		b := f.join("b", noop)
 		f.until("b has joined", func() bool { return b.Ready() == nil || strings.Contains(b.Ready().Error(), "not been joined") })
-		caught := f.sleepInCommit(a)
+		caught := a.sleepInCommit()
 		f.start("job", "chain")
 		f.until("a sleeps in its commit", caught)
 		f.owns(b, 1)
@@ -114,7 +120,7 @@ func TestAMemberThatLosesItsShardWhileATimerFiresChangesNothing(t *testing.T) {
 		b := f.join("b", register)
 		f.start("job", "again")
 		f.until("the first attempt is over", func() bool { return len(f.history("job")) == 3 })
-		caught := f.sleepInCommit(a) // the next commit is the timer's
+		caught := a.sleepInCommit() // the next commit is the timer's
 		f.until("a sleeps while its timer fires", caught)
 		f.owns(b, 1)
 		f.ends("job", "completed")
@@ -234,7 +240,7 @@ func TestAMemberThatLeavesHandsItsShardsOverAtOnce(t *testing.T) {
 		began := time.Now()
 		a.stop()
 		f.owns(b, 4)
-		if took := time.Since(began); took > 3*time.Second {
+		if took := time.Since(began); took > f.soon(3*time.Second) {
 			f.t.Errorf("the shards moved after %s", took)
 		}
 	})
@@ -245,7 +251,7 @@ func TestMembersThatJoinAtOnceTakeTheirShardsWithoutWaitingForASession(t *testin
 		began := time.Now()
 		a, b, c := f.join("a", noop), f.join("b", noop), f.join("c", noop)
 		f.until("all shards are owned", func() bool { return len(a.Owned())+len(b.Owned())+len(c.Owned()) == 4 })
-		if took := time.Since(began); took > 3*time.Second {
+		if took := time.Since(began); took > f.soon(3*time.Second) {
 			f.t.Errorf("the shards were owned after %s", took)
 		}
 	})

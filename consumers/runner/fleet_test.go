@@ -2,6 +2,8 @@ package runner_test
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"log/slog"
 	"net"
 	"strconv"
@@ -10,8 +12,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/waybill/waybill/consumers/agent"
 	"github.com/waybill/waybill/consumers/machines"
@@ -23,8 +28,9 @@ import (
 
 const aggregate = "orchestration"
 
-// fleet is a cluster with a few members on it, in fake time.
+// fleet is a cluster with a few members on it, in fake time unless it is real.
 type fleet struct {
+	real    bool
 	t       *testing.T
 	cfg     kafka.Config
 	cluster *kfake.Cluster
@@ -107,9 +113,31 @@ func (f *fleet) join(name string, register func(*agent.Pool)) *member {
 
 // gate holds up whoever passes while it is shut.
 type gate struct {
-	mu   sync.Mutex
-	shut chan struct{}
-	dead bool
+	mu     sync.Mutex
+	shut   chan struct{}
+	dead   bool
+	commit func() // called once, before the end of a transaction passes
+}
+
+func (g *gate) atCommit(f func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.commit = f
+}
+
+// looks looks at what is about to be written: a client writes each request at once.
+func (g *gate) looks(request []byte) {
+	const key = 4 // bytes before it: the length
+	if len(request) < key+2 || binary.BigEndian.Uint16(request[key:]) != uint16(kmsg.EndTxn) {
+		return
+	}
+	g.mu.Lock()
+	f := g.commit
+	g.commit = nil
+	g.mu.Unlock()
+	if f != nil {
+		f()
+	}
 }
 
 // kill lets nothing pass any more.
@@ -167,27 +195,42 @@ func (c *gated) Read(b []byte) (int, error) {
 }
 
 func (c *gated) Write(b []byte) (int, error) {
+	c.gate.looks(b)
 	if err := c.gate.pass(); err != nil {
 		return 0, err
 	}
 	return c.Conn.Write(b)
 }
 
-// until waits for something to become true, in fake time.
+// until waits for something to become true.
 func (f *fleet) until(what string, ok func() bool) {
 	f.t.Helper()
 	for range 6000 {
 		if ok() {
 			return
 		}
-		time.Sleep(10 * time.Millisecond) //nolint:forbidigo // fake time
+		time.Sleep(10 * time.Millisecond) //nolint:forbidigo // fake time, or a pause between two looks
 	}
 	f.t.Fatalf("a minute passed and %s did not happen", what)
 }
 
-// passes lets time go by.
+// twoSessions is longer than a member is missed, twice.
+const twoSessions = 13 * time.Second
+
+// passes lets time go by; where it is real no more than it takes to be missed.
 func (f *fleet) passes(d time.Duration) {
-	time.Sleep(d) //nolint:forbidigo // fake time
+	if f.real {
+		d = min(d, twoSessions)
+	}
+	time.Sleep(d) //nolint:forbidigo // fake time; and in real time nothing is to happen
+}
+
+// soon is how long something may take; more where time is real, and others have the machine too.
+func (f *fleet) soon(d time.Duration) time.Duration {
+	if f.real {
+		return 5 * d
+	}
+	return d
 }
 
 func (f *fleet) owns(m *member, n int) {
@@ -221,6 +264,9 @@ func (f *fleet) start(id, typ string) {
 // read reads what a topic holds, committed, up to now.
 func (f *fleet) read(topic string) []*kgo.Record {
 	f.t.Helper()
+	if f.real {
+		return f.readAll(topic) // how long a broker may be silent is not known
+	}
 	cl, err := f.cfg.NewClient(kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
 		f.t.Fatal(err)
@@ -236,6 +282,48 @@ func (f *fleet) read(topic string) []*kgo.Record {
 		}
 		fetches.EachRecord(func(r *kgo.Record) { all = append(all, r) })
 	}
+}
+
+// readAll reads what is committed on a topic; nothing of one that is not there.
+func (f *fleet) readAll(topic string) []*kgo.Record {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), time.Minute)
+	defer cancel()
+	ends, err := kadm.NewClient(f.cl).ListCommittedOffsets(ctx, topic)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	from, left := map[int32]kgo.Offset{}, map[int32]int64{}
+	ends.Each(func(o kadm.ListedOffset) {
+		switch {
+		case errors.Is(o.Err, kerr.UnknownTopicOrPartition):
+		case o.Err != nil:
+			f.t.Fatal(topic, o.Err)
+		case o.Offset > 0:
+			from[o.Partition], left[o.Partition] = kgo.NewOffset().AtStart(), o.Offset
+		}
+	})
+	cl, err := f.cfg.NewClient(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}), kgo.KeepControlRecords())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer cl.Close()
+	var all []*kgo.Record
+	for len(left) > 0 {
+		fetches := cl.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			f.t.Fatalf("%s, %v to be read: %v", topic, left, err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			if !r.Attrs.IsControl() {
+				all = append(all, r)
+			}
+			if r.Offset >= left[r.Partition]-1 {
+				delete(left, r.Partition)
+			}
+		})
+	}
+	return all
 }
 
 // history is the events of one orchestration as "sequence type", checked for gaps and repeats.

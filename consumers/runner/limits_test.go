@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/waybill/waybill/consumers/agent"
@@ -450,7 +451,7 @@ func TestAWorkTopicThatWasDeletedIsMadeAgain(t *testing.T) {
 		m := f.join("a", nil)
 		f.start("job-1", "slow")
 		f.until("the work is on its topic", func() bool { return len(f.read(f.cfg.Topics().Work("slow"))) == 1 })
-		if err := f.cluster.DeleteTopic(f.cfg.Topics().Work("slow")); err != nil {
+		if _, err := kadm.NewClient(f.cl).DeleteTopic(f.t.Context(), f.cfg.Topics().Work("slow")); err != nil {
 			f.t.Fatal(err)
 		}
 		f.start("job-2", "slow")

@@ -54,6 +54,7 @@ const (
 type Runner struct {
 	cfg   Config
 	group *kgo.Client
+	told  kafka.Told
 
 	mu     sync.Mutex
 	owned  map[int32]*tenure
@@ -155,6 +156,9 @@ func (r *Runner) tell(ctx context.Context, errs []kgo.FetchError) {
 		return
 	}
 	for _, e := range errs {
+		if r.told.Again(e.Err) {
+			continue
+		}
 		r.cfg.Logger.Warn("shard group", "topic", e.Topic, "partition", e.Partition, "err", e.Err)
 	}
 	select {
@@ -245,6 +249,9 @@ func (r *Runner) hold(ctx context.Context, s int32) {
 		began := time.Now()
 		err := r.once(ctx, s)
 		if ctx.Err() != nil {
+			if err != nil { // of a process that was away, say: it learns of both at once
+				r.cfg.Logger.Info("shard dropped, and not ours any more", "shard", s, "err", err)
+			}
 			return
 		}
 		if err == nil {

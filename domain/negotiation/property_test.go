@@ -25,8 +25,11 @@ func TestWhateverHappens(t *testing.T) { rapid.Check(t, property) }
 // FuzzDecide looks for the same with the fuzzer.
 func FuzzDecide(f *testing.F) { f.Fuzz(rapid.MakeFuzz(property)) }
 
-func property(t *rapid.T) {
-	r := newRun(t)
+func property(t *rapid.T) { newRun(t).live() }
+
+// live lets everything happen that may.
+func (r *run) live() {
+	t := r.t
 	for range rapid.IntRange(1, 150).Draw(t, "commands") {
 		r.pass(rapid.SampledFrom(passes).Draw(t, "pass"))
 		r.give(r.command())
@@ -53,6 +56,10 @@ type run struct {
 	old    []Command         // to be repeated late
 	procs  []string
 	agrees []string
+
+	shadowed bool
+	shadow   *State // goes on from a snapshot
+	shaded   int
 }
 
 type logged struct {
@@ -210,6 +217,7 @@ func (r *run) give(c Command) int {
 	if got, want := show(again), show(events); got != want {
 		r.t.Fatalf("%s, decided twice on the same state:\n%s\n%s", show(c), want, got)
 	}
+	r.shade(c, events, err == nil)
 	if err != nil {
 		return 0
 	}
@@ -218,6 +226,7 @@ func (r *run) give(c Command) int {
 		r.answers(r.s.Follow(r.at, e))
 		r.follow(e)
 		r.log = append(r.log, logged{r.at, e})
+		r.shadeFold(e)
 		r.s = r.s.Evolve(r.at, e)
 	}
 	if _, woken := c.(Wake); !woken && len(events) > 0 {

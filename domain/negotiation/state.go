@@ -179,7 +179,7 @@ type recent struct {
 const maxRecent = 1024
 
 func (r *recent) add(command string) {
-	if command == "" {
+	if command == "" || r.has(command) {
 		return
 	}
 	if r.commands == nil {

@@ -245,18 +245,24 @@ func (g *graph) name(id string, i int32) {
 
 // remember keeps the work ID of a node where looking at each would take too long.
 func (g *graph) remember(workID string, i int32) {
+	if g.work != nil {
+		g.work[workID] = i
+		return
+	}
+	g.findable()
+}
+
+// findable indexes the work IDs there are, once there are many nodes.
+func (g *graph) findable() {
 	if len(g.nodes) <= manyNodes {
 		return
 	}
-	if g.work == nil {
-		g.work = make(map[string]int32, len(g.nodes))
-		for j := range g.nodes {
-			if w := g.nodes[j].workID; w != "" {
-				g.work[w] = int32(j) // bounded by the node limit
-			}
+	g.work = make(map[string]int32, len(g.nodes))
+	for i := range g.nodes {
+		if w := g.nodes[i].workID; w != "" {
+			g.work[w] = int32(i) // bounded by the node limit
 		}
 	}
-	g.work[workID] = i
 }
 
 // grown registers what a completed node brings into being, and what it shares.

@@ -55,14 +55,18 @@ func (r *run) rerun() {
 	if !r.s.Evolve(r.at, events[0]).Lost() {
 		r.t.Fatal("a state without a graph goes on without one")
 	}
-	r.s = s
+	r.s, r.shadow = s, nil
+	if r.shadowed {
+		r.shadow = &shadow{s: r.restored(s)} // of one that remembers
+	}
+	r.shade(c, events, true)
 	for _, e := range events {
 		r.fold(r.place(e))
 	}
 	if !r.m.whole() {
 		r.t.Fatal("it keeps what was removed")
 	}
-	r.s = r.s.Forget()
+	r.s, r.shadow = r.s.Forget(), nil
 	r.check()
 	if more, err := r.s.Decide(r.at, c); len(more) > 0 || err == nil {
 		r.t.Fatalf("the same rerun, under way: %v, %v", more, err)

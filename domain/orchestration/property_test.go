@@ -26,8 +26,11 @@ func TestProperties(t *testing.T) { rapid.Check(t, property) }
 // FuzzDecide lets the fuzzer choose what TestProperties draws by lot.
 func FuzzDecide(f *testing.F) { f.Fuzz(rapid.MakeFuzz(property)) }
 
-func property(t *rapid.T) {
-	r := newRun(t)
+func property(t *rapid.T) { newRun(t).live() }
+
+// live lets everything happen that may.
+func (r *run) live() {
+	t := r.t
 	r.give(r.start)
 	if rapid.Bool().Draw(t, "growing") {
 		r.grow() // so that graphs become as tangled as they can
@@ -105,6 +108,9 @@ type run struct {
 	given []Command
 	ended int
 	blobs int // how many were made
+
+	shadowed bool
+	shadow   *shadow
 }
 
 type entry struct {
@@ -260,6 +266,7 @@ func (r *run) give(c Command) []Event {
 	if again, _ := r.decide(c); !reflect.DeepEqual(events, again) {
 		r.t.Fatalf("%+v: decided twice on the same state:\n%+v\n%+v", c, events, again)
 	}
+	r.shade(c, events, accepted)
 	for k := range events {
 		events[k] = r.place(events[k])
 		r.fold(events[k])
@@ -319,6 +326,7 @@ func (r *run) fold(e Event) {
 			r.t.Fatal("a run ends twice")
 		}
 	}
+	r.shadeFold(e, f)
 	r.s = r.s.Evolve(r.at, e)
 	r.log = append(r.log, entry{r.at, e, f})
 }

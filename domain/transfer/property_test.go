@@ -25,8 +25,11 @@ func TestProperties(t *testing.T) { rapid.Check(t, property) }
 // FuzzDecide lets the fuzzer choose what TestProperties draws by lot.
 func FuzzDecide(f *testing.F) { f.Fuzz(rapid.MakeFuzz(property)) }
 
-func property(t *rapid.T) {
-	r := newHistory(t)
+func property(t *rapid.T) { newHistory(t).live() }
+
+// live lets everything happen that may.
+func (r *history) live() {
+	t := r.t
 	r.give(r.initiate)
 	for range rapid.IntRange(0, 40).Draw(t, "commands") {
 		r.pass(rapid.SampledFrom(pauses).Draw(t, "pause"))
@@ -52,6 +55,10 @@ type history struct {
 	wishes   int      // for access that are open
 	told     map[string]bool
 	asked    bool // the connector was asked for a process
+
+	shadowed bool
+	shadow   *State // goes on from a snapshot
+	shaded   int
 }
 
 type logged struct {
@@ -103,6 +110,7 @@ func (r *history) give(c Command) {
 	if err != nil && len(events) > 0 {
 		r.t.Fatalf("%T is refused and all the same makes happen %v", c, events)
 	}
+	r.shade(c, events, err == nil)
 	r.fold(events)
 	_, wake := c.(Wake)
 	if _, takeOver := c.(TakeOver); wake || takeOver || err != nil {
@@ -142,6 +150,7 @@ func (r *history) fold(events []Event) {
 			r.follows(f)
 		}
 		r.log = append(r.log, logged{r.at, e})
+		r.shadeFold(e)
 		r.s = r.s.Evolve(r.at, e)
 		if ended, ok := e.(Ended); ok && ended.By == ByAsker {
 			r.withdrew = true

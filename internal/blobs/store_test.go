@@ -10,13 +10,13 @@ import (
 	"time"
 
 	"github.com/waybill/waybill/internal/blobs"
-	"github.com/waybill/waybill/internal/embedded/embeddedtest"
+	"github.com/waybill/waybill/internal/kafka/kafkatest"
 	"github.com/waybill/waybill/internal/kafka"
 )
 
 func newStore(t *testing.T) (*blobs.Store, kafka.Config) {
 	t.Helper()
-	cfg := embeddedtest.New(t)
+	cfg := kafkatest.New(t)
 	cl, err := cfg.NewClient()
 	if err != nil {
 		t.Fatal(err)

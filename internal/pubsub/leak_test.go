@@ -8,14 +8,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
-	"github.com/waybill/waybill/internal/embedded/embeddedtest"
+	"github.com/waybill/waybill/internal/kafka/kafkatest"
 	"github.com/waybill/waybill/internal/pubsub"
 )
 
 // The tests in fake time cannot end with a goroutine left; this one says the same of
 // connections of a real network.
 func TestNothingIsLeftRunningAfterClosing(t *testing.T) {
-	cluster := embeddedtest.New(t)
+	cluster := kafkatest.New(t)
+	topic, group := cluster.Topics().Group("parcels"), cluster.Topics().Group("g")
 	before := goleak.IgnoreCurrent()
 	publisher, err := pubsub.NewPublisher(pubsub.PublisherConfig{Kafka: cluster})
 	if err != nil {
@@ -24,7 +25,7 @@ func TestNothingIsLeftRunningAfterClosing(t *testing.T) {
 	grouped := cluster
 	grouped.Extra = append(grouped.Extra, kgo.HeartbeatInterval(50*time.Millisecond))
 	for _, cfg := range []pubsub.SubscriberConfig{
-		{Kafka: grouped, Group: "g", Drain: 10 * time.Millisecond},
+		{Kafka: grouped, Group: group, Drain: 10 * time.Millisecond},
 		{Kafka: cluster, Start: pubsub.Earliest()},
 	} {
 		subscriber, err := pubsub.NewSubscriber(cfg)

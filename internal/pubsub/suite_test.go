@@ -8,7 +8,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/pubsub/tests"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/waybill/waybill/internal/embedded/embeddedtest"
+	"github.com/waybill/waybill/internal/kafka/kafkatest"
 	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/internal/pubsub"
 )
@@ -37,6 +37,13 @@ type suite struct {
 	start     pubsub.Start
 }
 
+// features adds what every Pub/Sub of ours has. A Kafka that is not ours has topics of others, too.
+func (s suite) features(f tests.Features) tests.Features {
+	f.Persistent = true
+	f.GenerateTopicFunc = func(ctx tests.TestContext) string { return s.cluster.Topics().Group("suite", ctx.TestID.String()) }
+	return f
+}
+
 func (s suite) constructor(group string) tests.PubSubConstructor {
 	return func(t *testing.T) (message.Publisher, message.Subscriber) {
 		t.Helper()
@@ -52,6 +59,7 @@ func (s suite) new(t *testing.T, group string) (message.Publisher, message.Subsc
 	}
 	cluster := s.cluster
 	if group != "" {
+		group = s.cluster.Topics().Group(group)
 		cluster.Extra = append(cluster.Extra, kgo.HeartbeatInterval(suiteHeartbeat))
 	}
 	subscriber, err := pubsub.NewSubscriber(pubsub.SubscriberConfig{
@@ -70,24 +78,24 @@ func (s suite) new(t *testing.T, group string) (message.Publisher, message.Subsc
 
 func TestWatermillSuiteWithAConsumerGroup(t *testing.T) {
 	t.Parallel()
-	s := suite{cluster: embeddedtest.New(t)}
+	s := suite{cluster: kafkatest.New(t)}
 	// Short, for the next test does all this and more.
-	tests.TestPubSub(t, tests.Features{ConsumerGroups: true, Persistent: true, ForceShort: true},
+	tests.TestPubSub(t, s.features(tests.Features{ConsumerGroups: true, ForceShort: true}),
 		s.constructor("suite"), s.new)
 }
 
 func TestWatermillSuiteInOrder(t *testing.T) {
 	t.Parallel()
-	s := suite{cluster: embeddedtest.New(t), marshaler: byPayload{}}
-	tests.TestPubSub(t, tests.Features{ConsumerGroups: true, Persistent: true, GuaranteedOrder: true},
+	s := suite{cluster: kafkatest.New(t), marshaler: byPayload{}}
+	tests.TestPubSub(t, s.features(tests.Features{ConsumerGroups: true, GuaranteedOrder: true}),
 		s.constructor("suite"), s.new)
 }
 
 func TestWatermillSuiteWithoutAConsumerGroup(t *testing.T) {
 	t.Parallel()
-	s := suite{cluster: embeddedtest.New(t), start: pubsub.Earliest()}
+	s := suite{cluster: kafkatest.New(t), start: pubsub.Earliest()}
 	// Short, for there is no group to share the work: in full, one of its tests delivers
 	// every one of 5,000 messages to each of 50 subscribers.
-	tests.TestPubSub(t, tests.Features{Persistent: true, NewSubscriberReceivesOldMessages: true, ForceShort: true},
+	tests.TestPubSub(t, s.features(tests.Features{NewSubscriberReceivesOldMessages: true, ForceShort: true}),
 		s.constructor(""), nil)
 }

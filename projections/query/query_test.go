@@ -20,7 +20,7 @@ import (
 	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/domain/orchestration"
-	"github.com/waybill/waybill/internal/embedded/embeddedtest"
+	"github.com/waybill/waybill/internal/kafka/kafkatest"
 	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/projections"
 	"github.com/waybill/waybill/projections/query"
@@ -47,8 +47,8 @@ func newFixture(t testing.TB) *fixture {
 
 func newFixtureWith(t testing.TB, with query.Config) *fixture {
 	t.Helper()
-	cfg := embeddedtest.New(t)
-	cl, err := cfg.NewClient(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionalID("owner"))
+	cfg := kafkatest.New(t)
+	cl, err := cfg.NewClient(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionalID(cfg.Topics().TransactionalID(0)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ import (
 	"github.com/waybill/waybill/consumers/agent/secret"
 	"github.com/waybill/waybill/consumers/agent/services"
 	"github.com/waybill/waybill/domain/machine"
-	"github.com/waybill/waybill/internal/embedded/embeddedtest"
+	"github.com/waybill/waybill/internal/kafka/kafkatest"
 	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/schemas"
 )
@@ -131,7 +131,7 @@ var listens = regexp.MustCompile(`listen=(\S+)`)
 func TestAnAgentThatWasLaunched(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	cfg := embeddedtest.New(t)
+	cfg := kafkatest.New(t)
 	topics := cfg.Topics()
 	cl, err := cfg.NewClient(kgo.ConsumeTopics(topics.Commands("orchestration")), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
@@ -146,7 +146,7 @@ func TestAnAgentThatWasLaunched(t *testing.T) {
 	var log output
 	ended := make(chan int, 1)
 	go func() {
-		ended <- launch.Run(running, tester(nil), launch.Env{Args: []string{"--brokers", cfg.Brokers[0], "--name", "t"}, Err: &log})
+		ended <- launch.Run(running, tester(nil), launch.Env{Args: []string{"--brokers", cfg.Brokers[0], "--prefix", cfg.Prefix, "--name", "t"}, Err: &log})
 	}()
 	var at string
 	for at == "" && ctx.Err() == nil {

@@ -1,6 +1,8 @@
 package embeddedtest
 
 import (
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -8,6 +10,16 @@ import (
 	"github.com/waybill/waybill/internal/embedded"
 	"github.com/waybill/waybill/internal/kafka"
 )
+
+// OthersVariable is the environment variable that names the brokers, HOST:PORT,…, of a Kafka that is
+// to take the place of the embedded broker, wherever a test can do without it.
+const OthersVariable = "WAYBILL_TEST_BROKERS"
+
+// Others are the brokers that the environment names; none if it names none. Package kafkatest gives
+// tests a place on them.
+func Others() []string {
+	return strings.FieldsFunc(os.Getenv(OthersVariable), func(r rune) bool { return r == ',' || r == ' ' })
+}
 
 // New starts an in-memory cluster on a free loopback port, with more options after
 // those every cluster of ours has, and closes it when the test ends.
@@ -35,6 +47,9 @@ func Virtual(t testing.TB, more ...kfake.Opt) (kafka.Config, *kfake.Cluster) {
 
 func start(t testing.TB, more ...kfake.Opt) *kfake.Cluster {
 	t.Helper()
+	if len(Others()) > 0 {
+		t.Skip("it is about the embedded broker, or needs fake time: " + OthersVariable + " names another")
+	}
 	c, err := kfake.NewCluster(append(embedded.Options(), more...)...)
 	if err != nil {
 		t.Fatalf("start an in-memory cluster: %v", err)

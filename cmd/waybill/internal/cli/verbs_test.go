@@ -8,13 +8,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/waybill/waybill/cmd/waybill/internal/cli"
-	"github.com/waybill/waybill/internal/embedded/embeddedtest"
+	"github.com/waybill/waybill/internal/kafka/kafkatest"
 	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/schemas"
 )
 
 func TestVerbsGoStraightToKafka(t *testing.T) {
-	cfg := embeddedtest.New(t)
+	cfg := kafkatest.New(t)
 	topics := cfg.Topics()
 	cl, err := cfg.NewClient(kgo.ConsumeTopics(topics.Commands(schemas.AggregateOrchestration)), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
@@ -53,7 +53,7 @@ func TestVerbsGoStraightToKafka(t *testing.T) {
 }
 
 func TestTransfersAndAccessAreAskedForStraightOverKafka(t *testing.T) {
-	cfg := embeddedtest.New(t)
+	cfg := kafkatest.New(t)
 	topics := cfg.Topics()
 	aggregates := []string{schemas.AggregateTransfer, schemas.AggregateNegotiation}
 	cl, err := cfg.NewClient(kgo.ConsumeTopics(topics.Commands(aggregates[0]), topics.Commands(aggregates[1])), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))

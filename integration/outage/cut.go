@@ -1,0 +1,6 @@
+package main
+
+import "context"
+
+func cut(context.Context, *scenario) error      { return nil }
+func fullDisk(context.Context, *scenario) error { return nil }
