@@ -225,8 +225,8 @@ func (f *fleet) forge(change func(c *schemas.Checkpoint), parts ...[]byte) {
 func TestACheckpointThatIsNoGoodIsPassedOver(t *testing.T) {
 	whole := runner.LiveFrame("job-0", 99, 1, 1, `{}`)
 	for name, spoil := range map[string]func(f *fleet){
-		"a checksum is wrong":       func(f *fleet) { f.forge(func(c *schemas.Checkpoint) { c.Checksum = "00" }, whole) },
-		"a part is missing":         func(f *fleet) { f.forge(func(c *schemas.Checkpoint) { c.Parts++ }, whole) },
+		"a checksum is wrong":       func(f *fleet) { f.forge(func(c *schemas.Checkpoint) { c.Checksum = "00" }) },
+		"a part is missing":         func(f *fleet) { f.forge(func(c *schemas.Checkpoint) { c.Parts++ }) },
 		"a frame is cut short":      func(f *fleet) { f.forge(nil, whole[:len(whole)-1]) },
 		"a frame is unknown":        func(f *fleet) { f.forge(nil, []byte{'z', 1, 0}) },
 		"a codec's version unknown": func(f *fleet) { f.forge(nil, runner.LiveFrame("job-0", 99, 1, 99, `{}`)) },

@@ -43,7 +43,8 @@ type shard struct {
 	id     int32
 	cfg    *Config
 	topics kafka.Topics
-	token  string // of this taking
+	token  string    // of this taking
+	since  time.Time // every earlier owner is fenced since then; zero: not yet
 	cl     *kgo.Client
 	cells  []cell
 	byName map[string]cell
@@ -145,6 +146,7 @@ func (sh *shard) take(ctx context.Context) error {
 	if _, _, err := sh.cl.ProducerID(ctx); err != nil {
 		return fmt.Errorf("initialise the transactional id: %w", err)
 	}
+	sh.since = time.Now()
 	for _, m := range sh.cfg.Machines {
 		c := m.open(sh)
 		sh.cells = append(sh.cells, c)
@@ -709,7 +711,7 @@ func (sh *shard) commit(ctx, work context.Context, b *batch) error {
 	}
 	ctx, cancel := outlast(ctx)
 	defer cancel()
-	if err := sh.makeTopics(ctx); err != nil {
+	if err := sh.makeTopics(ctx, b); err != nil {
 		return err
 	}
 	if !b.empty() {
@@ -809,16 +811,6 @@ func (sh *shard) start(work context.Context, p placed) {
 // needTopic notes that a work topic must be there before the transaction begins.
 func (sh *shard) needTopic(activityType string) { sh.wanted[activityType] = struct{}{} }
 
-func (sh *shard) makeTopics(ctx context.Context) error {
-	for t := range sh.wanted {
-		if err := sh.cfg.ensureWorkTopic(ctx, sh.cl, t); err != nil {
-			return err
-		}
-		delete(sh.wanted, t)
-	}
-	return nil
-}
-
 // record makes a record for a partition of ours.
 func (sh *shard) record(topic string, partition int32, key string, env kafka.CloudEvent, aggregate string, value []byte) *kgo.Record {
 	env.Source = "/waybill/" + aggregate
@@ -845,14 +837,18 @@ func (sh *shard) deadLetter(r *kgo.Record, why error, at time.Time) *kgo.Record 
 	if d.Key == nil {
 		d.Key = []byte{}
 	}
-	reason := clip(why.Error())
+	reason, partial := clip(why.Error()), false
 	if n := size(r); n > maxRecordBytes {
 		reason += fmt.Sprintf(" (the record has %d bytes, over the limit of %d: it is not kept here whole)", n, maxRecordBytes)
 		d.Key, d.Value = d.Key[:min(len(d.Key), maxKeyBytes)], nil
+		partial = true
 	} else {
 		d.Headers = append(d.Headers, r.Headers...)
 	}
 	add := func(k, v string) { d.Headers = append(d.Headers, kgo.RecordHeader{Key: k, Value: []byte(v)}) }
+	if partial {
+		add(schemas.DeadLetterPartial, "true")
+	}
 	add(schemas.DeadLetterTopic, r.Topic)
 	add(schemas.DeadLetterPartition, strconv.Itoa(int(r.Partition)))
 	add(schemas.DeadLetterOffset, strconv.FormatInt(r.Offset, 10))
