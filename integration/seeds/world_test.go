@@ -159,6 +159,7 @@ func (p *process) start() {
 func (p *process) machines(cfg kafka.Config, log *slog.Logger) *runner.Runner {
 	r, err := runner.New(runner.Config{
 		Kafka: cfg, Shards: p.w.shards, Member: p.name, Local: machines.Local(newPool(&p.w.outside, workTypes()...)), Logger: log,
+		Checkpoint: 4 << 10, Recent: 2, // so that a few minutes have many checkpoints, and ended aggregates leave memory
 		Machines: []runner.Binding{
 			machines.Orchestration(p.w.plans, p.w.routes, 0), machines.Definition(p.w.plans), machines.Transfer(p.w.routes),
 			machines.Negotiation(p.w.routes, func(string) negotiation.Config { return negotiation.Config{} }),
