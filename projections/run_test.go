@@ -266,7 +266,7 @@ func TestABatchThatNobodyCanUnpackStopsItsPartitionOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cl.Close()
-	large := &kgo.Record{Topic: c.Topics().DeadLetters(), Key: []byte("k"), Value: make([]byte, kafka.MaxUnpackedBytes+1)}
+	large := &kgo.Record{Topic: c.Topics().Events(schemas.AggregateTransfer), Key: []byte("k"), Value: make([]byte, kafka.MaxUnpackedBytes+1)}
 	if err := cl.ProduceSync(limited(t), large).FirstErr(); err != nil {
 		t.Fatal(err)
 	}

@@ -386,6 +386,7 @@ func (w *writer) abandon(cause error) error {
 		return cause
 	}
 	w.batch = batch{}
+	clear(w.plans)
 	w.jobs, w.transfers, w.parties, w.accesses = jobCache{}, cache[*transferring]{}, cache[*counterparty]{}, cache[*access]{}
 	_, err := w.c.exec("ROLLBACK")
 	return errors.Join(cause, err)
