@@ -63,6 +63,8 @@ type scenario struct {
 	processes map[string]*process.Process
 	front     string
 	machines  string
+	lateEnd   func() error // waits for the job whose topic came late
+	created   time.Time    // that topic
 }
 
 func main() {
@@ -96,9 +98,10 @@ func (s *scenario) run(ctx context.Context) (err error) {
 	step("Kafka with TLS, users and ACLs", s.start)
 	step("topics: refused, created, compared", s.topics)
 	step("every role is up, each with its own rights alone", s.up)
-	step("a job over all roles, and one that waits for its topic", s.jobs)
+	step("jobs go on while one waits for a topic that is not there", s.jobs)
 	step("a right fewer is told by name", s.denials)
 	step("not let in is told within seconds", s.strangers)
+	step("the job over all roles has ended", func(context.Context) error { return s.lateEnd() })
 	step("PLAIN, SCRAM-SHA-256, a changed password", s.otherWays)
 	step("certificates alone", s.certificates)
 	step("no password in any output or command line", s.secrets)
