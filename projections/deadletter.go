@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/waybill/waybill/domain/machine"
+	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/schemas"
 )
 
@@ -30,14 +31,27 @@ func (w *writer) deadLetter(r *kgo.Record) error {
 			headers = append(headers, [2]string{h.Key, base64.StdEncoding.EncodeToString(h.Value)})
 		}
 	}
+	id := DeadLetterID(d.topic, int32(d.partition), d.offset)
+	if d.offset < 0 { // it stood nowhere: its own place tells it from others
+		id = DeadLetterID(r.Topic, r.Partition, r.Offset)
+	}
 	list, err := json.Marshal(headers)
 	if err != nil {
 		return fmt.Errorf("dead letter %s/%d/%d: %w", d.topic, d.partition, d.offset, err)
 	}
 	_, err = w.c.exec(`INSERT OR IGNORE INTO deadletter (id, topic, "partition", "offset", key, value, headers, error, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		DeadLetterID(d.topic, int32(d.partition), d.offset), d.topic, d.partition, d.offset,
+		id, d.topic, d.partition, d.offset,
 		slices.Clone(r.Key), slices.Clone(r.Value), string(list), d.reason, nanos(d.at))
 	return err
+}
+
+// unreadable keeps a place for dead letters that nobody can unpack.
+func (w *writer) unreadable(packed *kgo.ErrDecompressTooLarge) error {
+	why := fmt.Sprintf("the dead letters up to offset %d came compressed in one batch of more than %d bytes, and are not kept here", packed.NextOffset-1, kafka.MaxUnpackedBytes)
+	return w.deadLetter(&kgo.Record{
+		Topic: packed.Topic, Partition: packed.Partition, Offset: packed.Offset, Timestamp: time.Unix(0, w.newest),
+		Headers: []kgo.RecordHeader{{Key: schemas.DeadLetterError, Value: []byte(why)}},
+	})
 }
 
 // origin is where a dead letter stood, and why it could not be read.

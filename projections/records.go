@@ -266,3 +266,15 @@ func (d *DB) RunningJobs(ctx context.Context, typ string) (int64, error) {
 	})
 	return n, err
 }
+
+// LiveJobs counts the jobs that have not ended.
+func (d *DB) LiveJobs(ctx context.Context) (int64, error) {
+	var n int64
+	err := d.read(ctx, func(c *conn) error {
+		return c.query(ctx, "SELECT count(*) FROM job WHERE code IN (100, 600, 610, 700, 820, 1190) AND code <> 800", func(row []driver.Value) error {
+			n = integer(row[0])
+			return nil
+		})
+	})
+	return n, err
+}

@@ -51,12 +51,8 @@ func (d *DB) Run(ctx context.Context) error {
 	g.Go(func() error { return k.run(ctx) })
 	g.Go(func() error {
 		defer d.follow(nil, nil)
-		f := &follower{d: d, w: d.writer, cl: cl, checkpoints: k}
-		err := f.begin(ctx)
-		for err == nil {
-			err = f.step(ctx)
-		}
-		return err
+		f := &follower{d: d, w: d.writer, cl: cl, checkpoints: k, poison: make(map[spot]*panicError)}
+		return f.run(ctx)
 	})
 	if err := g.Wait(); err != nil {
 		return fmt.Errorf("projections: %w", err)
@@ -72,11 +68,20 @@ type follower struct {
 	checkpoints *checkpointer
 	parts       map[string]map[int32]*partition
 	last        int // records in the batch before
+
+	poison  map[spot]*panicError // what this build panics over
+	careful bool                 // one record at a time, to find out over which
+	at      *kgo.Record          // the last that was folded in
+	held    bool                 // nothing could be written lately
 }
 
 // begin finds the partitions and goes on where the file says.
 func (f *follower) begin(ctx context.Context) error {
 	parts, err := f.find(ctx)
+	for ctx.Err() == nil && kafka.Passing(err) && !isMissing(err) {
+		rest(ctx)
+		parts, err = f.find(ctx)
+	}
 	if err != nil {
 		return err
 	}
@@ -119,7 +124,7 @@ func (f *follower) find(ctx context.Context) ([]*partition, error) {
 	for _, name := range names {
 		t, ok := details[name]
 		if !ok || errors.Is(t.Err, kerr.UnknownTopicOrPartition) {
-			return nil, fmt.Errorf("topic %s is not there: create the topics first", name)
+			return nil, &missingError{name}
 		}
 		if t.Err != nil {
 			return nil, fmt.Errorf("topic %s: %w", name, t.Err)
@@ -129,6 +134,31 @@ func (f *follower) find(ctx context.Context) ([]*partition, error) {
 		}
 	}
 	return parts, nil
+}
+
+// missingError is a topic that nobody has created.
+type missingError struct{ topic string }
+
+func (e *missingError) Error() string {
+	return fmt.Sprintf("topic %s is not there: create the topics first", e.topic)
+}
+
+func isMissing(err error) bool {
+	var m *missingError
+	return errors.As(err, &m)
+}
+
+// breath is how long to wait after a fault that passes before the log is asked again: some are
+// returned at once each time.
+const breath = 250 * time.Millisecond
+
+func rest(ctx context.Context) {
+	timer := time.NewTimer(breath)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
 }
 
 // positions puts each partition where the file says.
@@ -182,6 +212,10 @@ func (f *follower) step(ctx context.Context) error {
 		return f.w.abandon(err)
 	}
 	f.d.committed(changed)
+	if f.held && n > 0 {
+		f.held = false
+		f.d.hold(nil)
+	}
 	return f.checkpoint()
 }
 
@@ -203,11 +237,11 @@ func (f *follower) fold(ctx context.Context, fetches kgo.Fetches) (n int, err er
 			return
 		}
 		if p == nil || fp.Err != nil {
-			err = f.broken(p, fp)
+			err = f.broken(ctx, p, fp)
 		}
 		n += len(fp.Records)
 		for i := 0; err == nil && i < len(fp.Records); i++ {
-			err = f.w.apply(ctx, p, fp.Records[i])
+			err = f.apply(ctx, p, fp.Records[i])
 		}
 		if isFault(err) {
 			f.cl.PauseFetchPartitions(map[string][]int32{p.topic: {p.number}})
@@ -232,22 +266,45 @@ func (f *follower) checkpoint() error {
 }
 
 // broken decides what an error of a fetch means: a *Fault where the log is not what it
-// was, and the end of Run otherwise.
-func (f *follower) broken(p *partition, fp kgo.FetchTopicPartition) error {
+// was, nothing where it passes, for the client goes on by itself, and the end of Run otherwise.
+func (f *follower) broken(ctx context.Context, p *partition, fp kgo.FetchTopicPartition) error {
 	var lost *kgo.ErrDataLoss
 	var packed *kgo.ErrDecompressTooLarge
 	switch {
+	case p == nil && kafka.Passing(fp.Err):
+		rest(ctx)
+		return nil
 	case p == nil:
 		return fmt.Errorf("read the log: %w", fp.Err)
 	case errors.Is(fp.Err, kerr.OffsetOutOfRange), errors.As(fp.Err, &lost):
 		return p.stop(p.next, "", errTrimmed)
+	case errors.As(fp.Err, &packed) && p.aggregate == "":
+		return f.pass(p, packed)
 	case errors.As(fp.Err, &packed):
 		return p.stop(packed.Offset, "", fmt.Errorf("its records take more than %d bytes once they are unpacked, which nothing of ours does", kafka.MaxUnpackedBytes))
 	case errors.Is(fp.Err, kerr.UnknownTopicID), errors.Is(fp.Err, kerr.UnknownTopicOrPartition):
+		// A broker that was down may say so for a moment of a topic that is there.
+		if f.there(ctx, p) {
+			rest(ctx)
+			return nil
+		}
 		return p.stop(p.next, "", errRecreated)
+	case kafka.Passing(fp.Err):
+		rest(ctx)
+		return nil
 	default:
 		return fmt.Errorf("read %s/%d at offset %d: %w", p.topic, p.number, p.next, fp.Err)
 	}
+}
+
+// there says that a partition's topic is still the one that was found, as far as anybody can tell.
+func (f *follower) there(ctx context.Context, p *partition) bool {
+	details, err := kadm.NewClient(f.cl).ListTopics(ctx, p.topic)
+	if err != nil {
+		return true // nobody can
+	}
+	t := details[p.topic]
+	return t.Err == nil && t.ID.String() == p.topicID || t.Err != nil && !errors.Is(t.Err, kerr.UnknownTopicOrPartition)
 }
 
 var errNoEnd = errors.New("the broker does not tell")
@@ -260,6 +317,9 @@ type Health struct {
 	Running bool
 	// Faults are the partitions that have stopped, by topic and number.
 	Faults []*Fault
+	// Held is why nothing can be written for now: another program holds the file, the disk is full. It is
+	// tried again.
+	Held error
 }
 
 // Err is nil for a projection that follows all of the log. Readiness is made of it.
@@ -271,7 +331,7 @@ func (h Health) Err() error {
 	for i, f := range h.Faults {
 		errs[i] = f
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, h.Held)...)
 }
 
 // Health says whether Run follows the log, and which partitions have stopped.

@@ -294,3 +294,13 @@ func IsNotFound(err error) bool {
 	var e *NotFoundError
 	return errors.As(err, &e)
 }
+
+// Decided is the offset of the first command of a partition that the rows do not show to be decided. False where
+// nothing has been read of it yet, or its events can be folded no further: then nobody here can tell.
+func (d *DB) Decided(aggregate string, partition int32) (int64, bool) {
+	w := &d.waiting
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r, ok := w.reached[shard{aggregate, partition}]
+	return r.command, ok && r.fault == nil
+}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/waybill/waybill/domain/definition"
@@ -81,18 +80,11 @@ func (c *Catalog) Run(ctx context.Context) error {
 		if tooLarge || err == nil {
 			continue
 		}
-		if !passing(err) {
+		if !kafka.Passing(err) {
 			return c.fail(fmt.Errorf("read %s: %w", c.topic, err))
 		}
 		rest(ctx)
 	}
-}
-
-// passing says that an error goes away by itself: the broker's own word for it, or a fault of
-// the connection.
-func passing(err error) bool {
-	answer, ok := errors.AsType[*kerr.Error](err)
-	return !ok || answer.Retriable
 }
 
 // breath is how long to wait after a fault before the topic is read again.

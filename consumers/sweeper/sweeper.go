@@ -84,7 +84,7 @@ func Run(ctx context.Context, cfg Config) error {
 		fetches := poll(ctx, cl, next)
 		s.read(fetches)
 		for _, e := range fetches.Errors() {
-			if ctx.Err() == nil && !errors.Is(e.Err, context.DeadlineExceeded) {
+			if ctx.Err() == nil && !errors.Is(e.Err, context.DeadlineExceeded) && !s.told.Again(e.Err) {
 				cfg.Logger.Warn("sweeping goes on", "topic", e.Topic, "partition", e.Partition, "error", e.Err)
 			}
 		}
@@ -108,6 +108,7 @@ func poll(ctx context.Context, cl *kgo.Client, until time.Time) kgo.Fetches {
 type sweeper struct {
 	cfg   Config
 	topic string
+	told  kafka.Told
 
 	mu    sync.Mutex // partitions go and come on the client's goroutine
 	parts map[int32]*partition

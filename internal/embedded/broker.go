@@ -41,6 +41,7 @@ type Broker struct {
 	healed  Report
 	cluster *kfake.Cluster
 	groups  *groups // nil on a network of a test's own
+	space   *space  // likewise
 	log     *logger
 	lock    *os.File
 
@@ -91,6 +92,8 @@ func startLocked(ctx context.Context, cfg Config, lock *os.File) (*Broker, error
 	if err == nil && cfg.ListenFn == nil {
 		if b.groups, err = keepGroups(cfg.Dir, b.cluster, b.log); err != nil { //nolint:contextcheck // the broker outlives the context of its start
 			b.cluster.Close()
+		} else {
+			b.space = watchSpace(cfg.Dir, b.cluster, b.log.to)
 		}
 	}
 	if err != nil {
@@ -175,7 +178,18 @@ func (b *Broker) Healed() Report { return b.healed }
 // error means that the next start will heal. Calling it again returns the same.
 func (b *Broker) Close() error { return b.close() }
 
+// Err is why the broker takes no records for now: a *FullError. Nil: it does.
+func (b *Broker) Err() error {
+	if b.space == nil {
+		return nil
+	}
+	return b.space.err()
+}
+
 func (b *Broker) shutDown() error {
+	if b.space != nil {
+		b.space.stop()
+	}
 	if b.groups != nil {
 		b.groups.end()
 	}

@@ -287,6 +287,9 @@ func awaitTopics(ctx context.Context, adm *kadm.Client, names []string) error {
 			}
 		}
 		if missing == "" {
+			missing = unserved(ctx, adm, names)
+		}
+		if missing == "" {
 			return nil
 		}
 		select {
@@ -295,6 +298,23 @@ func awaitTopics(ctx context.Context, adm *kadm.Client, names []string) error {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// unserved is a topic with a partition whose leader does not know yet that it is: it is told of its
+// part later than the metadata say so, and refuses records until then.
+func unserved(ctx context.Context, adm *kadm.Client, names []string) string {
+	ends, err := adm.ListEndOffsets(ctx, names...)
+	if err != nil {
+		return names[0]
+	}
+	topic := ""
+	ends.Each(func(o kadm.ListedOffset) {
+		// Who may not ask has no way to know.
+		if kerr.IsRetriable(o.Err) {
+			topic = o.Topic
+		}
+	})
+	return topic
 }
 
 func led(d kadm.TopicDetail) bool {

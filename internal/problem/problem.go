@@ -7,13 +7,17 @@ import (
 	"net/http"
 )
 
+// Busy is the code of an answer that nothing was done for want of room: the same request may be sent again
+// after what Retry-After says, whatever it is.
+const Busy = "busy"
+
 // Problem is the body of an error answer.
 type Problem struct {
 	Type   string `json:"type,omitempty"` // about:blank where empty
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	Detail string `json:"detail,omitempty"`
-	// Code is the code of the refusal, where the machines refused.
+	// Code is the code of the refusal, where the machines refused, or Busy.
 	Code   string  `json:"code,omitempty"`
 	Errors []Error `json:"errors,omitempty"`
 	// CommandID names the command that was refused, where there is one.

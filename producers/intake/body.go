@@ -47,9 +47,11 @@ func (in *Intake) payloadNote() string {
 }
 
 func readObject(w http.ResponseWriter, r *http.Request, limit int64, setBy string, mayBeEmpty bool) (object, []byte, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	body, err := readAll(http.MaxBytesReader(w, r.Body, limit), r.ContentLength, limit)
 	var tooLarge *http.MaxBytesError
 	switch {
+	case isBusy(err):
+		return nil, nil, err
 	case errors.As(err, &tooLarge):
 		return nil, nil, fail(http.StatusRequestEntityTooLarge, "the body is larger than the limit of %d bytes%s", tooLarge.Limit, setBy)
 	case err != nil:
@@ -68,6 +70,21 @@ func readObject(w http.ResponseWriter, r *http.Request, limit int64, setBy strin
 	}
 	o, err := parseObject(body)
 	return o, body, err
+}
+
+// readAll reads a body into as much memory as it takes, where that is known.
+func readAll(body io.Reader, length, limit int64) ([]byte, error) {
+	if length <= 0 || length > limit {
+		return io.ReadAll(body)
+	}
+	all := make([]byte, length)
+	_, err := io.ReadFull(body, all)
+	return all, err
+}
+
+func isBusy(err error) bool {
+	_, ok := errors.AsType[*busyError](err)
+	return ok
 }
 
 func misfit(path, message string) error {

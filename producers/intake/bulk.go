@@ -194,7 +194,10 @@ func (in *Intake) order(r *http.Request, b *bulk, body object) ([]bulkCommand, e
 				if err != nil {
 					return err
 				}
-				a, err := in.publish(ctx, order(r, b.verb, t.JobID, t.NodeID, key, value))
+				if err := in.gate.untilAdmitted(ctx, schemas.AggregateOrchestration, b.verb.Type, t.JobID, in.cfg.MaxWait); err != nil {
+					return err
+				}
+				a, err := in.put(ctx, order(r, b.verb, t.JobID, t.NodeID, key, value))
 				page[i] = bulkCommand{a, t.NodeID}
 				return err
 			})

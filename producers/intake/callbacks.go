@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"time"
 	"unicode/utf8"
@@ -79,9 +78,11 @@ func (in *Intake) notYet(r *http.Request, id string) string {
 
 // deliverWork takes whatever another system tells when it is done.
 func (in *Intake) deliverWork(w http.ResponseWriter, r *http.Request) error {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, in.payloadBody()))
+	body, err := readAll(http.MaxBytesReader(w, r.Body, in.payloadBody()), r.ContentLength, in.payloadBody())
 	var tooLarge *http.MaxBytesError
 	switch {
+	case isBusy(err):
+		return err
 	case errors.As(err, &tooLarge):
 		return fail(http.StatusRequestEntityTooLarge, "the body is larger than the limit of %d bytes%s", tooLarge.Limit, in.payloadNote())
 	case err != nil:
@@ -102,7 +103,7 @@ func (in *Intake) deliverWork(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return in.report(w, r, func(ctx context.Context) (producers.Accepted, error) {
+	return in.report(w, r, work, func(ctx context.Context) (producers.Accepted, error) {
 		return in.cfg.Publisher.CompleteWork(ctx, work, output)
 	})
 }

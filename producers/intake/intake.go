@@ -52,12 +52,19 @@ type Config struct {
 	// Connector finds the connector of ours that a provider is spoken to through; empty means that it is
 	// spoken to without. Nil: whoever wants access says which.
 	Connector func(provider string) (name string, err error)
-	Logger    *slog.Logger // takes faults that are not the caller's; nil discards them
+	Limits    Limits
+	// Shards is the number of partitions of the commands; zero means that nobody knows, and that a
+	// backlog has no limit.
+	Shards int32
+	// Rejected, where set, is told the reason, one of Reasons, whenever the answer is 503.
+	Rejected func(reason string)
+	Logger   *slog.Logger // takes faults that are not the caller's; nil discards them
 }
 
 // Intake answers the write routes. It is safe for concurrent use.
 type Intake struct {
 	cfg     Config
+	gate    *gate
 	uploads chan struct{} // a place for each upload under way
 }
 
@@ -81,14 +88,24 @@ func New(cfg Config) (*Intake, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Intake{cfg: cfg, uploads: make(chan struct{}, maxUploads)}, nil
+	if cfg.Rejected == nil {
+		cfg.Rejected = func(string) {}
+	}
+	in := &Intake{cfg: cfg, uploads: make(chan struct{}, maxUploads)}
+	in.gate = newGate(cfg.Limits.withDefaults(in.payloadBody()), cfg.Shards, cfg.Reads)
+	return in, nil
 }
 
 // Routes registers the write routes.
 func (in *Intake) Routes(mux *http.ServeMux) {
 	handle := func(pattern string, h func(http.ResponseWriter, *http.Request) error) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			if err := h(w, r); err != nil {
+			r, visit, err := in.gate.enter(r)
+			if err == nil {
+				defer visit.leave()
+				err = h(w, r)
+			}
+			if err != nil {
 				in.refuse(w, r, err)
 			}
 		})
@@ -121,14 +138,22 @@ func (in *Intake) Routes(mux *http.ServeMux) {
 	}
 }
 
-// publish bounds how long Kafka may take.
+// publish bounds how long Kafka may take, unless there is no room for the command now.
 func (in *Intake) publish(ctx context.Context, c producers.Command) (producers.Accepted, error) {
+	if err := in.gate.admit(ctx, c.Aggregate, c.Type, c.Key); err != nil {
+		return producers.Accepted{}, err
+	}
+	return in.put(ctx, c)
+}
+
+func (in *Intake) put(ctx context.Context, c producers.Command) (producers.Accepted, error) {
 	ctx, cancel := context.WithTimeout(ctx, in.cfg.PublishTimeout)
 	defer cancel()
 	pos, err := in.cfg.Publisher.Publish(ctx, c)
 	if err != nil {
 		return producers.Accepted{}, err
 	}
+	in.gate.wrote(pos)
 	return producers.Accepted{ID: c.Key, CommandID: c.ID, Position: pos}, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,9 +31,17 @@ type log struct {
 	commands []producers.Command
 	replayed []producers.Record
 	down     bool
+	hold     chan struct{} // publishing waits for it, where there is one
 }
 
-func (l *log) Publish(_ context.Context, c producers.Command) (kafka.Position, error) {
+func (l *log) Publish(ctx context.Context, c producers.Command) (kafka.Position, error) {
+	if l.hold != nil {
+		select {
+		case <-l.hold:
+		case <-ctx.Done():
+			return kafka.Position{}, &producers.UnreachableError{Brokers: []string{"b:9092"}, Topic: "t", Err: ctx.Err()}
+		}
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.down {
@@ -85,7 +94,13 @@ type reads struct {
 	targets     [][]intake.Target // pages
 	selected    []intake.Selection
 	negotiation string
+	decided     atomic.Int64
+	live        atomic.Int64
 }
+
+func (r *reads) Decided(string, int32) (int64, bool) { return r.decided.Load(), true }
+
+func (r *reads) Live(context.Context) (int64, error) { return r.live.Load(), nil }
 
 func (r *reads) Negotiation(context.Context, string, string) (string, error) {
 	return r.negotiation, nil
@@ -152,10 +167,14 @@ type fixture struct {
 	told  bytes.Buffer // in the log of the process
 }
 
-func setUp(t *testing.T) *fixture {
+func setUp(t *testing.T) *fixture { return setUpWith(t, func(*intake.Config) {}) }
+
+func setUpWith(t *testing.T, change func(*intake.Config)) *fixture {
 	t.Helper()
 	f := &fixture{T: t, mux: http.NewServeMux()}
-	in, err := intake.New(intake.Config{Publisher: &f.log, Reads: &f.reads, MaxBody: 1000, MaxPayload: 500, Proofs: proofs, Logger: slog.New(slog.NewTextHandler(&f.told, nil))})
+	cfg := intake.Config{Publisher: &f.log, Reads: &f.reads, MaxBody: 1000, MaxPayload: 500, Proofs: proofs, Logger: slog.New(slog.NewTextHandler(&f.told, nil))}
+	change(&cfg)
+	in, err := intake.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,6 +29,10 @@ func (in *Intake) startJob(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	// A large input is not written for a job that is not taken.
+	if err := in.gate.admit(r.Context(), schemas.AggregateOrchestration, schemas.OrchestrationStart, id); err != nil {
+		return err
+	}
 	if err := in.packInput(r.Context(), id, body); err != nil {
 		return err
 	}
@@ -118,6 +122,7 @@ func (in *Intake) decide(w http.ResponseWriter, r *http.Request, c producers.Com
 
 // decision waits for what the machine makes of a command; a refusal is an error.
 func (in *Intake) decision(ctx context.Context, a producers.Accepted, wait time.Duration) (Decision, error) {
+	leave(ctx)
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	d, err := in.cfg.Reads.Decision(ctx, a.CommandID, a.Position)

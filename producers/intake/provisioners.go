@@ -8,14 +8,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"time"
 
 	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/domain/transfer"
 	"github.com/waybill/waybill/internal/callbacks"
-	"github.com/waybill/waybill/internal/problem"
 	"github.com/waybill/waybill/internal/seal"
 	"github.com/waybill/waybill/producers"
 	"github.com/waybill/waybill/schemas"
@@ -180,11 +178,7 @@ func (in *Intake) upload(w http.ResponseWriter, r *http.Request) error {
 		return errNoAddress
 	}
 	if !in.enterUpload(r.Context()) {
-		w.Header().Set("Retry-After", "1")
-		problem.Write(w, problem.Problem{
-			Status: http.StatusServiceUnavailable, Detail: fmt.Sprintf("%d uploads are under way, and none has ended for %s: push it again", maxUploads, callbackWait),
-		})
-		return nil
+		return &busyError{ReasonUploads, fmt.Sprintf("%d uploads are under way, and none has ended for %s", maxUploads, callbackWait), 1}
 	}
 	c, err := in.receive(w, r, about)
 	<-in.uploads
@@ -196,9 +190,11 @@ func (in *Intake) upload(w http.ResponseWriter, r *http.Request) error {
 
 // receive reads what is pushed, and puts it on the log where it is large.
 func (in *Intake) receive(w http.ResponseWriter, r *http.Request, about callbacks.Subject) (transfer.Command, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, in.cfg.MaxPayload))
+	body, err := readAll(http.MaxBytesReader(w, r.Body, in.cfg.MaxPayload), r.ContentLength, in.cfg.MaxPayload)
 	var tooLarge *http.MaxBytesError
 	switch {
+	case isBusy(err):
+		return nil, err
 	case errors.As(err, &tooLarge):
 		return nil, fail(http.StatusRequestEntityTooLarge, "what is pushed is larger than the limit of %d bytes (--max-payload)", tooLarge.Limit)
 	case err != nil:

@@ -35,6 +35,11 @@ type Reads interface {
 	// Targets lists them, a page at a time: from the beginning, or from the cursor, next, that
 	// came with the page before. An empty next says that there are no more.
 	Targets(ctx context.Context, s Selection, cursor string) (page []Target, next string, err error)
+	// Decided is the offset of the first command of a shard that the view does not know to be decided;
+	// false where it cannot tell.
+	Decided(aggregate string, partition int32) (int64, bool)
+	// Live is how many jobs the view has that have not ended.
+	Live(ctx context.Context) (int64, error)
 	// DeadLetter reads a dead letter as it was first written, or returns ErrUnknown.
 	DeadLetter(ctx context.Context, id string) (producers.Record, error)
 	// Definition returns the version in force, or ErrUnknown. kind is "orchestration" or

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/waybill/waybill/domain/machine"
@@ -17,8 +18,15 @@ func (in *Intake) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	p := asProblem(err)
 	switch p.Status {
 	case http.StatusServiceUnavailable:
-		w.Header().Set("Retry-After", "1")
-		in.cfg.Logger.Warn("kafka does not answer", "method", r.Method, "path", loggable(r), "error", err)
+		reason, after := ReasonKafka, 1
+		if busy, ok := errors.AsType[*busyError](err); ok {
+			reason, after = busy.reason, busy.after
+		}
+		w.Header().Set("Retry-After", strconv.Itoa(after))
+		in.cfg.Rejected(reason)
+		if in.gate.worthALine() {
+			in.cfg.Logger.Warn("requests are answered 503", "reason", reason, "method", r.Method, "path", loggable(r), "error", err)
+		}
 	case http.StatusInternalServerError:
 		in.cfg.Logger.Error("request failed", "method", r.Method, "path", loggable(r), "error", err)
 	}
@@ -37,6 +45,7 @@ func loggable(r *http.Request) string {
 func asProblem(err error) problem.Problem {
 	var (
 		ready       *httpError
+		busy        *busyError
 		refused     *refusedError
 		refusal     *machine.Refusal
 		undecodable *schemas.UndecodableError
@@ -49,6 +58,8 @@ func asProblem(err error) problem.Problem {
 	switch {
 	case errors.As(err, &ready):
 		return ready.Problem
+	case errors.As(err, &busy):
+		return busy.problem()
 	case errors.As(err, &refused):
 		p := ofRefusal(refused.Refusal)
 		p.CommandID = refused.commandID

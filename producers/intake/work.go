@@ -25,7 +25,7 @@ func (in *Intake) completeWork(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return in.report(w, r, func(ctx context.Context) (producers.Accepted, error) {
+	return in.report(w, r, work, func(ctx context.Context) (producers.Accepted, error) {
 		return in.cfg.Publisher.CompleteWork(ctx, work, body.Output)
 	})
 }
@@ -43,7 +43,7 @@ func (in *Intake) failWork(w http.ResponseWriter, r *http.Request) error {
 	if len(body.Error) == 0 || json.Unmarshal(body.Error, &fault) != nil || fault.Message == "" {
 		return misfit("error", "want what went wrong: a string, or {step, message}")
 	}
-	return in.report(w, r, func(ctx context.Context) (producers.Accepted, error) {
+	return in.report(w, r, work, func(ctx context.Context) (producers.Accepted, error) {
 		return in.cfg.Publisher.FailWork(ctx, work, fault)
 	})
 }
@@ -57,7 +57,7 @@ func (in *Intake) heartbeatWork(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return in.report(w, r, func(ctx context.Context) (producers.Accepted, error) {
+	return in.report(w, r, work, func(ctx context.Context) (producers.Accepted, error) {
 		return in.cfg.Publisher.HeartbeatWork(ctx, work, body.Agent)
 	})
 }
@@ -129,13 +129,17 @@ func mistake(err error) error {
 	return misfit("", err.Error())
 }
 
-func (in *Intake) report(w http.ResponseWriter, r *http.Request, publish func(context.Context) (producers.Accepted, error)) error {
+func (in *Intake) report(w http.ResponseWriter, r *http.Request, about producers.Work, publish func(context.Context) (producers.Accepted, error)) error {
+	if err := in.gate.admit(r.Context(), about.Aggregate, "", about.AggregateID); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), in.cfg.PublishTimeout)
 	defer cancel()
 	accepted, err := publish(ctx)
 	if err != nil {
 		return err
 	}
+	in.gate.wrote(accepted.Position)
 	answer(w, http.StatusAccepted, accepted, accepted.Position)
 	return nil
 }
@@ -159,10 +163,14 @@ func (in *Intake) replayDeadLetter(w http.ResponseWriter, r *http.Request) error
 	case err != nil:
 		return err
 	}
-	answer(w, http.StatusAccepted, struct {
-		ID       string         `json:"id"`
-		Topic    string         `json:"topic"`
-		Position kafka.Position `json:"position"`
-	}{id, letter.Topic, pos}, pos)
+	a := struct {
+		ID       string          `json:"id"`
+		Topic    string          `json:"topic"`
+		Position *kafka.Position `json:"position,omitempty"` // of a command
+	}{ID: id, Topic: letter.Topic}
+	if pos.Aggregate != "" {
+		a.Position = &pos
+	}
+	answer(w, http.StatusAccepted, a, pos)
 	return nil
 }

@@ -25,6 +25,13 @@ type books struct {
 
 	producers map[int64]int16 // with their epochs
 	producer  int64
+	writers   map[writer]bool // whose transactions have events here
+}
+
+// writer is who writes a transaction, or, to newer brokers, one transaction of its.
+type writer struct {
+	producer int64
+	epoch    int16
 }
 
 // refusal is an answer that stands in a position record.
@@ -39,7 +46,7 @@ func (c *checker) book(name string, partition int32) *books {
 	}
 	b := c.shards[name][partition]
 	if b == nil {
-		b = &books{name: name, partition: partition, first: -1, producers: make(map[int64]int16), producer: -1}
+		b = &books{name: name, partition: partition, first: -1, producers: make(map[int64]int16), producer: -1, writers: make(map[writer]bool)}
 		c.shards[name][partition] = b
 	}
 	return b
@@ -64,6 +71,7 @@ func (c *checker) writer(b *books, r *Record) {
 		c.wrong(LawOwners, r, "producer %d writes, and has not taken the shard from producer %d", r.Producer, b.producer)
 	}
 	b.producer, b.producers[r.Producer] = r.Producer, max(epoch, r.Epoch)
+	b.writers[writer{r.Producer, r.Epoch}] = true
 }
 
 // again says that a record of the books is there a second time, which is counted or reported.

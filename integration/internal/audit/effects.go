@@ -125,12 +125,8 @@ func (c *checker) found(r *Record) *effect {
 // completions holds the ends and refusals that were told against those that were decided.
 func (c *checker) completions(name string) {
 	events := c.Names.Events(name)
-	writers := make(map[int32]*books)
 	for r := range c.records(c.Names.Completions(name)) {
-		if writers[r.Partition] == nil {
-			writers[r.Partition] = &books{producers: make(map[int64]int16), producer: -1}
-		}
-		c.teller(writers[r.Partition], r)
+		c.teller(c.book(name, r.Partition), r)
 		known := slices.Contains(schemas.Completions(), r.Type)
 		switch e := c.found(r); {
 		case !known:
@@ -146,13 +142,15 @@ func (c *checker) completions(name string) {
 	}
 }
 
-// teller holds who has told ends against who has before: see writer.
+// teller holds who tells an end, or refuses a command, against who has decided it: both are of one transaction,
+// but on the embedded broker.
 func (c *checker) teller(b *books, r *Record) {
-	epoch, known := b.producers[r.Producer]
-	if known && (r.Producer != b.producer || r.Epoch < epoch) || r.Producer < 0 {
-		c.wrong(LawOwners, r, "producer %d tells an end in the epoch %d, after producer %d in the epoch %d", r.Producer, r.Epoch, b.producer, b.producers[b.producer])
+	if c.Embedded && r.Producer >= 0 || c.start(c.Names.Events(b.name), r.Partition) > 0 || !c.sureOf(b.name, r.Partition) {
+		return
 	}
-	b.producer, b.producers[r.Producer] = r.Producer, max(epoch, r.Epoch)
+	if !b.writers[writer{r.Producer, r.Epoch}] {
+		c.wrong(LawOwners, r, "it was written by producer %d in the epoch %d, who has decided nothing", r.Producer, r.Epoch)
+	}
 }
 
 // work holds the work topics against what was asked for.

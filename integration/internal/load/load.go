@@ -24,6 +24,7 @@ const (
 	scheduled = "scheduled" // called again three times
 	fatal     = "fatal"     // ends in error
 	cancelled = "cancelled" // cancelled while it runs
+	outside   = "outside"   // carried out in another process; not among the mixed ones
 )
 
 func kinds() []string {
@@ -48,6 +49,8 @@ var definitions = map[string]string{
 		 "with": {"result": "retry", "times": 2, "output": {"token": "{{input.token}}"}}}]}`,
 	"load-scheduled": `{"output": [{"source": "a.token", "target": "token"}], "activities": [
 		{"id": "a", "type": "noop", "with": {"result": "schedule", "after": "PT0.2S", "times": 3, "output": {"token": "{{input.token}}"}}}]}`,
+	"load-outside": `{"output": [{"source": "a.token", "target": "token"}], "activities": [
+		{"id": "a", "type": "exec", "with": {"program": "cat", "token": "{{input.token}}"}}]}`,
 	"load-fatal":     `{"activities": [{"id": "a", "type": "noop", "with": {"result": "fatal"}}]}`,
 	"load-cancelled": `{"activities": [{"id": "a", "type": "noop", "with": {"delay": "PT10M"}}]}`,
 }
@@ -99,6 +102,34 @@ func Small(id string) (*Job, error) {
 	j := &Job{ID: id, Kind: chain, State: "COMPLETED", token: id}
 	return j, j.write(nil, nil)
 }
+
+// Slow makes one more job, of three steps that take that long each.
+func Slow(id string, each time.Duration) (*Job, error) {
+	j := &Job{ID: id, Kind: slow, State: "COMPLETED", token: id, Value: id}
+	input := map[string]any{"token": id, "delay": fmt.Sprintf("PT%.3fS", each.Seconds())}
+	var err error
+	j.body, err = json.Marshal(map[string]any{"id": id, "type": "load-slow", "input": input})
+	return j, err
+}
+
+// Outside makes one more job, whose work an agent of its own process has to carry out: `waybill
+// agent exec` with Programs.
+func Outside(id string) (*Job, error) {
+	j := &Job{ID: id, Kind: outside, State: "COMPLETED", token: id}
+	return j, j.write(nil, nil)
+}
+
+// Programs are the settings of the agent that Outside needs.
+const Programs = `{"exec": {"programs": {"cat": {"path": "/bin/cat"}}}}`
+
+// Wait makes one more job, which waits until Finish.
+func Wait(id string) (*Job, error) {
+	j := &Job{ID: id, Kind: waiting, State: "COMPLETED", token: id}
+	return j, j.write(nil, nil)
+}
+
+// Finish completes a job that waits from outside.
+func (j *Job) Finish(ctx context.Context, c *api.Client) error { return j.completeFromOutside(ctx, c) }
 
 func (j *Job) write(rnd *rand.Rand, providers *Providers) error {
 	typ, input := "load-"+j.Kind, map[string]any{"token": j.token}

@@ -121,6 +121,13 @@ func (p *Process) Kill() error {
 	return fmt.Errorf("the process has ended by itself: %w", orEnded(p.err))
 }
 
+// Pause stops the process where it stands (SIGSTOP), until Resume. It knows nothing of the time
+// that passes.
+func (p *Process) Pause() error { return p.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Resume lets a paused process go on.
+func (p *Process) Resume() error { return p.cmd.Process.Signal(syscall.SIGCONT) }
+
 func orEnded(err error) error {
 	if err == nil {
 		return errors.New("exit status 0")
@@ -193,3 +200,6 @@ func FreeAddress() (string, error) {
 	}
 	return "", errors.New("no free port was found between 15000 and 30000")
 }
+
+// Signal sends the process a signal: SIGSTOP and SIGCONT hold it up, as a machine that sleeps would.
+func (p *Process) Signal(s os.Signal) error { return p.cmd.Process.Signal(s) }

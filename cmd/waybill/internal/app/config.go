@@ -21,6 +21,7 @@ import (
 	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/internal/embedded"
 	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/producers/intake"
 )
 
 // The roles a process can have.
@@ -63,6 +64,9 @@ type Config struct {
 	AddressKey   []byte // makes the addresses that others are given unguessable; empty means one of this process
 	SealKeys     string // keys that secrets are sealed with on the log; empty means those of the data directory
 	MaxPayload   int64  // bytes of an input or an output at most; 0 means blob.DefaultMax
+	// MaxBacklog is how many commands of a shard may be undecided, and MaxLive how many jobs may not have ended,
+	// when another job is taken over HTTP; 0 means intake.DefaultBacklog and intake.DefaultLive.
+	MaxBacklog, MaxLive int64
 	// KeepBlobs is how long what an ended orchestration left among the large values can be read; 0
 	// means orchestration.DefaultKeepBlobs.
 	KeepBlobs time.Duration
@@ -112,6 +116,12 @@ func (c Config) complete() (Config, error) {
 	if c.MaxPayload == 0 {
 		c.MaxPayload = blob.DefaultMax
 	}
+	if c.MaxBacklog == 0 {
+		c.MaxBacklog = intake.DefaultBacklog
+	}
+	if c.MaxLive == 0 {
+		c.MaxLive = intake.DefaultLive
+	}
 	if c.KeepBlobs == 0 {
 		c.KeepBlobs = orchestration.DefaultKeepBlobs
 	}
@@ -144,6 +154,9 @@ const mostPayload = 1 << 30
 func (c *Config) checkPayload() error {
 	if c.MaxPayload < blob.Threshold || c.MaxPayload > mostPayload {
 		return usage("--max-payload %d: want %d to %d bytes", c.MaxPayload, blob.Threshold, mostPayload)
+	}
+	if c.MaxBacklog < 1 || c.MaxLive < 1 {
+		return usage("--max-backlog %d, --max-live %d: want at least 1 of each", c.MaxBacklog, c.MaxLive)
 	}
 	if c.KeepBlobs < 0 {
 		return usage("--keep-blobs %s is negative", c.KeepBlobs)

@@ -205,6 +205,7 @@ func (m *Main) startBroker(ctx context.Context) error {
 		}
 		m.broker = b
 		m.closers = append(m.closers, b.Close)
+		m.checks = append(m.checks, check{name: "broker", err: b.Err})
 		logHealed(m.cfg.Logger, b)
 		m.kafka.Brokers, m.kafka.Embedded = []string{b.Addr()}, true
 		return nil

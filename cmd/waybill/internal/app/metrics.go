@@ -8,6 +8,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/waybill/waybill/producers/intake"
 )
 
 // metrics are what /metrics shows. Each Main has its own registry.
@@ -15,6 +17,7 @@ type metrics struct {
 	registry *prometheus.Registry
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
+	rejected *prometheus.CounterVec
 }
 
 func newMetrics(version string) *metrics {
@@ -27,12 +30,18 @@ func newMetrics(version string) *metrics {
 			Name: "waybill_http_request_duration_seconds", Help: "Time from a request to the end of its answer, by route.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 10),
 		}, []string{"route"}),
+		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "waybill_intake_rejections_total", Help: "Writes answered 503 with Retry-After, by what there was no room for.",
+		}, []string{"reason"}),
+	}
+	for _, reason := range intake.Reasons() {
+		m.rejected.WithLabelValues(reason) // there from the beginning: a rate needs a zero
 	}
 	build := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "waybill_build_info", Help: "Always 1; the labels say which build runs.",
 		ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()},
 	}, func() float64 { return 1 })
-	m.registry.MustRegister(m.requests, m.duration, build,
+	m.registry.MustRegister(m.requests, m.duration, m.rejected, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/waybill/waybill/consumers/catalog"
 	"github.com/waybill/waybill/domain/definition"
@@ -156,14 +157,26 @@ func filterError(s intake.Selection, err error) error {
 	return err
 }
 
+// Decided implements intake.Reads.
+func (r reads) Decided(aggregate string, partition int32) (int64, bool) {
+	return r.db.Decided(aggregate, partition)
+}
+
+// Live implements intake.Reads.
+func (r reads) Live(ctx context.Context) (int64, error) { return r.db.LiveJobs(ctx) }
+
 // DeadLetter implements intake.Reads.
 func (r reads) DeadLetter(ctx context.Context, id string) (producers.Record, error) {
 	l, err := r.db.DeadLetter(ctx, id)
 	if err != nil {
 		return producers.Record{}, known(err)
 	}
-	rec := producers.Record{Topic: l.Topic, Key: l.Key, Value: l.Value}
+	rec := producers.Record{Topic: l.Topic, Key: l.Key, Value: l.Value, Partition: l.Partition, Offset: l.Offset}
 	for _, h := range l.Headers {
+		if strings.HasPrefix(h.Key, schemas.DeadLetterPrefix) {
+			rec.Partial = rec.Partial || h.Key == schemas.DeadLetterPartial
+			continue
+		}
 		rec.Headers = append(rec.Headers, producers.Header{Key: h.Key, Value: h.Value})
 	}
 	return rec, nil

@@ -254,6 +254,10 @@ func (m *Main) startMachines(ctx context.Context) error {
 	return nil
 }
 
+// agentsIdle is after how long without work of a type its membership is given up: most types have
+// none for days, or it is done without a record, by the process that decided it.
+const agentsIdle = time.Minute
+
 // agentGrace leaves the parts that stop after the agents enough of the time to stop.
 const agentGrace = 1500 * time.Millisecond
 
@@ -262,7 +266,7 @@ func (m *Main) startAgents(ctx context.Context) error {
 		return nil
 	}
 	m.begin(ctx, RoleAgents, func(ctx context.Context) error {
-		err := m.pool.Serve(ctx, agent.Config{Name: m.member, Kafka: m.kafka, Grace: agentGrace, Log: m.cfg.Logger})
+		err := m.pool.Serve(ctx, agent.Config{Name: m.member, Kafka: m.kafka, Idle: agentsIdle, Grace: agentGrace, Log: m.cfg.Logger})
 		var unfinished *agent.UnfinishedError
 		if ctx.Err() != nil && errors.As(err, &unfinished) {
 			m.cfg.Logger.Info("agents stopped with work under way; it is tried again", "work", unfinished.Error())
@@ -301,6 +305,8 @@ func (m *Main) apiRoutes(mux *http.ServeMux) error {
 	}
 	in, err := intake.New(intake.Config{
 		Publisher: publisher, Reads: newReads(m.db, m.definitions), Proofs: m.proofs, Keys: m.keys, MaxPayload: m.cfg.MaxPayload, Logger: m.cfg.Logger,
+		Limits: intake.Limits{Backlog: m.cfg.MaxBacklog, Live: m.cfg.MaxLive}, Shards: m.cfg.Shards,
+		Rejected: func(reason string) { m.metrics.rejected.WithLabelValues(reason).Inc() },
 		Connector: func(provider string) (string, error) {
 			route, err := routes.Find(provider)
 			return route.Connector, err
@@ -310,6 +316,7 @@ func (m *Main) apiRoutes(mux *http.ServeMux) error {
 		return fmt.Errorf("intake: %w", err)
 	}
 	in.Routes(mux)
+	m.metrics.gauge("waybill_commands_behind", "Commands of the shard that is most behind which are not decided, as far as this process knows.", func() float64 { return float64(in.Behind()) })
 	own, err := builtInDefinitions()
 	if err != nil {
 		return err

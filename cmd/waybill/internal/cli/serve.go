@@ -16,6 +16,7 @@ import (
 	"github.com/waybill/waybill/domain/orchestration"
 	"github.com/waybill/waybill/internal/embedded"
 	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/producers/intake"
 )
 
 // logFlags say how a server logs.
@@ -121,6 +122,8 @@ func serving(env *Env, c cobra.Command, run func(cmd *cobra.Command, cfg app.Con
 	f.StringArrayVar(&cfg.Allow, "allow", nil, "HOST[:PORT] that agents may call, * for any port; repeatable")
 	f.BoolVar(&cfg.Insecure, "insecure", false, "listen beyond this machine without token and TLS")
 	f.StringVar(&tokenFile, "token-file", "", "file with the token that requests must have (or WAYBILL_TOKEN)")
+	f.Int64Var(&cfg.MaxBacklog, "max-backlog", intake.DefaultBacklog, "undecided commands of a shard at most when a job is taken over HTTP; else 503")
+	f.Int64Var(&cfg.MaxLive, "max-live", intake.DefaultLive, "jobs that have not ended at most when another is taken")
 	f.Int64Var(&cfg.MaxPayload, "max-payload", blob.DefaultMax, "bytes of an input or an output at most")
 	f.Var(&keepBlobs, "keep-blobs", "how long large values of ended jobs can be read, 168h or P7D")
 	f.StringVar(&keyFile, "callback-key-file", "", "file with the key that signs what callbacks are told (HMAC-SHA256)")

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -83,6 +84,7 @@ func (e *UnreachableError) Unwrap() error { return e.Err }
 type StatusError struct {
 	Server, Method, Path string
 	problem.Problem
+	retryAfter time.Duration
 }
 
 // Error implements error: what the server said, then each mistake with its path.
@@ -130,8 +132,29 @@ func (c *Client) Do(ctx context.Context, method, path string, query url.Values, 
 	return Answer{Status: res.StatusCode, Header: res.Header, Body: all}, nil
 }
 
-// send returns an answer that is no error; the caller closes its body.
+// send returns an answer that is no error; the caller closes its body. A server that has no room for the request
+// now, and has done nothing, is asked again when it says, as long as ctx lasts.
 func (c *Client) send(ctx context.Context, method, path string, query url.Values, body []byte, header http.Header) (*http.Response, error) {
+	for {
+		res, err := c.once(ctx, method, path, query, body, header)
+		status, ok := errors.AsType[*StatusError](err)
+		if !ok || status.Status != http.StatusServiceUnavailable || status.Code != problem.Busy {
+			return res, err
+		}
+		timer := time.NewTimer(min(max(status.retryAfter, time.Second), longestRetry))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, err
+		}
+	}
+}
+
+// longestRetry bounds how long the client sleeps because a server says so.
+const longestRetry = 30 * time.Second
+
+func (c *Client) once(ctx context.Context, method, path string, query url.Values, body []byte, header http.Header) (*http.Response, error) {
 	u, err := c.base.Parse(strings.TrimSuffix(c.base.EscapedPath(), "/") + path)
 	if err != nil {
 		return nil, fmt.Errorf("path %q: %w", path, err)
@@ -176,6 +199,9 @@ func (c *Client) statusError(res *http.Response, method, path string) error {
 		e.Problem = problem.Problem{} // whatever answered is not our server, or has gone
 	}
 	e.Status = res.StatusCode
+	if n, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil {
+		e.retryAfter = time.Duration(n) * time.Second
+	}
 	if e.Title == "" {
 		e.Title = http.StatusText(res.StatusCode)
 	}

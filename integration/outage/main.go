@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/waybill/waybill/integration/internal/audit"
+	"github.com/waybill/waybill/integration/internal/fleet"
+	"github.com/waybill/waybill/integration/internal/process"
+	"github.com/waybill/waybill/integration/internal/stage"
+)
+
+type settings struct {
+	full bool
+	only string
+	seed uint64
+}
+
+// act is one part of the scenario, on a Kafka of its own.
+type act struct {
+	name string
+	root bool // it needs the rights of root
+	play func(context.Context, *scenario) error
+}
+
+func acts() []act {
+	return []act{
+		{"three", false, three},
+		{"single", false, single},
+		{"cut", true, cut},
+		{"full", true, fullDisk},
+	}
+}
+
+// scenario is what the acts have in common.
+type scenario struct {
+	settings
+	on    stage.Stage
+	fleet *fleet.Fleet
+	wrong audit.Wrongs
+}
+
+func main() {
+	var s settings
+	var names []string
+	for _, a := range acts() {
+		names = append(names, a.name)
+	}
+	flag.BoolVar(&s.full, "full", false, "every outage, for as long as they are to be outlasted: some ten minutes")
+	flag.StringVar(&s.only, "only", "", "play only these, of "+strings.Join(names, ","))
+	flag.Uint64Var(&s.seed, "seed", rand.Uint64()>>1, "what to draw the jobs from") //nolint:gosec // no secret
+	flags := stage.NewFlags(20 * time.Minute)
+	flag.Parse()
+	os.Exit(flags.Play("outage", func(ctx context.Context, on stage.Stage) error { return play(ctx, on, s) }))
+}
+
+func play(ctx context.Context, on stage.Stage, s settings) error {
+	fmt.Printf("outages: seed %d\n", s.seed)
+	sc := &scenario{settings: s, on: on}
+	for _, a := range acts() {
+		if s.only != "" && !strings.Contains(","+s.only+",", ","+a.name+",") {
+			continue
+		}
+		if a.root && os.Geteuid() != 0 {
+			if os.Getenv("CI") != "" {
+				sc.wrong.Add("%s needs the rights of root", a.name)
+			}
+			fmt.Printf("%s is left out: it needs the rights of root\n", a.name)
+			continue
+		}
+		began := time.Now()
+		fmt.Printf("%s:\n", a.name)
+		if err := a.play(ctx, sc); err != nil {
+			return fmt.Errorf("%s: %w", a.name, err)
+		}
+		fmt.Printf("  (%.0f s)\n", time.Since(began).Seconds())
+	}
+	return sc.wrong.Report(os.Stdout)
+}
+
+// short is the first where the scenario is played in short, else the second.
+func (s *scenario) short(short, full time.Duration) time.Duration {
+	if s.full {
+		return full
+	}
+	return short
+}
+
+// stop stops processes in good order.
+func (s *scenario) stop(processes ...*process.Process) {
+	for _, p := range processes {
+		if took, err := p.Stop(stopWithin); err != nil {
+			s.wrong.Add("a process stopped %s after SIGTERM: %v", took, err)
+		}
+	}
+}
+
+// stopWithin is what an interrupt promises.
+const stopWithin = 5 * time.Second

@@ -1,0 +1,17 @@
+// Command pressure pushes jobs into `waybill serve` as hard as it can while something behind the
+// intake is slower than it:
+//
+//   - agents: work takes its time, and more is asked for than they do;
+//   - the view: another program holds the SQLite file;
+//   - Kafka: the broker is stopped (SIGSTOP) for a while, in the middle of it.
+//
+// Of each it checks:
+//
+//   - the server's memory stays under a limit, which is printed with the most that was seen;
+//   - whoever pushes is answered 202 or, once there is no room, 503 with Retry-After, and nothing else;
+//     the metrics say for what there was no room;
+//   - every job that was accepted ends COMPLETED, once: the log is held against its laws afterwards.
+//
+// It prints the figures, and exits with 0 only if all of this was so. With -real it does the same on
+// Apache Kafka, and -brokers names one that is there already; then Kafka is not paused.
+package main

@@ -1,0 +1,134 @@
+package projections
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/schemas"
+)
+
+// follow runs a DB whose writer was changed.
+func (c *cluster) follow(change func(w *writer)) *DB {
+	c.t.Helper()
+	db := openWith(c.t, Config{Path: filepath.Join(c.t.TempDir(), "p.db"), Kafka: c.Config})
+	change(db.writer)
+	done := make(chan error, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { done <- db.Run(ctx) }()
+	c.t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil && !errors.Is(err, ctx.Err()) {
+			c.t.Error(err)
+		}
+	})
+	return db
+}
+
+// A panic would take the process along, at each start anew.
+func TestAnEventOverWhichThisBuildPanicsStopsItsPartitionByNameAndNoOther(t *testing.T) {
+	c := newCluster(t)
+	s := newScript(t, 0)
+	s.runChain("job", chain(t))
+	s.position(schemas.Position{})
+	first := s.records[0]
+	c.write(s.take(0)...)
+	db := c.follow(func(w *writer) { w.decoder = nil })
+	var fault *Fault
+	for ctx := limited(t); !errors.As(db.Err(), &fault); runtime.Gosched() {
+		if ctx.Err() != nil {
+			t.Fatal(db.Err())
+		}
+	}
+	if fault.Topic != first.Topic || fault.Offset != first.Offset || fault.Type != schemas.OrchestrationStarted || !strings.Contains(fault.Error(), "panics over it: runtime error") {
+		t.Errorf("%+v", fault)
+	}
+	letter := &kgo.Record{Topic: c.Topics().DeadLetters(), Key: []byte("k"), Value: []byte("v")}
+	c.write(letter)
+	for ctx := limited(t); ; runtime.Gosched() {
+		if _, err := db.DeadLetter(t.Context(), DeadLetterID(letter.Topic, 0, letter.Offset)); err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			t.Fatal("the other partitions are not followed")
+		}
+	}
+}
+
+func TestDeadLettersThatNobodyCanUnpackAreListedAsThat(t *testing.T) {
+	c := newCluster(t)
+	cl, err := c.NewClient(kgo.ProducerBatchCompression(kgo.GzipCompression()), kgo.ProducerBatchMaxBytes(96<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	large := &kgo.Record{Topic: c.Topics().DeadLetters(), Key: []byte("k"), Value: make([]byte, kafka.MaxUnpackedBytes+1)}
+	if err := cl.ProduceSync(limited(t), large).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	after := &kgo.Record{Topic: c.Topics().DeadLetters(), Key: []byte("k"), Value: []byte("v")}
+	c.write(after)
+	db, _ := c.run(Config{})
+	for ctx := limited(t); ; runtime.Gosched() {
+		if _, err := db.DeadLetter(t.Context(), DeadLetterID(after.Topic, 0, after.Offset)); err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			t.Fatal("it holds up what comes after it")
+		}
+	}
+	l, err := db.DeadLetter(t.Context(), DeadLetterID(large.Topic, 0, large.Offset))
+	if err != nil || !strings.Contains(l.Error, "in one batch of more than 67108864 bytes") {
+		t.Errorf("%+v, %v", l, err)
+	}
+	if err := db.Err(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAFileThatAnotherProgramHoldsIsWaitedForAndReadinessSaysSo(t *testing.T) {
+	c := newCluster(t)
+	db := c.follow(func(w *writer) {
+		if err := w.c.run("PRAGMA busy_timeout = 10"); err != nil {
+			t.Fatal(err)
+		}
+	})
+	other, err := dialWriter(t.Context(), db.cfg.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.close()
+	if _, err := other.exec("BEGIN IMMEDIATE"); err != nil {
+		t.Fatal(err)
+	}
+	s := newScript(t, 0)
+	s.runChain("job", chain(t))
+	s.position(schemas.Position{})
+	c.write(s.take(0)...)
+	for ctx := limited(t); db.Health().Held == nil; runtime.Gosched() {
+		if ctx.Err() != nil {
+			t.Fatal("readiness never says so")
+		}
+	}
+	if err := db.Err(); err == nil || !strings.Contains(err.Error(), "nothing can be written for now") {
+		t.Error(err)
+	}
+	if _, err := other.exec("COMMIT"); err != nil {
+		t.Fatal(err)
+	}
+	s.reach(db)
+	for ctx := limited(t); db.Err() != nil; runtime.Gosched() {
+		if ctx.Err() != nil {
+			t.Fatal(db.Err())
+		}
+	}
+	if _, err := db.Job(t.Context(), "job", 0); err != nil {
+		t.Error(err)
+	}
+}
