@@ -78,9 +78,14 @@ func newCluster(t testing.TB) *cluster {
 	return &cluster{t, cfg, cl}
 }
 
-// write commits records in one transaction.
+// write commits records in one transaction. Scripts know nothing of a prefix.
 func (c *cluster) write(records ...*kgo.Record) {
 	c.t.Helper()
+	for _, r := range records {
+		if below, ok := strings.CutPrefix(r.Topic, kafka.DefaultPrefix+"."); ok && c.Prefix != "" {
+			r.Topic = c.Prefix + "." + below
+		}
+	}
 	ctx := limited(c.t)
 	if err := c.cl.BeginTransaction(); err != nil {
 		c.t.Fatal(err)
