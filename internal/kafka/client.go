@@ -9,6 +9,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
+// EmbeddedCluster is the cluster ID by which an embedded broker is known, in another process too.
+const EmbeddedCluster = "waybill-embedded"
+
 // Config says how to reach a Kafka cluster. The zero Config is unusable: Brokers is needed.
 type Config struct {
 	// Brokers are the bootstrap addresses, host:port.

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -57,6 +59,10 @@ type Log struct {
 	Topics
 	Aggregates    []string // aggregate types
 	ActivityTypes []string // that agents carry out
+	// Askers are the aggregate types that ask agents for work, and are told what came of it.
+	Askers []string
+	// ConsumerGroup says that agents share work in a consumer group, whatever the brokers know.
+	ConsumerGroup bool
 	// Subscribers is a subscriber's consumer group; it needs none.
 	Subscribers string
 }
@@ -134,14 +140,18 @@ func (l Log) machines() []Right {
 }
 
 func (l Log) agents() []Right {
-	rights := append(l.each(l.Commands, "report", write),
+	var rights []Right
+	for _, a := range l.Askers {
+		rights = append(rights, Right{On: OnTopic, Name: l.Commands(a), Operations: write, For: "report"})
+	}
+	rights = append(rights,
 		Right{On: OnTopic, Name: l.Blobs(), Operations: readWrite, For: "large values"},
 		Right{On: OnTopic, Name: l.DeadLetters(), Operations: write, For: "work that cannot be read"})
 	for _, t := range l.ActivityTypes {
 		rights = append(rights,
 			Right{On: OnTopic, Name: l.Work(t), Operations: read, For: "take work"},
-			Right{On: OnGroup, Name: l.Topics.Group("share", t), Operations: append(slices.Clone(read), kmsg.ACLOperationAlterConfigs), For: "take work; not with --consumer-group"},
-			Right{On: OnGroup, Name: l.Topics.Group("agents", t), Operations: read, Optional: true, For: "take work with --consumer-group, or before Kafka 4.2"})
+			Right{On: OnGroup, Name: l.Topics.Group("share", t), Operations: append(slices.Clone(read), kmsg.ACLOperationAlterConfigs), Optional: l.ConsumerGroup, For: "take work; not with --consumer-group"},
+			Right{On: OnGroup, Name: l.Topics.Group("agents", t), Operations: read, Optional: !l.ConsumerGroup, For: "take work with --consumer-group, or before Kafka 4.2"})
 	}
 	return rights
 }
@@ -158,18 +168,18 @@ func (e *LackError) Error() string {
 		e.Role, strings.Join(e.Missing, ", "), e.Role)
 }
 
-// CheckRights asks the brokers what we may do, and says what a role lacks: one error that names all,
-// instead of one after the other where they are met. What cannot be asked for (transactional ids, what
-// begins with a prefix) is met where it is used. Topics that are not there are no matter of rights.
-func (l Log) CheckRights(ctx context.Context, c Config, role Role) error {
+// NewProbe makes a client that only asks: whether brokers answer, and for CheckRights what we may do.
+func (c Config) NewProbe() (*kgo.Client, error) {
 	// From version 6 on the brokers do not say anything of groups that are not there yet.
 	versions := kversion.Stable()
 	versions.SetMaxKeyVersion(kmsg.DescribeGroups.Int16(), 5)
-	cl, err := c.NewClient(kgo.MaxVersions(versions))
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
+	return c.NewClient(kgo.MaxVersions(versions))
+}
+
+// CheckRights asks the brokers what we may do, and says what a role lacks: one error that names all,
+// instead of one after the other where they are met. What cannot be asked for (transactional ids, what
+// begins with a prefix) is met where it is used. Topics that are not there are no matter of rights.
+func (l Log) CheckRights(ctx context.Context, cl *kgo.Client, role Role) error {
 	rights := l.literal(role)
 	may, err := allowed(kadm.WithAuthorizedOps(ctx), kadm.NewClient(cl), rights)
 	if err != nil {
@@ -187,6 +197,15 @@ func (l Log) CheckRights(ctx context.Context, c Config, role Role) error {
 		return nil
 	}
 	return lack
+}
+
+// CheckWrite says whether we may write to a topic, before a transaction fails of it.
+func CheckWrite(ctx context.Context, cl *kgo.Client, topic string) error {
+	may, err := allowed(kadm.WithAuthorizedOps(ctx), kadm.NewClient(cl), []Right{{On: OnTopic, Name: topic}})
+	if has, known := may[OnTopic+topic]; err == nil && known && !slices.Contains(has, kmsg.ACLOperationWrite) {
+		err = fmt.Errorf("write to topic %s: %w", topic, kerr.TopicAuthorizationFailed)
+	}
+	return Explain(err)
 }
 
 // literal are the rights to what has a name, and that nothing goes without.
@@ -225,23 +244,71 @@ func allowed(ctx context.Context, adm *kadm.Client, rights []Right) (map[string]
 			may[name] = has
 		}
 	}
-	if len(topics) > 0 {
-		details, err := adm.ListTopics(ctx, topics...)
-		if err != nil {
-			return nil, fmt.Errorf("list topics: %w", err)
-		}
-		for name, d := range details {
-			note(OnTopic+name, d.AuthorizedOperations, d.Err, kerr.TopicAuthorizationFailed)
-		}
+	cluster, err := adm.Metadata(ctx, topics...)
+	if err != nil {
+		return nil, fmt.Errorf("list topics: %w", err)
 	}
-	for _, name := range groups { // one by one: asked together, one that may not be seen hides the others
-		details, err := adm.DescribeGroups(ctx, name)
+	if cluster.Cluster == EmbeddedCluster {
+		return nil, nil // it asks nobody, and knows fewer rights than there are
+	}
+	for name, d := range cluster.Topics {
+		note(OnTopic+name, d.AuthorizedOperations, d.Err, kerr.TopicAuthorizationFailed)
+	}
+	if len(groups) == 0 {
+		return may, nil
+	}
+	together, failed := adm.DescribeGroups(ctx, groups...)
+	for _, name := range groups {
+		details, err := together, failed
+		if failed != nil { // one that may not be seen hides the others
+			details, err = adm.DescribeGroups(ctx, name)
+		}
 		if err != nil && !errors.Is(err, kerr.GroupAuthorizationFailed) {
 			return nil, fmt.Errorf("describe group %s: %w", name, err)
 		}
 		note(OnGroup+name, details[name].AuthorizedOperations, cmp.Or(err, details[name].Err), kerr.GroupAuthorizationFailed)
 	}
 	return may, nil
+}
+
+// Watch says whether brokers answer and the rights are still there, for readiness: the rights are asked
+// for now and then only.
+type Watch struct {
+	Log    Log
+	Roles  []Role
+	Client *kgo.Client // of NewProbe
+
+	mu   sync.Mutex
+	at   time.Time
+	last error
+}
+
+// rightsEvery is how often the rights are asked for at most.
+const rightsEvery = 10 * time.Second
+
+// Check is nil where all is well.
+func (w *Watch) Check(ctx context.Context) error {
+	if err := w.Client.Ping(ctx); err != nil {
+		return Explain(err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if time.Since(w.at) < rightsEvery {
+		return w.last
+	}
+	w.last = w.Rights(ctx)
+	w.at = time.Now()
+	return w.last
+}
+
+// Rights asks for the rights now.
+func (w *Watch) Rights(ctx context.Context) error {
+	for _, role := range w.Roles {
+		if err := w.Log.CheckRights(ctx, w.Client, role); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // operationName is what Kafka's own tools call an operation: AlterConfigs.

@@ -172,6 +172,17 @@ type Creation struct {
 	DryRun bool
 }
 
+// PartitionsError is a topic with another number of partitions than the shards that are configured.
+type PartitionsError struct {
+	Topic      string
+	Have, Want int32
+}
+
+// Error implements error.
+func (e *PartitionsError) Error() string {
+	return fmt.Sprintf("topic %s has %d partitions, but %d are configured; the number is chosen once, when the topics are created: use --shards %d", e.Topic, e.Have, e.Want, e.Have)
+}
+
 // EnsureTopics creates the topics that are missing and refuses ones that exist with
 // another number of partitions: the partition count decides which shard a key
 // belongs to, so it is chosen once.
@@ -199,7 +210,7 @@ func (c Creation) Create(ctx context.Context, cl *kgo.Client, specs []Spec) ([]T
 			return nil, Explain(fmt.Errorf("topic %s: %w", s.Name, d.Err))
 		}
 		if n := int32(len(d.Partitions)); d.Err == nil && n != s.Partitions {
-			return nil, fmt.Errorf("topic %s has %d partitions, but %d are configured; the number is chosen once, when the topics are created: use --shards %d", s.Name, n, s.Partitions, n)
+			return nil, &PartitionsError{s.Name, n, s.Partitions}
 		}
 	}
 	if len(missing) == 0 {

@@ -42,6 +42,7 @@ type Main struct {
 	proofs *callbacks.Proofs
 	keys   *seal.Keyring // secrets cross the log sealed with these; nil where nobody hands any out
 
+	watch       *kafka.Watch  // on what we may do; nil on the embedded broker, which asks nobody
 	blobs       schemas.Blobs // where values are kept that are too large for a record
 	db          *projections.DB
 	pool        *agent.Pool
@@ -210,7 +211,7 @@ func (m *Main) startBroker(ctx context.Context) error {
 		return nil
 	}
 	id, err := m.clusterID(ctx)
-	m.kafka.Embedded = id == embeddedCluster
+	m.kafka.Embedded = id == kafka.EmbeddedCluster
 	return err
 }
 
@@ -219,6 +220,29 @@ func logHealed(log *slog.Logger, b *embedded.Broker) {
 	if h := b.Healed(); h.Unclean {
 		log.Info("the last stop was not clean; the broker's data is whole again", "aborted", h.Aborted, "dropped bytes", h.DroppedBytes, "took", h.Took)
 	}
+}
+
+// watchRights checks that this process may do what its roles do, now and whenever readiness is asked for.
+func (m *Main) watchRights(ctx context.Context, log kafka.Log) error {
+	probe, err := m.kafka.NewProbe()
+	if err != nil {
+		return fmt.Errorf("make a client for Kafka: %w", err)
+	}
+	m.closers = append(m.closers, func() error { probe.Close(); return nil })
+	m.watch = &kafka.Watch{Client: probe, Log: log}
+	for _, role := range m.cfg.Roles {
+		m.watch.Roles = append(m.watch.Roles, kafka.Role(role))
+	}
+	m.checkKafka(m.watch.Check)
+	return m.watch.Rights(ctx)
+}
+
+func (m *Main) checkKafka(ask func(context.Context) error) {
+	m.checks = append(m.checks, check{name: "kafka", err: func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), lagTimeout)
+		defer cancel()
+		return ask(ctx)
+	}})
 }
 
 func (m *Main) clusterID(ctx context.Context) (string, error) {
@@ -273,10 +297,8 @@ func (m *Main) fitTopics(ctx context.Context, cl *kgo.Client) error {
 			return err
 		}
 	}
-	for _, role := range m.cfg.Roles {
-		if err := log.CheckRights(ctx, m.kafka, kafka.Role(role)); err != nil {
-			return err
-		}
+	if err := m.watchRights(ctx, log); err != nil {
+		return err
 	}
 	if !m.cfg.has(RoleMachines) { // whose topics they are
 		return nil

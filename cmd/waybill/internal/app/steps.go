@@ -51,7 +51,8 @@ func (m *Main) activityTypes() []string {
 
 // Topics are the topics below a prefix that a server needs.
 func Topics(prefix string, embedded bool, activityTypes ...string) kafka.Log {
-	return kafka.Log{Topics: kafka.Topics{Prefix: prefix, Embedded: embedded}, Aggregates: aggregates(), ActivityTypes: activityTypes}
+	return kafka.Log{Topics: kafka.Topics{Prefix: prefix, Embedded: embedded}, Aggregates: aggregates(), ActivityTypes: activityTypes,
+		Askers: []string{schemas.AggregateOrchestration, schemas.AggregateTransfer, schemas.AggregateNegotiation}}
 }
 
 func (m *Main) startProjections(ctx context.Context) error {
@@ -239,7 +240,11 @@ func (m *Main) startMachines(ctx context.Context) error {
 		return err
 	}
 	m.checks = append(m.checks, check{name: RoleMachines, err: r.Ready, more: func() map[string]any {
-		return map[string]any{"shards": r.Owned()}
+		more := map[string]any{"shards": r.Owned()}
+		if lacking := r.Lacking(); len(lacking) > 0 {
+			more["lackingWorkTopics"] = lacking
+		}
+		return more
 	}})
 	m.metrics.gauge("waybill_shards_owned", "Shards that this process decides.", func() float64 { return float64(len(r.Owned())) })
 	m.begin(ctx, RoleMachines, r.Run)
@@ -249,6 +254,10 @@ func (m *Main) startMachines(ctx context.Context) error {
 	return nil
 }
 
+// agentsIdle is after how long without work of a type its membership is given up: most types have
+// none for days, or it is done without a record, by the process that decided it.
+const agentsIdle = time.Minute
+
 // agentGrace leaves the parts that stop after the agents enough of the time to stop.
 const agentGrace = 1500 * time.Millisecond
 
@@ -257,7 +266,7 @@ func (m *Main) startAgents(ctx context.Context) error {
 		return nil
 	}
 	m.begin(ctx, RoleAgents, func(ctx context.Context) error {
-		err := m.pool.Serve(ctx, agent.Config{Name: m.member, Kafka: m.kafka, Grace: agentGrace, Log: m.cfg.Logger})
+		err := m.pool.Serve(ctx, agent.Config{Name: m.member, Kafka: m.kafka, Idle: agentsIdle, Grace: agentGrace, Log: m.cfg.Logger})
 		var unfinished *agent.UnfinishedError
 		if ctx.Err() != nil && errors.As(err, &unfinished) {
 			m.cfg.Logger.Info("agents stopped with work under way; it is tried again", "work", unfinished.Error())
@@ -287,11 +296,9 @@ func (m *Main) apiRoutes(mux *http.ServeMux) error {
 		return err
 	}
 	m.closers = append(m.closers, func() error { publisher.Close(); return nil })
-	m.checks = append(m.checks, check{name: "kafka", err: func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), lagTimeout)
-		defer cancel()
-		return publisher.Ping(ctx)
-	}})
+	if m.watch == nil {
+		m.checkKafka(publisher.Ping)
+	}
 	routes, err := connectors.NewRoutes(m.cfg.Connectors)
 	if err != nil {
 		return usage("connectors: %w", err)

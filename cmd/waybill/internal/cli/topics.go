@@ -14,6 +14,7 @@ import (
 
 	"github.com/waybill/waybill/cmd/waybill/internal/app"
 	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/schemas"
 )
 
 // topicsTimeout bounds a look at all topics, or their creation.
@@ -258,7 +259,8 @@ commands for kafka-acls, Kafka's own tool, which gives them.`,
 		}
 		log := t.log()
 		if role == string(kafka.RoleAgents) && len(t.types) > 0 {
-			log.ActivityTypes = t.types // a program with agents of its own carries out nothing else
+			// A program with agents of its own carries out nothing else, for nobody else.
+			log.ActivityTypes, log.Askers = t.types, []string{schemas.AggregateOrchestration}
 		}
 		log.Subscribers = group
 		if principal != "" {
