@@ -25,6 +25,8 @@ const (
 	// context allows: where Kafka is away, records that nobody waits for any more may stay until it is back.
 	maxBufferedRecords = 10_000
 	maxBufferedBytes   = 64 << 20
+	// reasonTimeout bounds the question why a publish came to nothing.
+	reasonTimeout = time.Second
 	// defaultSource is ce_source where the Config has no ClientID.
 	defaultSource = "waybill/producer"
 )
@@ -69,6 +71,7 @@ func (e *UnreachableError) Unwrap() error { return e.Err }
 // larger the batches: concurrent callers share requests, a lone one never lingers.
 type Publisher struct {
 	writer  *kafka.Writer
+	kafka   kafka.Config
 	topics  kafka.Topics
 	brokers []string
 	source  string
@@ -95,7 +98,7 @@ func New(cfg kafka.Config, opts ...Option) (*Publisher, error) {
 	}
 	store := blobs.New(cfg)
 	p := &Publisher{
-		writer: writer, topics: cfg.Topics(), brokers: cfg.Brokers, source: source,
+		writer: writer, kafka: cfg, topics: cfg.Topics(), brokers: cfg.Brokers, source: source,
 		store: store, blobs: schemas.Blobs{Store: store},
 	}
 	for _, o := range opts {
@@ -220,8 +223,23 @@ func (p *Publisher) produce(ctx context.Context, r *kgo.Record) (*kgo.Record, er
 	case errors.Is(err, kerr.MessageTooLarge):
 		return nil, &TooLargeError{Bytes: len(r.Value), Limit: kafka.MaxMessageBytes}
 	case errors.Is(err, kerr.UnknownTopicOrPartition):
-		return nil, fmt.Errorf("topic %s does not exist at %s: a server with the role machines creates it", topic, strings.Join(p.brokers, ","))
+		return nil, fmt.Errorf("topic %s does not exist at %s: `waybill topics create` makes it", topic, strings.Join(p.brokers, ","))
 	default:
-		return nil, &UnreachableError{Brokers: p.brokers, Topic: topic, Err: err}
+		return nil, &UnreachableError{Brokers: p.brokers, Topic: topic, Err: p.reason(ctx, err)}
 	}
+}
+
+// reason is why a record was not acknowledged in time. The client goes on trying where it is not let in,
+// but says so only to who asks.
+func (p *Publisher) reason(ctx context.Context, err error) error {
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return kafka.Explain(err)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reasonTimeout)
+	defer cancel()
+	asked := kafka.Explain(p.writer.Client().Ping(ctx))
+	if access, ok := errors.AsType[*kafka.AccessError](asked); ok {
+		return access
+	}
+	return err
 }

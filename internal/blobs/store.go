@@ -119,7 +119,7 @@ func (s *Store) Put(ctx context.Context, id string, data []byte) (partition int3
 	if err := results.FirstErr(); err != nil {
 		w.Failed(ctx, cl, err)
 		if errors.Is(err, kerr.UnknownTopicOrPartition) {
-			return 0, 0, 0, 0, fmt.Errorf("topic %s does not exist: a server with the role machines creates it", s.topic)
+			return 0, 0, 0, 0, fmt.Errorf("topic %s does not exist: `waybill topics create` makes it", s.topic)
 		}
 		return 0, 0, 0, 0, fmt.Errorf("write a large value to %s: %w", s.topic, err)
 	}
