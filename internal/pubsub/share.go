@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -89,7 +91,8 @@ func (e *NoShareGroupsError) Error() string { return "no share groups: " + e.Rea
 // ConfigureShareGroup configures a group as a ShareSubscriber needs it, which does so itself:
 // by default a share group would hand out what is not committed, and begin at the end of
 // the topic. It returns a *NoShareGroupsError where the cluster has no share groups that
-// can be used, or does not let this client configure them.
+// can be used. Where this client may not configure them that is an error, and no reason to join a
+// consumer group: others of the type may be in the share group, and the work would be done twice.
 func ConfigureShareGroup(ctx context.Context, cfg kafka.Config, group string) error {
 	// A client of its own, for one that reads joins its group by itself.
 	client, err := cfg.NewClient()
@@ -101,11 +104,8 @@ func ConfigureShareGroup(ctx context.Context, cfg kafka.Config, group string) er
 		return err
 	}
 	err = configureShareGroup(ctx, client, group)
-	if errors.Is(err, kerr.GroupAuthorizationFailed) || errors.Is(err, kerr.ClusterAuthorizationFailed) {
-		return &NoShareGroupsError{fmt.Sprintf("group %q may not be configured: %v", group, err)}
-	}
 	if err != nil {
-		return fmt.Errorf("configure share group %q: %w", group, err)
+		return kafka.Explain(fmt.Errorf("configure share group %q: %w", group, err))
 	}
 	return nil
 }
@@ -140,10 +140,27 @@ func finalized(resp *kmsg.ApiVersionsResponse) bool {
 	return false
 }
 
+// shareSession is how long the broker waits for a silent member. What lies on its partitions, where no
+// other member reads them, waits as long; by default that is 45 s.
+const shareSession = 10 * time.Second
+
 func configureShareGroup(ctx context.Context, client *kgo.Client, group string) error {
+	err := setOnGroup(ctx, client, group, "share.isolation.level", "read_committed", "share.auto.offset.reset", "earliest")
+	if err != nil {
+		return err
+	}
+	err = setOnGroup(ctx, client, group, "share.session.timeout.ms", strconv.FormatInt(shareSession.Milliseconds(), 10))
+	if errors.Is(err, kerr.InvalidConfig) || errors.Is(err, kerr.InvalidRequest) {
+		return nil // brokers allow no less than their group.share.min.session.timeout.ms, 45 s unless it is set
+	}
+	return err
+}
+
+// setOnGroup sets names and values on a group.
+func setOnGroup(ctx context.Context, client *kgo.Client, group string, settings ...string) error {
 	res := kmsg.NewIncrementalAlterConfigsRequestResource()
 	res.ResourceType, res.ResourceName = kmsg.ConfigResourceTypeGroupConfig, group
-	for _, c := range [][2]string{{"share.isolation.level", "read_committed"}, {"share.auto.offset.reset", "earliest"}} {
+	for c := range slices.Chunk(settings, 2) {
 		set := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
 		set.Name, set.Value = c[0], &c[1] // the operation's zero is set
 		res.Configs = append(res.Configs, set)
