@@ -228,7 +228,7 @@ func (c Config) onError() func(*pubsub.SubscriptionError) {
 		}
 		mu.Unlock()
 		if !again {
-			c.Log.Warn("the subscription goes on", "agent", c.Name, "error", err)
+			c.Log.Warn("the subscription goes on", "agent", c.Name, "error", kafka.Explain(err))
 		}
 	}
 }

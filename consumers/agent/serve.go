@@ -198,7 +198,7 @@ func (s *server) until(ctx context.Context, typ string, subscribe func() error) 
 		if err == nil || ctx.Err() != nil {
 			return ctx.Err() == nil
 		}
-		s.cfg.Log.WarnContext(ctx, "subscribing is tried again", "agent", s.cfg.Name, "type", typ, "pause", pause, "error", err)
+		s.cfg.Log.WarnContext(ctx, "subscribing is tried again", "agent", s.cfg.Name, "type", typ, "pause", pause, "error", kafka.Explain(err))
 		rest(ctx, pause)
 	}
 }

@@ -43,7 +43,8 @@ type shard struct {
 	id     int32
 	cfg    *Config
 	topics kafka.Topics
-	token  string // of this taking
+	token  string    // of this taking
+	since  time.Time // every earlier owner is fenced since then; zero: not yet
 	cl     *kgo.Client
 	cells  []cell
 	byName map[string]cell
@@ -145,6 +146,7 @@ func (sh *shard) take(ctx context.Context) error {
 	if _, _, err := sh.cl.ProducerID(ctx); err != nil {
 		return fmt.Errorf("initialise the transactional id: %w", err)
 	}
+	sh.since = time.Now()
 	for _, m := range sh.cfg.Machines {
 		c := m.open(sh)
 		sh.cells = append(sh.cells, c)
@@ -706,7 +708,7 @@ func (sh *shard) commit(ctx, work context.Context, b *batch) error {
 	}
 	ctx, cancel := outlast(ctx)
 	defer cancel()
-	if err := sh.makeTopics(ctx); err != nil {
+	if err := sh.makeTopics(ctx, b); err != nil {
 		return err
 	}
 	if !b.empty() {
@@ -805,16 +807,6 @@ func (sh *shard) start(work context.Context, p placed) {
 
 // needTopic notes that a work topic must be there before the transaction begins.
 func (sh *shard) needTopic(activityType string) { sh.wanted[activityType] = struct{}{} }
-
-func (sh *shard) makeTopics(ctx context.Context) error {
-	for t := range sh.wanted {
-		if err := sh.cfg.ensureWorkTopic(ctx, sh.cl, t); err != nil {
-			return err
-		}
-		delete(sh.wanted, t)
-	}
-	return nil
-}
 
 // record makes a record for a partition of ours.
 func (sh *shard) record(topic string, partition int32, key string, env kafka.CloudEvent, aggregate string, value []byte) *kgo.Record {
