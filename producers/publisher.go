@@ -71,6 +71,7 @@ func (e *UnreachableError) Unwrap() error { return e.Err }
 // larger the batches: concurrent callers share requests, a lone one never lingers.
 type Publisher struct {
 	writer  *kafka.Writer
+	kafka   kafka.Config
 	topics  kafka.Topics
 	brokers []string
 	source  string
@@ -97,7 +98,7 @@ func New(cfg kafka.Config, opts ...Option) (*Publisher, error) {
 	}
 	store := blobs.New(cfg)
 	p := &Publisher{
-		writer: writer, topics: cfg.Topics(), brokers: cfg.Brokers, source: source,
+		writer: writer, kafka: cfg, topics: cfg.Topics(), brokers: cfg.Brokers, source: source,
 		store: store, blobs: schemas.Blobs{Store: store},
 	}
 	for _, o := range opts {
@@ -236,7 +237,7 @@ func (p *Publisher) reason(ctx context.Context, err error) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reasonTimeout)
 	defer cancel()
-	asked := kafka.Explain(p.client.Ping(ctx))
+	asked := kafka.Explain(p.writer.Client().Ping(ctx))
 	if access, ok := errors.AsType[*kafka.AccessError](asked); ok {
 		return access
 	}

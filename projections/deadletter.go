@@ -31,12 +31,16 @@ func (w *writer) deadLetter(r *kgo.Record) error {
 			headers = append(headers, [2]string{h.Key, base64.StdEncoding.EncodeToString(h.Value)})
 		}
 	}
+	id := DeadLetterID(d.topic, int32(d.partition), d.offset)
+	if d.offset < 0 { // it stood nowhere: its own place tells it from others
+		id = DeadLetterID(r.Topic, r.Partition, r.Offset)
+	}
 	list, err := json.Marshal(headers)
 	if err != nil {
 		return fmt.Errorf("dead letter %s/%d/%d: %w", d.topic, d.partition, d.offset, err)
 	}
 	_, err = w.c.exec(`INSERT OR IGNORE INTO deadletter (id, topic, "partition", "offset", key, value, headers, error, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		DeadLetterID(d.topic, int32(d.partition), d.offset), d.topic, d.partition, d.offset,
+		id, d.topic, d.partition, d.offset,
 		slices.Clone(r.Key), slices.Clone(r.Value), string(list), d.reason, nanos(d.at))
 	return err
 }

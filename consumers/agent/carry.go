@@ -248,20 +248,35 @@ func (s *server) bury(ctx context.Context, msg *message.Message, why error) {
 	msg.Ack()
 }
 
-// deadLetter is the record as it came, with where it came from and what is wrong.
+// maxLetterBytes is up to which size a record is kept whole among the dead letters; the rest of what a
+// record may have is for what surrounds it.
+const maxLetterBytes = kafka.MaxMessageBytes - 64<<10
+
+// deadLetter is the record as it came, with where it came from and what is wrong. Of one that came compressed, and is
+// too large for a record here, only that is kept: it would be tried to be written for ever.
 func deadLetter(msg *message.Message, why error) *message.Message {
 	dead := msg.Copy()
 	ctx := msg.Context()
-	if topic, ok := pubsub.MessageTopic(ctx); ok {
-		dead.Metadata.Set("wb_topic", topic)
+	size := len(msg.Payload)
+	for k, v := range msg.Metadata {
+		size += len(k) + len(v)
 	}
-	if partition, ok := pubsub.MessagePartition(ctx); ok {
-		dead.Metadata.Set("wb_partition", strconv.Itoa(int(partition)))
+	if size > maxLetterBytes {
+		dead = message.NewMessage("", nil)
+		dead.Metadata = message.Metadata{schemas.DeadLetterPartial: "true"}
+		why = fmt.Errorf("%w (the record has %d bytes, over the limit of %d: it is not kept here whole)", why, size, maxLetterBytes)
 	}
-	if offset, ok := pubsub.MessageOffset(ctx); ok {
-		dead.Metadata.Set("wb_offset", strconv.FormatInt(offset, 10))
+	topic, ok := pubsub.MessageTopic(ctx)
+	if ok { // else it comes from somebody else's Subscriber, which does not say where it lay
+		partition, _ := pubsub.MessagePartition(ctx)
+		offset, _ := pubsub.MessageOffset(ctx)
+		at := [...]string{topic, strconv.Itoa(int(partition)), strconv.FormatInt(offset, 10)}
+		dead.Metadata.Set(schemas.DeadLetterTopic, at[0])
+		dead.Metadata.Set(schemas.DeadLetterPartition, at[1])
+		dead.Metadata.Set(schemas.DeadLetterOffset, at[2])
+		dead.Metadata.Set(schemas.DeadLetterID, machine.ID("deadletter", at[0], at[1], at[2]))
 	}
-	dead.Metadata.Set("wb_error", clip(why.Error()))
-	dead.Metadata.Set("wb_time", time.Now().UTC().Format(time.RFC3339Nano))
+	dead.Metadata.Set(schemas.DeadLetterError, clip(why.Error()))
+	dead.Metadata.Set(schemas.DeadLetterTime, time.Now().UTC().Format(time.RFC3339Nano))
 	return dead
 }

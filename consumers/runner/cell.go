@@ -360,7 +360,9 @@ func (c *store[S, C, E]) decideRecord(ctx context.Context, b *batch, r *kgo.Reco
 func (c *store[S, C, E]) pass(b *batch, packed *kgo.ErrDecompressTooLarge) {
 	c.next, c.moved = packed.NextOffset, true
 	why := fmt.Errorf("the records up to offset %d came compressed in one batch of more than %d bytes, and are not kept here", packed.NextOffset-1, kafka.MaxUnpackedBytes)
-	b.addBefore(c.sh.deadLetter(&kgo.Record{Topic: packed.Topic, Partition: packed.Partition, Offset: packed.Offset}, why, b.at))
+	letter := c.sh.deadLetter(&kgo.Record{Topic: packed.Topic, Partition: packed.Partition, Offset: packed.Offset}, why, b.at)
+	letter.Headers = append(letter.Headers, kgo.RecordHeader{Key: schemas.DeadLetterPartial, Value: []byte("true")})
+	b.addBefore(letter)
 }
 
 // maxKeyBytes bounds what the records that follow from a command repeat of its envelope.
@@ -822,6 +824,7 @@ func (c *store[S, C, E]) emit(b *batch, en *entry[S], seq int64, at time.Time, f
 // would hold up the shard for ever: it becomes a dead letter that says so.
 func (c *store[S, C, E]) follows(b *batch, r *kgo.Record) {
 	if n := size(r); n > maxRecordBytes {
+		r.Offset = -1 // it stands nowhere
 		r = c.sh.deadLetter(r, fmt.Errorf("what follows for %.100q has %d bytes, over the limit of %d for a record", r.Key, n, maxRecordBytes), r.Timestamp)
 	}
 	b.addAfter(r)

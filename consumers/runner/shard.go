@@ -834,14 +834,18 @@ func (sh *shard) deadLetter(r *kgo.Record, why error, at time.Time) *kgo.Record 
 	if d.Key == nil {
 		d.Key = []byte{}
 	}
-	reason := clip(why.Error())
+	reason, partial := clip(why.Error()), false
 	if n := size(r); n > maxRecordBytes {
 		reason += fmt.Sprintf(" (the record has %d bytes, over the limit of %d: it is not kept here whole)", n, maxRecordBytes)
 		d.Key, d.Value = d.Key[:min(len(d.Key), maxKeyBytes)], nil
+		partial = true
 	} else {
 		d.Headers = append(d.Headers, r.Headers...)
 	}
 	add := func(k, v string) { d.Headers = append(d.Headers, kgo.RecordHeader{Key: k, Value: []byte(v)}) }
+	if partial {
+		add(schemas.DeadLetterPartial, "true")
+	}
 	add(schemas.DeadLetterTopic, r.Topic)
 	add(schemas.DeadLetterPartition, strconv.Itoa(int(r.Partition)))
 	add(schemas.DeadLetterOffset, strconv.FormatInt(r.Offset, 10))

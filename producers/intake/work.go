@@ -163,10 +163,14 @@ func (in *Intake) replayDeadLetter(w http.ResponseWriter, r *http.Request) error
 	case err != nil:
 		return err
 	}
-	answer(w, http.StatusAccepted, struct {
-		ID       string         `json:"id"`
-		Topic    string         `json:"topic"`
-		Position kafka.Position `json:"position"`
-	}{id, letter.Topic, pos}, pos)
+	a := struct {
+		ID       string          `json:"id"`
+		Topic    string          `json:"topic"`
+		Position *kafka.Position `json:"position,omitempty"` // of a command
+	}{ID: id, Topic: letter.Topic}
+	if pos.Aggregate != "" {
+		a.Position = &pos
+	}
+	answer(w, http.StatusAccepted, a, pos)
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/waybill/waybill/consumers/catalog"
 	"github.com/waybill/waybill/domain/definition"
@@ -170,8 +171,12 @@ func (r reads) DeadLetter(ctx context.Context, id string) (producers.Record, err
 	if err != nil {
 		return producers.Record{}, known(err)
 	}
-	rec := producers.Record{Topic: l.Topic, Key: l.Key, Value: l.Value}
+	rec := producers.Record{Topic: l.Topic, Key: l.Key, Value: l.Value, Partition: l.Partition, Offset: l.Offset}
 	for _, h := range l.Headers {
+		if strings.HasPrefix(h.Key, schemas.DeadLetterPrefix) {
+			rec.Partial = rec.Partial || h.Key == schemas.DeadLetterPartial
+			continue
+		}
 		rec.Headers = append(rec.Headers, producers.Header{Key: h.Key, Value: h.Value})
 	}
 	return rec, nil
