@@ -1,7 +1,7 @@
 # Short names for what is done often. What a check consists of stands in .ci/run, so that
 # `make ci` on a desk and the same script elsewhere cannot differ.
 .DEFAULT_GOAL := help
-.PHONY: help build test lint fmt race fuzz integration demo bench image ci clean
+.PHONY: help build test lint fmt race fuzz soak integration demo bench image ci clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ race: ## run the concurrent packages under the race detector
 
 fuzz: ## run every fuzz test FUZZTIME times (200000x)
 	@bash .ci/run fuzz
+
+soak: ## live through new seeds for SOAK (8h), or until something is wrong
+	@SOAK=$${SOAK:-8h} bash integration/seeds/run
 
 integration: ## run every script of integration/
 	@bash .ci/run integration

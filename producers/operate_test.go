@@ -9,8 +9,8 @@ import (
 	"github.com/waybill/waybill/domain/blob"
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/domain/orchestration"
-	"github.com/waybill/waybill/internal/kafka/kafkatest"
 	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/internal/kafka/kafkatest"
 	"github.com/waybill/waybill/producers"
 	"github.com/waybill/waybill/schemas"
 )

@@ -25,6 +25,8 @@ const (
 	// context allows: where Kafka is away, records that nobody waits for any more may stay until it is back.
 	maxBufferedRecords = 10_000
 	maxBufferedBytes   = 64 << 20
+	// reasonTimeout bounds the question why a publish came to nothing.
+	reasonTimeout = time.Second
 	// defaultSource is ce_source where the Config has no ClientID.
 	defaultSource = "waybill/producer"
 )
@@ -68,7 +70,7 @@ func (e *UnreachableError) Unwrap() error { return e.Err }
 // Publisher writes commands. It is safe for concurrent use, and the busier it is the
 // larger the batches: concurrent callers share requests, a lone one never lingers.
 type Publisher struct {
-	client  *kgo.Client
+	writer  *kafka.Writer
 	kafka   kafka.Config
 	topics  kafka.Topics
 	brokers []string
@@ -86,9 +88,9 @@ func MaxPayload(bytes int64) Option { return func(p *Publisher) { p.blobs.Max = 
 // New makes a Publisher. It does not wait for Kafka: the first publish does, or Ping.
 // The caller closes it.
 func New(cfg kafka.Config, opts ...Option) (*Publisher, error) {
-	client, err := cfg.NewClient(kgo.RequiredAcks(kgo.AllISRAcks()), kgo.MaxBufferedRecords(maxBufferedRecords), kgo.MaxBufferedBytes(maxBufferedBytes))
+	writer, err := cfg.NewWriter(kgo.RequiredAcks(kgo.AllISRAcks()), kgo.MaxBufferedRecords(maxBufferedRecords), kgo.MaxBufferedBytes(maxBufferedBytes))
 	if err != nil {
-		return nil, fmt.Errorf("make a client for Kafka at %s: %w", strings.Join(cfg.Brokers, ","), err)
+		return nil, err
 	}
 	source := cfg.ClientID
 	if source == "" {
@@ -96,7 +98,7 @@ func New(cfg kafka.Config, opts ...Option) (*Publisher, error) {
 	}
 	store := blobs.New(cfg)
 	p := &Publisher{
-		client: client, kafka: cfg, topics: cfg.Topics(), brokers: cfg.Brokers, source: source,
+		writer: writer, kafka: cfg, topics: cfg.Topics(), brokers: cfg.Brokers, source: source,
 		store: store, blobs: schemas.Blobs{Store: store},
 	}
 	for _, o := range opts {
@@ -107,7 +109,7 @@ func New(cfg kafka.Config, opts ...Option) (*Publisher, error) {
 
 // Close lets go of the connections. Records nobody waits for any more are dropped.
 func (p *Publisher) Close() {
-	p.client.Close()
+	p.writer.Close()
 	p.store.Close()
 }
 
@@ -149,7 +151,7 @@ func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 
 // Ping asks whether a broker answers; its error is an *UnreachableError.
 func (p *Publisher) Ping(ctx context.Context) error {
-	if err := p.client.Ping(ctx); err != nil {
+	if err := p.writer.Client().Ping(ctx); err != nil {
 		return &UnreachableError{Brokers: p.brokers, Topic: p.topics.Commands("*"), Err: err}
 	}
 	return nil
@@ -206,21 +208,38 @@ func (p *Publisher) produce(ctx context.Context, r *kgo.Record) (*kgo.Record, er
 	defer cancel()
 	done := make(chan error, 1)
 	topic := r.Topic // r belongs to the client until it calls back
-	p.client.Produce(ctx, r, func(_ *kgo.Record, err error) { done <- err })
+	client := p.writer.Client()
+	client.Produce(ctx, r, func(_ *kgo.Record, err error) { done <- err })
 	var err error
 	select {
 	case err = <-done:
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
+	p.writer.Failed(ctx, client, err)
 	switch {
 	case err == nil:
 		return r, nil
 	case errors.Is(err, kerr.MessageTooLarge):
 		return nil, &TooLargeError{Bytes: len(r.Value), Limit: kafka.MaxMessageBytes}
 	case errors.Is(err, kerr.UnknownTopicOrPartition):
-		return nil, fmt.Errorf("topic %s does not exist at %s: a server with the role machines creates it", topic, strings.Join(p.brokers, ","))
+		return nil, fmt.Errorf("topic %s does not exist at %s: `waybill topics create` makes it", topic, strings.Join(p.brokers, ","))
 	default:
-		return nil, &UnreachableError{Brokers: p.brokers, Topic: topic, Err: err}
+		return nil, &UnreachableError{Brokers: p.brokers, Topic: topic, Err: p.reason(ctx, err)}
 	}
+}
+
+// reason is why a record was not acknowledged in time. The client goes on trying where it is not let in,
+// but says so only to who asks.
+func (p *Publisher) reason(ctx context.Context, err error) error {
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return kafka.Explain(err)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reasonTimeout)
+	defer cancel()
+	asked := kafka.Explain(p.writer.Client().Ping(ctx))
+	if access, ok := errors.AsType[*kafka.AccessError](asked); ok {
+		return access
+	}
+	return err
 }

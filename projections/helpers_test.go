@@ -17,8 +17,8 @@ import (
 	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/domain/orchestration"
-	"github.com/waybill/waybill/internal/kafka/kafkatest"
 	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/internal/kafka/kafkatest"
 	"github.com/waybill/waybill/schemas"
 )
 

@@ -3,6 +3,7 @@ package projections
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -218,6 +219,30 @@ func TestAnEventOfAFutureVersionStopsItsPartitionOnly(t *testing.T) {
 		if err := db.Close(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+func TestAPartitionThatANewerWaybillHasWrittenStandsStill(t *testing.T) {
+	c := newCluster(t)
+	s := newScript(t, 0)
+	s.runChain("before", chain(t))
+	owned := fmt.Sprintf(`{"member":"newer","token":"t","at":"2026-01-02T03:04:05Z","format":%d}`, schemas.LogFormat+1)
+	bad := s.raw(schemas.ShardKey, "x", 0, schemas.ShardOwned, []byte(owned))
+	s.runChain("after", chain(t))
+	s.position(schemas.Position{})
+	c.write(s.take(0)...)
+	db, _ := c.run(Config{})
+	err := db.WaitFor(limited(t), kafka.Position{Aggregate: schemas.AggregateOrchestration})
+	var fault *Fault
+	var newer *schemas.FormatError
+	if !errors.As(err, &fault) || !errors.As(err, &newer) || fault.Offset != bad.Offset || newer.Format != schemas.LogFormat+1 {
+		t.Fatal(err)
+	}
+	if _, err := db.Job(t.Context(), "before", 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Job(t.Context(), "after", 0); !IsNotFound(err) {
+		t.Fatal(err)
 	}
 }
 

@@ -143,7 +143,17 @@ func (w *writer) record(ctx context.Context, p *partition, r *kgo.Record) error 
 		w.position(p, pos)
 		return nil
 	case schemas.ShardOwned:
+		owned, err := schemas.DecodeOwned(ce.Type, r.Value)
+		if err == nil {
+			err = schemas.CheckFormat(owned.Format)
+		}
+		if err != nil {
+			return p.stop(r.Offset, ce.Type, err)
+		}
 		return nil
+	}
+	if string(r.Key) == schemas.ShardKey {
+		return p.stop(r.Offset, ce.Type, &schemas.UnknownVersionError{Type: ce.Type, Known: schemas.BookRecords()})
 	}
 	if ce.Sequence <= 0 || len(r.Key) == 0 || ce.Time.IsZero() {
 		return p.stop(r.Offset, ce.Type, fmt.Errorf("an event needs a key, %s and %s", kafka.HeaderSequence, kafka.HeaderTime))

@@ -80,8 +80,14 @@ func DecodeOwned(wireType string, data []byte) (Owned, error) {
 	return o, decodeKnown(wireType, data, &o, []string{ShardOwned})
 }
 
+// DecodeCheckpoint reads the value of shard.checkpoint.v1.
+func DecodeCheckpoint(wireType string, data []byte) (Checkpoint, error) {
+	var c Checkpoint
+	return c, decodeKnown(wireType, data, &c, []string{ShardCheckpoint})
+}
+
 // Encode writes the value of a record whose type has no codec of its own: Work,
-// CancelWork, Completion, Rejected, Position, Owned, and what the machines send.
+// CancelWork, Completion, Rejected, Position, Owned, Checkpoint, and what the machines send.
 func Encode(v any) ([]byte, error) { return machine.Encode(v) }
 
 // decodeKnown reads data into v where wireType is among the known ones.

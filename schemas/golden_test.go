@@ -99,6 +99,8 @@ func decodeRecord(wireType string, data []byte) (any, error) {
 		return schemas.DecodeCancelWork(wireType, data)
 	case schemas.ShardPosition:
 		return schemas.DecodePosition(wireType, data)
+	case schemas.ShardCheckpoint:
+		return schemas.DecodeCheckpoint(wireType, data)
 	case schemas.ShardOwned:
 		return schemas.DecodeOwned(wireType, data)
 	case schemas.TransferCompleted, schemas.TransferTerminated, schemas.TransferDeprovisioned:

@@ -241,7 +241,7 @@ func NegotiationCompletions() []string {
 func WorkRecords() []string { return []string{WorkRequested, WorkCancelled} }
 
 // BookRecords lists the wire names of a shard's books.
-func BookRecords() []string { return []string{ShardPosition, ShardOwned} }
+func BookRecords() []string { return []string{ShardPosition, ShardOwned, ShardCheckpoint} }
 
 // Names lists every wire name this build writes and reads.
 func Names() []string {

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
@@ -61,6 +63,12 @@ type Config struct {
 	// most a fourth of the slots; 1 unless set. Each is a member of its own and keeps a slot while
 	// it waits, so that an agent with quick work does not wait for the broker after each piece.
 	Fetchers int
+
+	// Idle is after how long without work of a type the agent leaves that type's share group, to
+	// join it again when there is some: a process with agents of many types that are seldom asked
+	// for spares their memberships. Zero: it is a member from the beginning to the end. A
+	// consumer group is never left for that.
+	Idle time.Duration
 
 	// Subscriber and Publisher replace the connection to Kafka by any Watermill Pub/Sub that
 	// keeps the metadata (ce_ headers) and, as the metadata entry "partition_key", the key.
@@ -152,10 +160,15 @@ type transport struct {
 	// work makes the source of a type's work; wanted returns when more of it is wanted.
 	work      func(ctx context.Context, typ string, wanted func(context.Context) error) (source, error)
 	cancelled message.Subscriber // nil if there is none
+	// watcher sees all that is written to work topics; nil if there is none.
+	watcher func(ctx context.Context, topics []string, handle func(*kgo.Record)) (*pubsub.Watcher, error)
 
 	mu      sync.Mutex
-	closers []func() error
+	closers []*closer
 }
+
+// closer is something that is closed with the transport, or before.
+type closer struct{ close func() error }
 
 // source is where the work of a type comes from.
 type source struct {
@@ -163,6 +176,8 @@ type source struct {
 	// shared is a source that holds nothing back: it is to be told at once that a message
 	// has arrived, and then forgets it.
 	shared bool
+	// leave closes it.
+	leave func() error
 }
 
 func (c Config) transport() (*transport, error) {
@@ -182,16 +197,13 @@ func (c Config) transport() (*transport, error) {
 	t.publisher = publisher
 	t.closes(publisher.Close)
 	onError := c.onError()
-	cancelled, err := pubsub.NewSubscriber(pubsub.SubscriberConfig{Kafka: c.Kafka, Start: pubsub.Newest(), OnError: onError})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("agent %s: %w", c.Name, err), t.close())
+	t.watcher = func(ctx context.Context, topics []string, handle func(*kgo.Record)) (*pubsub.Watcher, error) {
+		return pubsub.NewWatcher(ctx, pubsub.WatcherConfig{Kafka: c.Kafka, Topics: topics, Handle: handle, OnError: onError})
 	}
-	t.cancelled = cancelled
-	t.closes(cancelled.Close)
 	t.work = func(ctx context.Context, typ string, wanted func(context.Context) error) (source, error) {
 		s, err := c.source(ctx, typ, wanted, onError)
 		if err == nil {
-			t.closes(s.Close)
+			s.leave = t.closes(s.Close)
 		}
 		return s, err
 	}
@@ -216,7 +228,7 @@ func (c Config) onError() func(*pubsub.SubscriptionError) {
 		}
 		mu.Unlock()
 		if !again {
-			c.Log.Warn("the subscription goes on", "agent", c.Name, "error", err)
+			c.Log.Warn("the subscription goes on", "agent", c.Name, "error", kafka.Explain(err))
 		}
 	}
 }
@@ -232,7 +244,7 @@ func (c Config) source(ctx context.Context, typ string, wanted func(context.Cont
 		s, err := pubsub.NewShareSubscriber(pubsub.ShareSubscriberConfig{
 			Kafka: c.Kafka, Group: group, Wanted: wanted, OnError: onError,
 		})
-		return source{s, true}, err
+		return source{Subscriber: s, shared: true}, err
 	}
 	none, ok := errors.AsType[*pubsub.NoShareGroupsError](err)
 	if !ok {
@@ -242,13 +254,21 @@ func (c Config) source(ctx context.Context, typ string, wanted func(context.Cont
 	s, err := pubsub.NewSubscriber(pubsub.SubscriberConfig{
 		Kafka: c.Kafka, Group: c.Kafka.Topics().Group("agents", typ), OnError: onError,
 	})
-	return source{s, false}, err
+	return source{Subscriber: s}, err
 }
 
-func (t *transport) closes(f func() error) {
+// closes has something closed with the transport. What it returns closes it before then.
+func (t *transport) closes(f func() error) (early func() error) {
+	c := &closer{f}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.closers = append(t.closers, f)
+	t.closers = append(t.closers, c)
+	return func() error {
+		t.mu.Lock()
+		t.closers = slices.DeleteFunc(t.closers, func(other *closer) bool { return other == c })
+		t.mu.Unlock()
+		return f()
+	}
 }
 
 // close closes the subscribers, then the publisher.
@@ -257,7 +277,7 @@ func (t *transport) close() error {
 	defer t.mu.Unlock()
 	var errs []error
 	for i := len(t.closers) - 1; i >= 0; i-- {
-		errs = append(errs, t.closers[i]())
+		errs = append(errs, t.closers[i].close())
 	}
 	return errors.Join(errs...)
 }

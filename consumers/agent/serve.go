@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -54,7 +55,11 @@ type server struct {
 	stop    context.CancelCauseFunc
 	reports context.Context // of the reports; outlives the one above by lastWords
 
-	mu   sync.Mutex
+	mu sync.Mutex
+	// demands says, by type, that there may be work; nil where membership does not depend on it.
+	demands map[string]chan struct{}
+	shares  atomic.Bool // the broker has share groups
+
 	held map[attempt]*holding
 	left map[string]int // by type: what was stopped before it came to a result
 	wg   sync.WaitGroup // of what is held
@@ -93,6 +98,8 @@ func (s *server) run(ctx context.Context) error {
 	taking, enough := context.WithCancelCause(ctx)
 	defer enough(nil)
 	var loops sync.WaitGroup
+	// First the cancellations, so that none is missed of work that is taken.
+	s.startWatching(taking, &loops)
 	for _, typ := range s.pool.Types() {
 		loops.Go(func() {
 			if err := s.serve(taking, typ); err != nil {
@@ -113,7 +120,6 @@ func (s *server) run(ctx context.Context) error {
 func (s *server) serve(ctx context.Context, typ string) error {
 	var watching sync.WaitGroup
 	defer watching.Wait()
-	// First the cancellations, so that none is missed of work that is taken.
 	if s.cancelled != nil {
 		var messages <-chan *message.Message
 		if !s.until(ctx, typ, func() (err error) {
@@ -124,6 +130,14 @@ func (s *server) serve(ctx context.Context, typ string) error {
 		}
 		watching.Go(func() { s.watch(messages) })
 	}
+	if d := s.demands[typ]; d != nil {
+		return s.serveOnDemand(ctx, typ, d)
+	}
+	return s.attend(ctx, typ)
+}
+
+// attend is a member of the type's group until ctx ends.
+func (s *server) attend(ctx context.Context, typ string) error {
 	fetchers := max(1, min(s.cfg.Fetchers, cap(s.pool.slots(typ).taken)/4))
 	errs := make(chan error, fetchers)
 	for i := range fetchers {
@@ -163,10 +177,14 @@ func (s *server) fetch(ctx context.Context, typ string, member int, keeps bool) 
 	if !subscribed || messages == nil {
 		return nil
 	}
+	s.shares.Store(from.shared)
 	if from.shared && keeps {
 		s.takeKept(ctx, typ, from, messages, want)
 	} else {
 		s.take(ctx, typ, from, messages)
+	}
+	if errors.Is(context.Cause(ctx), errIdle) {
+		return s.leave(ctx, typ, from)
 	}
 	if ctx.Err() == nil {
 		return fmt.Errorf("agent %s: the subscription to %s has ended", s.cfg.Name, s.topics.Work(typ))
@@ -181,7 +199,7 @@ func (s *server) until(ctx context.Context, typ string, subscribe func() error) 
 		if err == nil || ctx.Err() != nil {
 			return ctx.Err() == nil
 		}
-		s.cfg.Log.WarnContext(ctx, "subscribing is tried again", "agent", s.cfg.Name, "type", typ, "pause", pause, "error", err)
+		s.cfg.Log.WarnContext(ctx, "subscribing is tried again", "agent", s.cfg.Name, "type", typ, "pause", pause, "error", kafka.Explain(err))
 		rest(ctx, pause)
 	}
 }

@@ -80,8 +80,8 @@ type KafkaSASL struct {
 // what it has to know stands in the correlation id.
 type Kafka struct {
 	cfg      KafkaConfig
-	producer *kgo.Client // of the other cluster
-	reports  *kgo.Client // of ours
+	producer *kafka.Writer // of the other cluster
+	reports  *kafka.Writer // of ours
 	store    *blobs.Store
 }
 
@@ -105,10 +105,10 @@ func NewKafka(ctx context.Context, cfg KafkaConfig) (*Kafka, error) {
 	if err != nil {
 		return nil, err
 	}
-	if k.producer, err = other.NewClient(kgo.RecordDeliveryTimeout(publishTimeout), kgo.UnknownTopicRetries(1)); err != nil {
+	if k.producer, err = other.NewWriter(kgo.RecordDeliveryTimeout(publishTimeout), kgo.UnknownTopicRetries(1)); err != nil {
 		return nil, err
 	}
-	if k.reports, err = cfg.Own.NewClient(); err != nil {
+	if k.reports, err = cfg.Own.NewWriter(); err != nil {
 		k.producer.Close()
 		return nil, err
 	}
@@ -194,7 +194,9 @@ func (k *Kafka) Process(ctx context.Context, a agent.Activity) agent.Result {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, publishTimeout, fmt.Errorf("not acknowledged within %s", publishTimeout))
 	defer cancel()
-	written, err := k.producer.ProduceSync(ctx, r).First()
+	cl := k.producer.Client()
+	written, err := cl.ProduceSync(ctx, r).First()
+	k.producer.Failed(ctx, cl, err)
 	if err != nil {
 		return k.unpublished(ctx, in.Topic, err)
 	}

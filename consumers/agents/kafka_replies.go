@@ -147,7 +147,10 @@ func (k *Kafka) reportAll(ctx context.Context, replies []*kgo.Record) error {
 	if len(reports) == 0 {
 		return nil
 	}
-	return k.reports.ProduceSync(ctx, reports...).FirstErr()
+	cl := k.reports.Client()
+	err := cl.ProduceSync(ctx, reports...).FirstErr()
+	k.reports.Failed(ctx, cl, err)
+	return err
 }
 
 // errUnwritten says that what is too large for a report could not be written beside it just now.

@@ -26,6 +26,11 @@ type entry[S any] struct {
 	seq   int64
 	first int64 // offset of its first event
 	due   due[*entry[S]]
+	aside
+	weight
+	// cold says that the state has not been folded: the replay found only what is known of an ended
+	// aggregate, and an event that goes on from there.
+	cold bool
 }
 
 // store is the cell of a Machine.
@@ -34,16 +39,21 @@ type store[S Aggregate[S, C, E], C, E any] struct {
 	sh     *shard
 	decode func(string, []byte) (E, error)
 	// Names of topics, put together once: every record needs one.
-	eventsTopic, completionsTopic string
+	eventsTopic, completionsTopic, snapshotsTopic string
 
+	// entries are the aggregates in memory: those that live, and those that ended a short while ago.
 	entries map[string]*entry[S]
-	agenda  agenda[*entry[S]]
-	seen    remembered
-	next    int64 // first command not decided
-	last    time.Time
+	resting[S]
+	checkpoints[S]
+	restoring
+	agenda agenda[*entry[S]]
+	seen   remembered
+	next   int64 // first command not decided
+	last   time.Time
 
 	txn      int64 // the last transaction on the log
 	followed int64 // the last whose effects are certainly on the log
+	certain  int64 // the same as the checkpoint says that was loaded
 	events   int   // of the transaction being made
 	moved    bool  // next has moved since the last position
 	refused  []schemas.Refused
@@ -53,8 +63,10 @@ type store[S Aggregate[S, C, E], C, E any] struct {
 	unanswered []unanswered
 	begun      []begun[S]
 	wire       []written
-	closed     bool // the transaction being made has a position of this cell
-	unsaid     bool // the last position on the log leaves open whether all has followed
+	closing    *kgo.Record  // the position record of the transaction being made; nil if it has none
+	closingAt  time.Time    // what it says; the record's own time has no microseconds
+	reached    schemas.Mark // the last position record on the log
+	unsaid     bool         // the last position on the log leaves open whether all has followed
 }
 
 // begun is an aggregate whose first event is in the transaction being made, so that nobody knows
@@ -81,11 +93,13 @@ type replayed[E any] struct {
 	event  E
 }
 
-func (m Machine[S, C, E]) open(sh *shard) cell {
+func (m Machine[S, C, E]) open(sh *shard) cell { return m.cell(sh) }
+
+func (m Machine[S, C, E]) cell(sh *shard) *store[S, C, E] {
 	return &store[S, C, E]{
 		m: m, sh: sh, decode: m.NewDecoder(), entries: make(map[string]*entry[S]),
 		seen:        remembered{keep: sh.cfg.Remember},
-		eventsTopic: sh.topics.Events(m.Name), completionsTopic: sh.topics.Completions(m.Name),
+		eventsTopic: sh.topics.Events(m.Name), completionsTopic: sh.topics.Completions(m.Name), snapshotsTopic: sh.topics.Snapshots(m.Name),
 	}
 }
 
@@ -117,28 +131,40 @@ func (c *store[S, C, E]) take(r *kgo.Record, token string) (bool, error) {
 	if err != nil {
 		return false, c.broken(r, err)
 	}
+	c.since += int64(size(r))
 	switch env.Type {
 	case schemas.ShardOwned:
 		var o schemas.Owned
 		if err := json.Unmarshal(r.Value, &o); err != nil {
 			return false, c.broken(r, err)
 		}
+		if err := schemas.CheckFormat(o.Format); err != nil {
+			return false, c.broken(r, err)
+		}
 		c.notBefore(o.At)
-		return o.Token == token, nil
+		return o.Token == token, c.fits(r, nil, o.Token == token)
 	case schemas.ShardPosition:
 		var p schemas.Position
 		if err := json.Unmarshal(r.Value, &p); err != nil {
 			return false, c.broken(r, err)
 		}
+		if err := c.fits(r, &p, false); err != nil {
+			return false, err
+		}
 		if err := c.position(p); err != nil {
 			return false, c.broken(r, err)
 		}
+		c.reached = schemas.Mark{Offset: r.Offset, Txn: p.Txn, At: p.At}
 		return false, nil
+	}
+	if err := c.fits(r, nil, false); err != nil {
+		return false, err
 	}
 	e, err := c.decode(env.Type, r.Value)
 	if err != nil {
 		return false, c.broken(r, err)
 	}
+	c.folded++
 	c.notBefore(env.Time)
 	if env.CauseHash != "" {
 		c.seen.add(env.Cause, env.CauseHash, env.Time)
@@ -156,6 +182,7 @@ func (c *store[S, C, E]) notBefore(at time.Time) {
 }
 
 func (c *store[S, C, E]) position(p schemas.Position) error {
+	p.Followed = max(p.Followed, min(c.certain, p.Txn))
 	c.txn, c.followed, c.next = p.Txn, p.Followed, max(c.next, p.Next)
 	c.notBefore(p.At)
 	for _, x := range p.Refused {
@@ -180,12 +207,18 @@ func (c *store[S, C, E]) position(p schemas.Position) error {
 		n++
 	}
 	c.unanswered = append(c.unanswered[:0], c.unanswered[n:]...)
+	c.settle()
 	return nil
 }
 
 // fold takes an event in, unless it has its sequence already. A gap is an error: the log
 // lost something, and going on would hide it.
 func (c *store[S, C, E]) fold(x replayed[E]) error {
+	if c.entries[x.id] == nil {
+		if r := c.ended.find(digest(x.id)); r != nil && x.seq <= r.b {
+			return nil
+		}
+	}
 	en := c.entry(x.id)
 	switch {
 	case x.seq <= en.seq:
@@ -196,19 +229,37 @@ func (c *store[S, C, E]) fold(x replayed[E]) error {
 	if x.seq == 1 {
 		en.first = x.offset
 	}
-	return c.folding(x.offset, func() error {
-		en.state, en.seq = en.state.Evolve(x.at, x.event), x.seq
+	c.touch(en)
+	if en.seq = x.seq; en.cold {
+		return nil
+	}
+	err := c.folding(x.offset, func() error {
+		en.state = en.state.Evolve(x.at, x.event)
 		return nil
 	})
+	if err == nil {
+		c.rest(en, x.offset)
+	}
+	return err
 }
 
+// entry is the aggregate in memory, where it is put if need be.
 func (c *store[S, C, E]) entry(id string) *entry[S] {
 	en, ok := c.entries[id]
 	if !ok {
-		en = &entry[S]{id: id, state: c.m.New(id)}
-		en.due.value = en
+		en = c.fresh(id)
+		if r := c.ended.find(digest(id)); r != nil {
+			en.first, en.seq, en.cold = r.a, r.b, true
+		}
 		c.entries[id] = en
 	}
+	return en
+}
+
+// fresh is an aggregate before anything has happened. It is not kept unless something does.
+func (c *store[S, C, E]) fresh(id string) *entry[S] {
+	en := &entry[S]{id: id, state: c.m.New(id)}
+	en.due.value = en
 	return en
 }
 
@@ -240,11 +291,12 @@ func (c *store[S, C, E]) recovered(ctx context.Context, b *batch) error {
 	}
 	c.unfollowed, c.unanswered = nil, nil
 	for _, en := range revived {
-		en.state = c.m.History.Forget(en.state)
+		c.forget(en)
 	}
 	for _, en := range c.entries {
 		c.schedule(en)
 	}
+	c.settle()
 	return nil
 }
 
@@ -299,7 +351,7 @@ func (c *store[S, C, E]) decideRecord(ctx context.Context, b *batch, r *kgo.Reco
 		return nil
 	}
 	if report, silent := c.m.IsReport(cmd); report {
-		return c.decideReport(b, rec, cmd, silent)
+		return c.decideReport(ctx, b, rec, cmd, silent)
 	}
 	return c.decideOnce(ctx, b, rec, cmd)
 }
@@ -341,15 +393,16 @@ func parse(r *kgo.Record) (commandRecord, error) {
 }
 
 // decideReport decides a command that is recognised by what it reports on.
-func (c *store[S, C, E]) decideReport(b *batch, rec commandRecord, cmd C, silent bool) error {
-	en := c.entries[rec.key]
-	if en == nil {
-		en = &entry[S]{id: rec.key, state: c.m.New(rec.key)} // not kept unless something happens
-		en.due.value = en
+func (c *store[S, C, E]) decideReport(ctx context.Context, b *batch, rec commandRecord, cmd C, silent bool) error {
+	if silent && c.asleep(rec.key) != nil {
+		return nil // after the end there is nothing that it could change
 	}
-	events, err := en.state.Decide(b.at, cmd)
+	en, err := c.aggregate(ctx, b, rec.key)
 	if err == nil {
-		err = c.apply(b, en, events, cause{id: rec.env.ID, offset: rec.at})
+		var events []E
+		if events, err = en.state.Decide(b.at, cmd); err == nil {
+			err = c.apply(b, en, events, cause{id: rec.env.ID, offset: rec.at})
+		}
 	}
 	var refusal *machine.Refusal
 	if errors.As(err, &refusal) {
@@ -389,12 +442,11 @@ func (c *store[S, C, E]) decideOnce(ctx context.Context, b *batch, rec commandRe
 			return err
 		}
 	}
-	en := c.entries[rec.key]
-	if en == nil {
-		en = &entry[S]{id: rec.key, state: c.m.New(rec.key)}
-		en.due.value = en
+	var events []E
+	en, err := c.aggregate(ctx, b, rec.key)
+	if err == nil {
+		events, err = c.decideOn(ctx, b, en, cmd, cause{rec.env.ID, hash, rec.at})
 	}
-	events, err := c.decideOn(ctx, b, en, cmd, cause{rec.env.ID, hash, rec.at})
 	if answered, err := c.answer(b, rec, hash, err); answered || err != nil {
 		return err
 	}
@@ -425,6 +477,11 @@ func (c *store[S, C, E]) answer(b *batch, rec commandRecord, hash string, err er
 // refuse answers a command. With a hash, the answer is remembered under the command's ID.
 func (c *store[S, C, E]) refuse(b *batch, rec commandRecord, hash string, refusal *machine.Refusal) {
 	c.sh.touched = true
+	if c.eventsStart > 0 && refusal.Code == machine.NotFound && c.sh.cfg.KeepHistory > 0 {
+		other := *refusal
+		other.Reason += c.letGoHint()
+		refusal = &other
+	}
 	x := schemas.Refused{CommandID: rec.env.ID, CommandType: rec.env.Type, AggregateID: rec.key, Hash: hash, Refusal: *refusal}
 	x.Reason, x.Errors = clip(x.Reason), rooted(x.Errors)
 	if hash != "" {
@@ -481,7 +538,7 @@ func (c *store[S, C, E]) rejection(x schemas.Refused, at time.Time) *kgo.Record 
 func (c *store[S, C, E]) decideResult(b *batch, w machine.Work, r Result) error {
 	en := c.entries[w.AggregateID]
 	if en == nil {
-		return nil
+		return nil // it has ended so long ago that it is not in memory any more, or there is no such
 	}
 	events, err := en.state.Decide(b.at, c.m.Report(w, r))
 	if err == nil {
@@ -615,7 +672,9 @@ func (c *store[S, C, E]) apply(b *batch, en *entry[S], events []E, why cause) er
 			c.entries[en.id] = en
 			c.begun = append(c.begun, begun[S]{en, r})
 		}
+		before := b.bytes
 		b.addEvent(r)
+		c.since += int64(b.bytes - before)
 		c.events++
 		local := c.m.Placement != nil && c.m.Placement(e) != ""
 		for _, f := range effects {
@@ -626,6 +685,8 @@ func (c *store[S, C, E]) apply(b *batch, en *entry[S], events []E, why cause) er
 		en.state = en.state.Evolve(b.at, e)
 	}
 	c.schedule(en)
+	c.touch(en)
+	c.rest(en, c.reached.Offset)
 	return nil
 }
 
@@ -787,12 +848,14 @@ func (c *store[S, C, E]) close(b *batch) error {
 	}
 	c.unsaid = c.followed < c.txn
 	c.refused, c.settled, c.moved, c.events = nil, nil, false, 0
-	c.closed = true
 	c.txn++
-	b.addEvent(c.sh.record(c.eventsTopic, c.sh.id, schemas.ShardKey, kafka.CloudEvent{
+	c.closing = c.sh.record(c.eventsTopic, c.sh.id, schemas.ShardKey, kafka.CloudEvent{
 		ID:   machine.ID("position", c.m.Name, strconv.Itoa(int(c.sh.id)), strconv.FormatInt(p.Txn, 10)),
 		Type: schemas.ShardPosition, Time: b.at, InputOffset: -1,
-	}, c.m.Name, mustJSON(p)))
+	}, c.m.Name, mustJSON(p))
+	c.closingAt = b.at
+	b.addEvent(c.closing)
+	c.since += int64(size(c.closing))
 	return nil
 }
 
@@ -805,11 +868,15 @@ func (c *store[S, C, E]) committed(trailing bool) {
 	clear(c.begun)
 	c.begun = c.begun[:0]
 	c.followed = c.txn
-	if c.closed && trailing {
+	if c.closing == nil {
+		return
+	}
+	c.reached = schemas.Mark{Offset: c.closing.Offset, Txn: c.txn, At: c.closingAt}
+	if trailing {
 		c.followed--
 		c.unsaid = true
 	}
-	c.closed = false
+	c.closing = nil
 }
 
 // say makes the next transaction write a position if the log does not say yet that

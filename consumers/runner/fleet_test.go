@@ -311,7 +311,9 @@ func (f *fleet) readAll(topic string) []*kgo.Record {
 	var all []*kgo.Record
 	for len(left) > 0 {
 		fetches := cl.PollFetches(ctx)
-		if err := fetches.Err(); err != nil {
+		if err := fetches.Err(); errors.Is(err, kerr.UnknownTopicID) {
+			return nil // it is being made again
+		} else if err != nil {
 			f.t.Fatalf("%s, %v to be read: %v", topic, left, err)
 		}
 		fetches.EachRecord(func(r *kgo.Record) {

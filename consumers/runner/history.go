@@ -1,9 +1,12 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -32,36 +35,25 @@ type History[S, C, E any] struct {
 // patience is how long reading an aggregate back may take: the shard decides nothing meanwhile.
 const patience = 30 * time.Second
 
-// past reads the committed events of a topic's partition of this shard from an offset on, until
-// visit has seen enough.
-func (sh *shard) past(ctx context.Context, topic string, from int64, visit func(*kgo.Record) (enough bool, err error)) error {
-	cl, err := sh.cfg.Kafka.NewClient(
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {sh.id: kgo.NewOffset().At(from)}}),
-		// Most of what is wanted is little: the rest of a large piece would be thrown away.
-		kgo.FetchMaxBytes(2<<20), kgo.FetchMaxPartitionBytes(1<<20),
-	)
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
-	for {
-		fetches := cl.PollFetches(ctx)
-		if err := fetchError(ctx, fetches); err != nil {
-			return err
-		}
-		for left := fetches.RecordIter(); !left.Done(); {
-			if enough, err := visit(left.Next()); enough || err != nil {
-				return err
-			}
-		}
-	}
-}
+// pastBytes is how much of the log is read at a time: most of what is wanted is little.
+const pastBytes = 512 << 10
 
 // retelling folds an aggregate's events into a state that forgets nothing.
 type retelling[S any] struct {
+	id    string
+	first int64 // offset of its first event
 	state S
 	seq   int64
 	until int64 // sequence of the last event to be folded
+	err   error // what was wrong with one of them
+}
+
+func (c *store[S, C, E]) retelling(id string, first, until int64) *retelling[S] {
+	t := &retelling[S]{id: id, first: first, until: until, state: c.m.New(id)}
+	if c.m.History != nil {
+		t.state = c.m.History.Remember(t.state)
+	}
+	return t
 }
 
 // retell folds a record in, if it is the next event of the retelling's aggregate.
@@ -85,6 +77,46 @@ func (c *store[S, C, E]) retell(t *retelling[S], r *kgo.Record) error {
 	})
 }
 
+// tell reads the committed events of aggregates and folds them in, in one pass over those parts of the
+// log where they lie. With a limit it stops when it has read that many bytes; some are then not told.
+func (c *store[S, C, E]) tell(ctx context.Context, tales []*retelling[S], limit int) error {
+	slices.SortFunc(tales, func(a, b *retelling[S]) int { return cmp.Compare(a.first, b.first) })
+	under := make(map[string]*retelling[S])
+	at, size, next := int64(0), 0, 0
+	for limit == 0 || size < limit {
+		if len(under) == 0 {
+			for next < len(tales) && tales[next].until == 0 {
+				next++ // nothing of it is on the log
+			}
+			if next == len(tales) {
+				return nil
+			}
+			at = max(at, tales[next].first)
+		}
+		records, behind, err := c.sh.cfg.archive.read(ctx, c.eventsTopic, c.sh.id, at, pastBytes)
+		if err != nil {
+			return err
+		}
+		for _, r := range records {
+			size += len(r.Value)
+			for ; next < len(tales) && tales[next].first <= r.Offset; next++ {
+				if tales[next].until > 0 {
+					under[tales[next].id] = tales[next]
+				}
+			}
+			t := under[string(r.Key)]
+			if t == nil {
+				continue
+			}
+			if t.err = c.retell(t, r); t.err != nil || t.seq == t.until {
+				delete(under, t.id)
+			}
+		}
+		at = behind
+	}
+	return nil
+}
+
 // readBack reads an aggregate back: what is on the log, then what the transaction being
 // made has of it.
 func (c *store[S, C, E]) readBack(ctx context.Context, b *batch, en *entry[S]) (S, error) {
@@ -94,18 +126,11 @@ func (c *store[S, C, E]) readBack(ctx context.Context, b *batch, en *entry[S]) (
 			own = append(own, r)
 		}
 	}
-	t := &retelling[S]{state: c.m.History.Remember(c.m.New(en.id)), until: en.seq - int64(len(own))}
+	t := c.retelling(en.id, en.first, en.seq-int64(len(own)))
 	if t.until > 0 {
 		soon, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
-		err := c.sh.past(soon, c.eventsTopic, en.first, func(r *kgo.Record) (bool, error) {
-			if string(r.Key) != en.id {
-				return false, nil
-			}
-			err := c.retell(t, r)
-			return t.seq == t.until, err
-		})
-		if err != nil {
+		if err := cmp.Or(c.tell(soon, []*retelling[S]{t}, 0), t.err); err != nil {
 			return t.state, c.unreadable(ctx, en.id, err)
 		}
 	}
@@ -141,6 +166,9 @@ func (c *store[S, C, E]) decideOn(ctx context.Context, b *batch, en *entry[S], c
 		}
 		return events, err
 	}
+	if en.first < c.eventsStart && over(en.state) {
+		return nil, c.gone(en.id)
+	}
 	forgetful := en.state
 	if en.state, err = c.readBack(ctx, b, en); err == nil {
 		if events, err = en.state.Decide(b.at, cmd); err == nil {
@@ -160,56 +188,34 @@ func (c *store[S, C, E]) decideOn(ctx context.Context, b *batch, en *entry[S], c
 // all is folded in, they may forget again.
 func (c *store[S, C, E]) revive(ctx context.Context) ([]*entry[S], error) {
 	h := c.m.History
-	if h == nil {
-		return nil, nil
-	}
 	told := make(map[string]*retelling[S])
 	var revived []*entry[S]
-	from := int64(-1)
 	add := func(en *entry[S]) {
-		if told[en.id] != nil {
-			return
-		}
-		told[en.id] = &retelling[S]{state: h.Remember(c.m.New(en.id)), until: en.seq}
-		revived = append(revived, en)
-		if en.seq > 0 && (from < 0 || en.first < from) {
-			from = en.first
-		}
-	}
-	for _, en := range c.entries {
-		if h.Lost(en.state) {
-			add(en)
+		if told[en.id] == nil {
+			told[en.id] = c.retelling(en.id, en.first, en.seq)
+			revived = append(revived, en)
 		}
 	}
 	for _, x := range c.unfollowed {
-		if h.Revives(x.event) {
-			add(c.entry(x.id))
+		if en := c.entry(x.id); h != nil && h.Revives(x.event) {
+			add(en)
 		}
 	}
-	left := 0
-	for _, t := range told {
-		if t.until > 0 {
-			left++
+	for _, en := range c.entries {
+		if en.cold || h != nil && h.Lost(en.state) {
+			add(en)
 		}
 	}
-	if left > 0 {
-		err := c.sh.past(ctx, c.eventsTopic, from, func(r *kgo.Record) (bool, error) {
-			t := told[string(r.Key)]
-			if t == nil || t.seq == t.until {
-				return false, nil
-			}
-			err := c.retell(t, r)
-			if t.seq == t.until {
-				left--
-			}
-			return left == 0, err
-		})
-		if err != nil {
-			return nil, err
-		}
+	tales := slices.Collect(maps.Values(told))
+	if err := c.tell(ctx, tales, 0); err != nil {
+		return nil, err
 	}
 	for _, en := range revived {
-		en.state = told[en.id].state
+		t := told[en.id]
+		if t.err != nil {
+			return nil, t.err
+		}
+		en.state, en.cold = t.state, false
 	}
 	return revived, nil
 }

@@ -98,6 +98,23 @@ func (m Machine[S, C, E]) name() string { return m.Name }
 // cell is one aggregate type in one shard, while this process owns it. Its methods are
 // called from the shard's goroutine only.
 type cell interface {
+	// search looks for whole checkpoints up to the record of this taking.
+	search(ctx context.Context, from, until int64) error
+	// restore loads the newest checkpoint that can be used and was not tried yet, and says from where on the
+	// events, of which the log has those from start to end, have to be folded in.
+	restore(ctx context.Context, start, end int64) (from int64, err error)
+	// refuseCheckpoint takes back the one that was loaded.
+	refuseCheckpoint(err error)
+	// origin says where the state comes from.
+	origin() string
+	// checkpoint goes on with a checkpoint, or begins one after that many bytes of events; checkpointed
+	// says that the records it returned are on the log.
+	checkpoint(least int64) []*kgo.Record
+	checkpointed(records []*kgo.Record)
+	goesOn() bool
+	// front says what can be cut off, of history too if that is wanted; agree takes back what is still needed.
+	front(history bool) (front, bool)
+	agree(f *front)
 	// replay folds in a record of the events partition; it says whether that was the owned
 	// record with this token.
 	replay(r *kgo.Record, token string) (bool, error)
@@ -107,6 +124,8 @@ type cell interface {
 	// next is the offset of the first command that has not been decided.
 	nextOffset() int64
 	lastTime() time.Time
+	// recall reads back what the next commands need of aggregates that have ended.
+	recall(ctx context.Context, commands []*kgo.Record) error
 	command(ctx context.Context, b *batch, r *kgo.Record) error
 	// pass goes on behind a batch of commands that nobody can read.
 	pass(b *batch, packed *kgo.ErrDecompressTooLarge)
@@ -119,6 +138,8 @@ type cell interface {
 	close(b *batch) error
 	// committed says that the transaction is on the log; trailing: but for its effects.
 	committed(trailing bool)
+	// settle comes after each transaction, when nothing is being decided.
+	settle()
 	// say makes the next transaction say that everything has followed, if the log leaves
 	// that open; true while it does.
 	say() bool

@@ -50,6 +50,46 @@ func TestAnEventOfAFutureVersionStopsItsShardByNameAndNoOther(t *testing.T) {
 	})
 }
 
+// TestAShardThatANewerWaybillHasHadIsLeftAlone: what such an owner may have written there means something
+// else, or nothing, to this build.
+func TestAShardThatANewerWaybillHasHadIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 2, quickPlans(t))
+		owned := fmt.Sprintf(`{"member":"newer","token":"t","at":"2026-01-02T03:04:05Z","format":%d}`, schemas.LogFormat+1)
+		r := &kgo.Record{
+			Topic: f.cfg.Topics().Events(aggregate), Key: []byte(schemas.ShardKey), Value: []byte(owned),
+			Headers: kafka.CloudEvent{ID: "t", Source: "future", Type: schemas.ShardOwned, InputOffset: -1}.Headers(),
+		}
+		partition := kafka.PartitionFor(r.Key, 2)
+		if err := f.cl.ProduceSync(t.Context(), r).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		here, there := "", "" // a job of that shard, and one of the other
+		for i := 0; here == "" || there == ""; i++ {
+			id := fmt.Sprintf("job-%d", i)
+			if kafka.PartitionFor([]byte(id), 2) == partition {
+				here = id
+			} else {
+				there = id
+			}
+		}
+		m := f.join("a", noop)
+		f.owns(m, 1)
+		f.start(here, "chain")
+		f.start(there, "chain")
+		f.ends(there, "completed")
+		f.passes(time.Minute)
+		want := fmt.Sprintf("events/%d stands still at offset 0: written by a newer Waybill (format %d; this one knows up to %d): upgrade this process",
+			partition, schemas.LogFormat+1, schemas.LogFormat)
+		if err := m.Ready(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("readiness says %v, want %q", err, want)
+		}
+		if l := f.history(here); len(l) > 0 {
+			t.Errorf("it has decided there: %v", l)
+		}
+	})
+}
+
 func TestARestartedMemberGoesOnInTheMiddleOfAJob(t *testing.T) {
 	bothKinds(t, 2, quickPlans, func(f *fleet) {
 		a := f.join("a", nil) // without an agent, the work lies on its topic

@@ -1,7 +1,6 @@
 package runner
 
 import (
-	"crypto/sha256"
 	"time"
 
 	"github.com/google/uuid"
@@ -11,56 +10,49 @@ import (
 // bodies, for as long as a repeat is to be recognised (architecture: law 5).
 type remembered struct {
 	keep time.Duration
-	ids  map[[16]byte]seen
-	fifo []expiry
-}
-
-type seen struct {
-	hash uint64
-	at   int64 // unix seconds
-}
-
-type expiry struct {
-	id [16]byte
-	at int64
+	ids  ledger // of hash and unix seconds
 }
 
 func idKey(id string) [16]byte {
 	if u, err := uuid.Parse(id); err == nil && len(id) == 36 {
 		return u
 	}
-	h := sha256.Sum256([]byte(id))
-	return [16]byte(h[:16])
+	return digest(id)
 }
 
-func hashKey(hash string) uint64 {
+func hashKey(hash string) int64 {
 	h := uint64(14695981039346656037)
 	for i := range len(hash) {
 		h = (h ^ uint64(hash[i])) * 1099511628211
 	}
-	return h
+	return int64(h) //nolint:gosec // all 64 bits are kept
 }
 
 // add remembers a command and forgets those that are old at that time.
 func (r *remembered) add(id, hash string, at time.Time) {
-	if r.ids == nil {
-		r.ids = make(map[[16]byte]seen)
+	r.put(row{idKey(id), hashKey(hash), at.Unix()})
+}
+
+func (r *remembered) put(x row) {
+	if known := r.ids.find(x.key); known != nil {
+		*known = x
+	} else {
+		r.ids.add(x)
 	}
-	k, sec := idKey(id), at.Unix()
-	if _, ok := r.ids[k]; !ok {
-		r.fifo = append(r.fifo, expiry{k, sec})
-	}
-	r.ids[k] = seen{hashKey(hash), sec}
-	n := 0
-	for n < len(r.fifo) && r.fifo[n].at < sec-int64(r.keep/time.Second) {
-		delete(r.ids, r.fifo[n].id)
+	r.expire(x.b)
+}
+
+// expire forgets what is old at that time, in unix seconds.
+func (r *remembered) expire(now int64) {
+	n := r.ids.first
+	for n < r.ids.end() && r.ids.at(n).b < now-int64(r.keep/time.Second) {
 		n++
 	}
-	r.fifo = r.fifo[n:] // append lets go of what is behind when it has to grow
+	r.ids.drop(n)
 }
 
 // find says whether a command was answered before, and whether with the same body.
 func (r *remembered) find(id, hash string) (known, same bool) {
-	s, ok := r.ids[idKey(id)]
-	return ok, ok && s.hash == hashKey(hash)
+	x := r.ids.find(idKey(id))
+	return x != nil, x != nil && x.a == hashKey(hash)
 }

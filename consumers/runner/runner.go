@@ -32,7 +32,14 @@ type Config struct {
 	// SessionTimeout is after how long the group gives up a silent member; 0: 6 s. A shard that
 	// was lost is taken again no sooner.
 	SessionTimeout time.Duration
+	// Recent is how many ended aggregates of each type stay in memory in each shard; 0: 2000.
+	Recent int
+	// Checkpoint is after how many bytes of events of a type and a shard another checkpoint is made; 0: 4 MiB.
+	Checkpoint int64
+	// KeepHistory is for how long the log keeps what has ended; 0: for ever.
+	KeepHistory time.Duration
 
+	archive    *archive
 	workTopics *workTopics
 	lag        *lag
 	suspects   *suspects
@@ -56,11 +63,12 @@ type Runner struct {
 	group *kgo.Client
 	told  kafka.Told
 
-	mu     sync.Mutex
-	owned  map[int32]*tenure
-	states map[int32]string   // why a shard that should be ours is not ready; empty: it is
-	unwell map[int32][]string // what is set aside in a shard that goes on
-	joined bool               // the group counts this process in
+	mu      sync.Mutex
+	owned   map[int32]*tenure
+	states  map[int32]string   // why a shard that should be ours is not ready; empty: it is
+	unwell  map[int32][]string // what is set aside in a shard that goes on
+	joined  bool               // the group counts this process in
+	trouble error              // what keeps it from that, or did
 }
 
 // tenure is the goroutine that holds a shard.
@@ -91,7 +99,14 @@ func New(cfg Config) (*Runner, error) {
 	if cfg.SessionTimeout == 0 {
 		cfg.SessionTimeout = defaultSessionTimeout
 	}
-	cfg.workTopics = &workTopics{known: make(map[string]struct{})}
+	if cfg.Checkpoint == 0 {
+		cfg.Checkpoint = defaultCheckpoint
+	}
+	if cfg.Recent == 0 {
+		cfg.Recent = defaultRecent
+	}
+	cfg.archive = &archive{cfg: cfg.Kafka}
+	cfg.workTopics = newWorkTopics()
 	cfg.lag, cfg.suspects, cfg.started = &lag{}, &suspects{}, time.Now()
 	cfg.replays = make(chan struct{}, min(max(runtime.GOMAXPROCS(0), 2), maxReplays))
 	return &Runner{cfg: cfg, owned: make(map[int32]*tenure), states: make(map[int32]string), unwell: make(map[int32][]string)}, nil
@@ -135,6 +150,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 	r.setGroup(cl)
 	defer cl.Close()
+	defer r.cfg.archive.close()
 	var showing sync.WaitGroup
 	showing.Go(func() { r.cfg.lag.show(ctx, r.cfg.Kafka, cl) })
 	defer showing.Wait()
@@ -156,10 +172,14 @@ func (r *Runner) tell(ctx context.Context, errs []kgo.FetchError) {
 		return
 	}
 	for _, e := range errs {
+		err := kafka.Explain(e.Err)
+		r.mu.Lock()
+		r.trouble = err
+		r.mu.Unlock()
 		if r.told.Again(e.Err) {
 			continue
 		}
-		r.cfg.Logger.Warn("shard group", "topic", e.Topic, "partition", e.Partition, "err", e.Err)
+		r.cfg.Logger.Warn("shard group", "topic", e.Topic, "partition", e.Partition, "err", err)
 	}
 	select {
 	case <-ctx.Done():
@@ -198,7 +218,7 @@ func (r *Runner) holding() []int32 {
 func (r *Runner) assigned(ctx context.Context, shards []int32) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.joined = true
+	r.joined, r.trouble = true, nil
 	for _, s := range shards {
 		if _, ok := r.owned[s]; ok {
 			continue
@@ -241,13 +261,14 @@ func (r *Runner) lost(shards []int32) {
 	r.revoked(shards)
 }
 
-// hold takes a shard and, whenever it is dropped, takes it again one session timeout
-// later if the group still says so: two members that fence each other end with one owner.
+// hold takes a shard and, whenever it is dropped, takes it again if the group still says so, and
+// one session timeout later where another may have it: two members that fence each other end with
+// one owner.
 func (r *Runner) hold(ctx context.Context, s int32) {
 	failures := 0 // for reasons of its own
 	for ctx.Err() == nil {
 		began := time.Now()
-		err := r.once(ctx, s)
+		sh, err := r.once(ctx, s)
 		if ctx.Err() != nil {
 			if err != nil { // of a process that was away, say: it learns of both at once
 				r.cfg.Logger.Info("shard dropped, and not ours any more", "shard", s, "err", err)
@@ -257,6 +278,7 @@ func (r *Runner) hold(ctx context.Context, s int32) {
 		if err == nil {
 			continue
 		}
+		err = kafka.Explain(err)
 		r.note(ctx, s, err.Error())
 		switch {
 		case !own(err):
@@ -270,6 +292,9 @@ func (r *Runner) hold(ctx context.Context, s int32) {
 		if _, ok := errors.AsType[*unassignedError](err); ok {
 			pause = confirmInterval // nothing was taken, so there is nobody to fight with
 		} else {
+			if !own(err) && !r.contended(sh) {
+				pause = min(pause, impatience)
+			}
 			r.cfg.workTopics.forget()
 			r.cfg.Logger.Warn("shard dropped", "shard", s, "err", err, "again", pause, stackOf(err))
 		}
@@ -278,6 +303,13 @@ func (r *Runner) hold(ctx context.Context, s int32) {
 		case <-time.After(pause):
 		}
 	}
+}
+
+// contended says that another member may be fighting for a shard that was dropped: each fences the
+// other, so it has to be left alone for a session timeout. It is not where this process never had it,
+// or had it for longer than that: then a broker was away, and waiting would only add to it.
+func (r *Runner) contended(sh *shard) bool {
+	return sh != nil && !sh.since.IsZero() && time.Since(sh.since) < r.cfg.SessionTimeout
 }
 
 // confirmInterval is how soon the group is asked again whether a shard is ours: it does not
@@ -295,18 +327,20 @@ func (e *unassignedError) Error() string {
 	return fmt.Sprintf("the group does not say (any more, or yet) that shard %d is ours; it is %s", e.shard, e.state)
 }
 
-func (r *Runner) once(ctx context.Context, s int32) error {
+// once takes a shard and holds it until it is dropped. The shard it answers with was tried for; none
+// was where the group does not give it to this process.
+func (r *Runner) once(ctx context.Context, s int32) (*shard, error) {
 	if err := r.confirm(ctx, s); err != nil {
-		return err
+		return nil, err
 	}
 	began := time.Now()
 	sh := &shard{id: s, cfg: &r.cfg, topics: r.cfg.Kafka.Topics(), byName: make(map[string]cell)}
 	sh.unwell = func(why string) { r.aside(ctx, s, why) }
 	sh.ready = func() {
 		r.note(ctx, s, "")
-		r.cfg.Logger.Info("shard taken", "shard", s, "took", time.Since(began).Round(time.Millisecond))
+		r.cfg.Logger.Info("shard taken", "shard", s, "took", time.Since(began).Round(time.Millisecond), "from", sh.origin())
 	}
-	return sh.own(ctx)
+	return sh, sh.own(ctx)
 }
 
 // confirm looks once more whether the group says that the shard is ours: a member that
@@ -370,6 +404,9 @@ func (r *Runner) aside(ctx context.Context, s int32, why string) {
 func (r *Runner) Ready() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !r.joined && r.trouble != nil {
+		return fmt.Errorf("the shard group has not been joined: %w", r.trouble)
+	}
 	if !r.joined {
 		return errors.New("the shard group has not been joined, or it has given this process up")
 	}
@@ -403,44 +440,4 @@ func (r *Runner) Owned() []int32 {
 	}
 	sort.Slice(l, func(i, j int) bool { return l[i] < l[j] })
 	return l
-}
-
-// workTopics remembers which work topics there are.
-type workTopics struct {
-	mu    sync.Mutex
-	known map[string]struct{}
-}
-
-func (w *workTopics) has(activityType string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	_, ok := w.known[activityType]
-	return ok
-}
-
-func (w *workTopics) add(activityType string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.known[activityType] = struct{}{}
-}
-
-// forget lets every topic be looked for again: one may have been deleted.
-func (w *workTopics) forget() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	clear(w.known)
-}
-
-// ensureWorkTopic makes the topic of an activity type where this process has not seen it yet.
-// No lock is held while the broker is asked: a shard whose question hangs must not hold up
-// the others. Two that ask at once both find it there.
-func (c *Config) ensureWorkTopic(ctx context.Context, cl *kgo.Client, activityType string) error {
-	if c.workTopics.has(activityType) {
-		return nil
-	}
-	if err := kafka.EnsureTopics(ctx, cl, []kafka.Spec{c.Kafka.Topics().WorkSpec(c.Shards, activityType)}); err != nil {
-		return err
-	}
-	c.workTopics.add(activityType)
-	return nil
 }

@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/waybill/waybill/domain/machine"
@@ -39,7 +43,8 @@ type shard struct {
 	id     int32
 	cfg    *Config
 	topics kafka.Topics
-	token  string // of this taking
+	token  string    // of this taking
+	since  time.Time // every earlier owner is fenced since then; zero: not yet
 	cl     *kgo.Client
 	cells  []cell
 	byName map[string]cell
@@ -58,6 +63,8 @@ type shard struct {
 	touched bool             // by what is being done: the batch, or a state
 	poison  map[doing]string // what has panicked often enough, and with what
 	unwell  func(why string) // told of what is set aside
+
+	tidying tidying
 
 	// results of local agents, handed in from their goroutines.
 	mu      sync.Mutex
@@ -139,23 +146,28 @@ func (sh *shard) take(ctx context.Context) error {
 	if _, _, err := sh.cl.ProducerID(ctx); err != nil {
 		return fmt.Errorf("initialise the transactional id: %w", err)
 	}
+	sh.since = time.Now()
 	for _, m := range sh.cfg.Machines {
 		c := m.open(sh)
 		sh.cells = append(sh.cells, c)
 		sh.byName[m.name()] = c
 	}
-	owned := mustJSON(schemas.Owned{Member: sh.cfg.Member, Token: sh.token, At: sh.now()})
+	owned := mustJSON(schemas.Owned{Member: sh.cfg.Member, Token: sh.token, At: sh.now(), Format: schemas.LogFormat})
 	var marks []*kgo.Record
 	for _, m := range sh.cfg.Machines {
 		env := kafka.CloudEvent{ID: sh.token, Type: schemas.ShardOwned, InputOffset: -1}
-		marks = append(marks,
-			sh.record(sh.topics.Events(m.name()), sh.id, schemas.ShardKey, env, m.name(), owned),
-			sh.record(sh.topics.Commands(m.name()), sh.id, schemas.ShardKey, env, m.name(), owned))
+		for _, t := range []string{sh.topics.Events(m.name()), sh.topics.Commands(m.name()), sh.topics.Snapshots(m.name())} {
+			marks = append(marks, sh.record(t, sh.id, schemas.ShardKey, env, m.name(), owned))
+		}
 	}
 	if err := transact(ctx, sh.cl, marks); err != nil {
 		return fmt.Errorf("write the owned record: %w", err)
 	}
-	if err := sh.replay(ctx); err != nil {
+	ends := make(map[string]int64)
+	for _, r := range marks {
+		ends[r.Topic] = r.Offset
+	}
+	if err := sh.restore(ctx, ends); err != nil {
 		return err
 	}
 	commands := make(map[string]map[int32]kgo.Offset)
@@ -172,8 +184,9 @@ func (sh *shard) take(ctx context.Context) error {
 // want of a leader say, holds up no other for longer.
 const replayTurn = 10 * time.Second
 
-// replay reads the events of every aggregate type from the beginning to the owned record.
-func (sh *shard) replay(ctx context.Context) error {
+// restore brings every aggregate type back: from its newest checkpoint that can be used and the events after
+// it, up to the owned record, whose offsets are given by topic.
+func (sh *shard) restore(ctx context.Context, ends map[string]int64) error {
 	select {
 	case sh.cfg.replays <- struct{}{}:
 	case <-ctx.Done():
@@ -182,42 +195,105 @@ func (sh *shard) replay(ctx context.Context) error {
 	done := sync.OnceFunc(func() { <-sh.cfg.replays })
 	defer done()
 	defer time.AfterFunc(replayTurn, done).Stop()
-	left := make(map[string]cell)
-	from := make(map[string]map[int32]kgo.Offset)
-	for name, c := range sh.byName {
-		t := sh.topics.Events(name)
-		left[t] = c
-		from[t] = map[int32]kgo.Offset{sh.id: kgo.NewOffset().At(0)}
+	var topics []string
+	for t := range ends {
+		topics = append(topics, t)
 	}
-	sh.cl.AddConsumePartitions(from)
+	starts, err := kadm.NewClient(sh.cl).ListStartOffsets(ctx, topics...)
+	if err != nil {
+		return fmt.Errorf("find where the log begins: %w", err)
+	}
+	start := func(topic string) (int64, error) {
+		o, ok := starts.Lookup(topic, sh.id)
+		if !ok {
+			return 0, fmt.Errorf("find where %s/%d begins: %w", topic, sh.id, kerr.UnknownTopicOrPartition)
+		}
+		return o.Offset, o.Err
+	}
+	left := make(map[string]*replaying)
+	for name, c := range sh.byName {
+		snapshots, events := sh.topics.Snapshots(name), sh.topics.Events(name)
+		from, err := start(snapshots)
+		if err != nil {
+			return err
+		}
+		if err := c.search(ctx, from, ends[snapshots]); err != nil {
+			return err
+		}
+		r := &replaying{cell: c, topic: events, end: ends[events]}
+		if r.start, err = start(events); err != nil {
+			return err
+		}
+		if err := sh.from(ctx, r); err != nil {
+			return err
+		}
+		left[events] = r
+	}
+	return sh.replay(ctx, left)
+}
+
+// origin says where the state of each aggregate type comes from.
+func (sh *shard) origin() string {
+	var l []string
+	for name, c := range sh.byName {
+		if from := c.origin(); from != "" {
+			l = append(l, name+": "+from)
+		}
+	}
+	slices.Sort(l)
+	return strings.Join(l, "; ")
+}
+
+// replaying is the replay of an aggregate type's events.
+type replaying struct {
+	cell       cell
+	topic      string
+	start, end int64 // what the log has
+	stale      bool  // it began anew: what was fetched before is not wanted
+}
+
+// from reads the events from where the cell's next checkpoint says.
+func (sh *shard) from(ctx context.Context, r *replaying) error {
+	at, err := r.cell.restore(ctx, r.start, r.end)
+	if err != nil {
+		return err
+	}
+	sh.cl.AddConsumePartitions(map[string]map[int32]kgo.Offset{r.topic: {sh.id: kgo.NewOffset().At(at)}})
+	return nil
+}
+
+// replay reads the events of every aggregate type to the owned record. Where they are not those that a
+// checkpoint goes on from, it begins again with another.
+func (sh *shard) replay(ctx context.Context, left map[string]*replaying) error {
 	for len(left) > 0 {
 		fetches := sh.cl.PollFetches(ctx)
 		if err := fetchError(ctx, fetches); err != nil {
 			return err
 		}
-		var stop error
-		fetches.EachRecord(func(r *kgo.Record) {
-			c, ok := left[r.Topic]
-			if !ok || stop != nil {
-				return
+		for _, r := range left {
+			r.stale = false
+		}
+		for records := fetches.RecordIter(); !records.Done(); {
+			record := records.Next()
+			r := left[record.Topic]
+			if r == nil || r.stale {
+				continue
 			}
-			end, err := c.replay(r, sh.token)
+			end, err := r.cell.replay(record, sh.token)
+			if _, ok := errors.AsType[*mismatchError](err); ok {
+				sh.cl.RemoveConsumePartitions(map[string][]int32{r.topic: {sh.id}})
+				r.cell.refuseCheckpoint(err)
+				err, r.stale = sh.from(ctx, r), true
+			}
 			if err != nil {
-				stop = err
+				return err
 			}
-			if end {
-				delete(left, r.Topic)
+			if end && !r.stale {
+				sh.cl.RemoveConsumePartitions(map[string][]int32{r.topic: {sh.id}})
+				delete(left, r.topic)
 			}
-		})
-		if stop != nil {
-			return stop
 		}
 	}
-	gone := make(map[string][]int32)
-	for t := range from {
-		gone[t] = []int32{sh.id}
-	}
-	sh.cl.RemoveConsumePartitions(gone)
 	return nil
 }
 
@@ -280,6 +356,12 @@ func (sh *shard) run(ctx, work context.Context) error {
 	})
 	defer polling.Wait()
 	defer stopPoll()
+	if sh.cfg.KeepHistory > 0 {
+		sh.tidying.next = time.Now().Add(sh.cfg.tidyEvery())
+	}
+	tidyCtx, stopTidy := context.WithCancel(ctx)
+	defer sh.tidying.running.Wait()
+	defer stopTidy()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -303,6 +385,10 @@ func (sh *shard) run(ctx, work context.Context) error {
 			if err := sh.step(ctx, work, fetches); err != nil {
 				return err
 			}
+			if err := sh.checkpoint(ctx, sh.cfg.Checkpoint); err != nil {
+				return err
+			}
+			sh.tidy(tidyCtx)
 			if ctx.Err() != nil {
 				return sh.drain(ctx) // what is left is decided by the next owner
 			}
@@ -310,7 +396,36 @@ func (sh *shard) run(ctx, work context.Context) error {
 		if err := sh.flush(ctx); err != nil {
 			return err
 		}
+		if err := sh.checkpoint(ctx, sh.cfg.Checkpoint); err != nil {
+			return err
+		}
+		sh.tidy(tidyCtx)
 	}
+}
+
+// checkpoint lets the cells go on with their checkpoints, or begin them after that many bytes of events. It
+// comes between transactions, with one of its own.
+func (sh *shard) checkpoint(ctx context.Context, least int64) error {
+	var all []*kgo.Record
+	of := make(map[cell][]*kgo.Record)
+	for _, c := range sh.cells {
+		if records := c.checkpoint(least); len(records) > 0 {
+			of[c] = records
+			all = append(all, records...)
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	ctx, cancel := outlast(ctx)
+	defer cancel()
+	if err := transact(ctx, sh.cl, all); err != nil {
+		return fmt.Errorf("write a checkpoint: %w", err)
+	}
+	for c, records := range of {
+		c.checkpointed(records)
+	}
+	return nil
 }
 
 // another says whether there is something to decide right now, so that the effects that
@@ -341,10 +456,34 @@ func outlast(ctx context.Context) (context.Context, context.CancelFunc) {
 
 // drain commits the effects that trail, so that a clean stop leaves nothing to derive.
 func (sh *shard) drain(ctx context.Context) error {
-	if err := sh.flush(ctx); err != nil || !sh.say() {
+	if err := sh.flush(ctx); err != nil {
 		return err
 	}
-	return sh.commit(ctx, ctx, sh.begin())
+	if sh.say() {
+		if err := sh.commit(ctx, ctx, sh.begin()); err != nil {
+			return err
+		}
+	}
+	// The next owner goes on from here, if that takes no longer than it may.
+	for until := time.Now().Add(parting); time.Now().Before(until); {
+		if err := sh.checkpoint(ctx, min(sh.cfg.Checkpoint, leastCheckpoint)); err != nil || !sh.goesOn() {
+			return err
+		}
+	}
+	return nil
+}
+
+// parting is how long a clean stop takes at most for checkpoints.
+const parting = time.Second
+
+// goesOn says that the next turn brings a checkpoint on.
+func (sh *shard) goesOn() bool {
+	for _, c := range sh.cells {
+		if c.goesOn() {
+			return true
+		}
+	}
+	return false
 }
 
 // quiet is how long nothing happens before a shard writes down that all has followed.
@@ -363,6 +502,9 @@ func (sh *shard) say() bool {
 const longest = time.Hour
 
 func (sh *shard) untilDue() time.Duration {
+	if sh.goesOn() {
+		return 0
+	}
 	longest := longest
 	if sh.say() {
 		longest = quiet
@@ -375,6 +517,9 @@ func (sh *shard) untilDue() time.Duration {
 		if d := c.deadline(); !d.IsZero() && (at.IsZero() || d.Before(at)) {
 			at = d
 		}
+	}
+	if t := sh.tidying.next; !t.IsZero() && (at.IsZero() || t.Before(at)) {
+		at = t
 	}
 	if at.IsZero() {
 		return longest
@@ -413,12 +558,26 @@ func (sh *shard) begin() *batch { return &batch{at: sh.now()} }
 // step decides what there is and commits it, in as many transactions as it takes. It stops
 // in between when ctx has ended.
 func (sh *shard) step(ctx, work context.Context, fetches kgo.Fetches) error {
+	if err := sh.recall(ctx, fetches); err != nil {
+		return err
+	}
 	left := fetches.RecordIter()
 	err := sh.transaction(ctx, work, left)
 	for err == nil && !left.Done() && ctx.Err() == nil {
 		err = sh.transaction(ctx, work, left)
 	}
 	return err
+}
+
+// recall reads back, together, what the commands of one poll need of aggregates that have ended.
+func (sh *shard) recall(ctx context.Context, fetches kgo.Fetches) error {
+	var failed error
+	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
+		if name, ok := sh.commands[p.Topic]; ok && failed == nil && len(p.Records) > 1 {
+			failed = sh.byName[name].recall(ctx, p.Records)
+		}
+	})
+	return failed
 }
 
 // transaction decides as much as fits into one transaction and commits it.
@@ -510,6 +669,11 @@ func (sh *shard) hand(results ...localResult) {
 	sh.mu.Lock()
 	sh.results = append(sh.results, results...)
 	sh.mu.Unlock()
+	sh.wakeUp()
+}
+
+// wakeUp lets the shard look for something to do.
+func (sh *shard) wakeUp() {
 	select {
 	case sh.signal <- struct{}{}:
 	default:
@@ -544,7 +708,7 @@ func (sh *shard) commit(ctx, work context.Context, b *batch) error {
 	}
 	ctx, cancel := outlast(ctx)
 	defer cancel()
-	if err := sh.makeTopics(ctx); err != nil {
+	if err := sh.makeTopics(ctx, b); err != nil {
 		return err
 	}
 	if !b.empty() {
@@ -559,6 +723,9 @@ func (sh *shard) commit(ctx, work context.Context, b *batch) error {
 		sh.start(work, p)
 	}
 	b.start = nil
+	for _, c := range sh.cells {
+		c.settle()
+	}
 	return nil
 }
 
@@ -640,16 +807,6 @@ func (sh *shard) start(work context.Context, p placed) {
 
 // needTopic notes that a work topic must be there before the transaction begins.
 func (sh *shard) needTopic(activityType string) { sh.wanted[activityType] = struct{}{} }
-
-func (sh *shard) makeTopics(ctx context.Context) error {
-	for t := range sh.wanted {
-		if err := sh.cfg.ensureWorkTopic(ctx, sh.cl, t); err != nil {
-			return err
-		}
-		delete(sh.wanted, t)
-	}
-	return nil
-}
 
 // record makes a record for a partition of ours.
 func (sh *shard) record(topic string, partition int32, key string, env kafka.CloudEvent, aggregate string, value []byte) *kgo.Record {

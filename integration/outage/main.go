@@ -91,14 +91,6 @@ func (s *scenario) short(short, full time.Duration) time.Duration {
 	return short
 }
 
-// audit holds everything against what must be, when all is over.
-func (s *scenario) audit(ctx context.Context) {
-	subject := &audit.Subject{Jobs: s.fleet.Jobs, Client: s.fleet.Client(), Brokers: s.fleet.Brokers, Out: os.Stdout}
-	for _, w := range subject.All(ctx) {
-		s.wrong.Add("%s", w)
-	}
-}
-
 // stop stops processes in good order.
 func (s *scenario) stop(processes ...*process.Process) {
 	for _, p := range processes {

@@ -57,7 +57,9 @@ func single(ctx context.Context, s *scenario) (err error) {
 	if err := w.end(ctx, s); err != nil {
 		return err
 	}
-	s.audit(ctx)
+	if err := s.fleet.Audit(ctx, &s.wrong, false); err != nil {
+		return err
+	}
 	s.stop(all...)
 	return nil
 }

@@ -64,16 +64,20 @@ func three(ctx context.Context, s *scenario) (err error) {
 	}
 	_, err = s.fleet.Under(ctx, &s.wrong, "rolling restart of the brokers", nil, func(ctx context.Context) error {
 		for node := 1; node <= nodes; node++ {
+			began := time.Now()
 			if err := c.Restart(ctx, node); err != nil {
 				return err
 			}
+			fmt.Printf("  node %d restarted from %s on: %.1f s\n", node, began.Format(time.TimeOnly), time.Since(began).Seconds())
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	s.audit(ctx)
+	if err := s.fleet.Audit(ctx, &s.wrong, false); err != nil {
+		return err
+	}
 	s.stop(s.fleet.Servers[0].Process, s.fleet.Servers[1].Process, agent)
 	return nil
 }

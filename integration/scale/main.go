@@ -293,9 +293,8 @@ func (s *scenario) fenced(srv *fleet.Server) (int, error) {
 
 // end audits everything, and stops the processes.
 func (s *scenario) end(ctx context.Context) error {
-	subject := &audit.Subject{Jobs: s.fleet.Jobs, Client: s.fleet.Client(), Brokers: s.fleet.Brokers, Out: os.Stdout}
-	for _, w := range subject.All(ctx) {
-		s.wrong.Add("%s", w)
+	if err := s.fleet.Audit(ctx, &s.wrong, false); err != nil {
+		return err
 	}
 	for _, srv := range s.fleet.Servers {
 		if took, err := srv.Stop(stopWithin); err != nil {

@@ -105,9 +105,9 @@ func newPlans(t *testing.T) plans {
 	return p
 }
 
-// shared are the activity types whose work agents take from its topic as well. The others' work
-// lies on theirs when somebody has no slot free, until a machine's own agent takes it up.
-func shared() []string { return []string{"far", "slow", "flaky", "fetch"} }
+// shared are the activity types whose work agents take from its topic as well; that of the first is made when there
+// is work. The others' work lies on theirs when somebody has no slot free, until a machine's own agent takes it up.
+func shared() []string { return []string{"slow", "far", "flaky", "fetch"} }
 
 // workTypes are all that there is work of.
 func workTypes() []string {

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,6 +20,7 @@ import (
 var (
 	seeds = flag.Int("seeds", 4, "how many seeds are lived through")
 	first = flag.Uint64("first", 1, "the first seed; the others follow it")
+	dump  = flag.String("dump", "", "directory for the records of what was wrong")
 )
 
 // A few processes, each with machines and agents, live through two bad minutes: they sleep,
@@ -39,9 +39,7 @@ func TestSeeds(t *testing.T) {
 type life struct {
 	*world
 	commands []command
-	faults   []*kfake.FaultHandle
 	hits     int // misfortunes
-	calm     atomic.Bool
 }
 
 func live(t *testing.T, seed uint64) {
@@ -52,10 +50,6 @@ func live(t *testing.T, seed uint64) {
 	}
 	l.think()
 	l.misfortunes(2 * time.Minute)
-	l.calm.Store(true)
-	for _, f := range l.faults {
-		f.Remove()
-	}
 	paused := make(map[string]bool)
 	for _, c := range l.commands {
 		if c.typ == schemas.OrchestrationPause {
@@ -248,17 +242,6 @@ func (l *life) cut(key kmsg.Key) {
 			return nil, nil, false
 		}
 		return nil, errCut, true
-	})
-}
-
-// late carries the next request of a kind out after a while, whoever has given it up meanwhile.
-func (l *life) late(key kmsg.Key, by time.Duration) {
-	var once atomic.Bool
-	l.cluster.ControlKey(int16(key), func(kmsg.Request) (kmsg.Response, error, bool) {
-		if l.cluster.DropControl(); !l.calm.Load() && once.CompareAndSwap(false, true) {
-			l.cluster.SleepControl(func() { l.passes(by) })
-		}
-		return nil, nil, false
 	})
 }
 

@@ -19,8 +19,11 @@ type wire struct {
 	shut chan struct{}
 	dead bool
 	deaf int // answers that will not reach it
-	harm *harm
+	harm atomic.Pointer[harm]
 }
+
+// mistreat lets requests go wrong from now on.
+func (w *wire) mistreat(h *harm) { w.harm.Store(h) }
 
 // harm is what befalls the next requests of a kind.
 type harm struct {
@@ -144,14 +147,15 @@ func (c *wired) Write(b []byte) (int, error) {
 	if err := c.w.pass(); err != nil {
 		return 0, err
 	}
-	switch c.w.harm.befalls(b) {
+	h := c.w.harm.Load()
+	switch h.befalls(b) {
 	case lost:
 		_ = c.Conn.Close()
 		return 0, io.ErrClosedPipe
 	case unheard:
 		c.deaf.Store(true)
 	case delayed:
-		time.Sleep(c.w.harm.after) //nolint:forbidigo // fake time
+		time.Sleep(h.after) //nolint:forbidigo // fake time
 	case none:
 	}
 	return c.Conn.Write(b)

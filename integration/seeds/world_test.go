@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/waybill/waybill/consumers/agent"
 	"github.com/waybill/waybill/consumers/connectors"
@@ -46,6 +48,8 @@ type world struct {
 	processes []*process
 	outside   outside
 	resumes   int // how many were sent in peace
+	calm      atomic.Bool
+	faults    []*kfake.FaultHandle
 }
 
 // newWorld is a world without processes. embedded is how they take the broker: as one that can tear a
@@ -64,6 +68,9 @@ func newWorld(t *testing.T, seed uint64, isEmbedded, groups bool) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.cl.Close)
+	if _, _, err := w.cl.ProducerID(t.Context()); err != nil { // what befalls the others is not to befall the test
+		t.Fatal(err)
+	}
 	w.routes, err = connectors.NewRoutes(connectors.Config{Connectors: []connectors.Connector{
 		{Name: "ours", Adapter: connectors.AdapterEDC, Match: []string{edcProvider}, ManagementURL: "http://ours.example/management"},
 	}})
@@ -71,13 +78,15 @@ func newWorld(t *testing.T, seed uint64, isEmbedded, groups bool) *world {
 		t.Fatal(err)
 	}
 	types := []string{schemas.AggregateOrchestration, schemas.AggregateDefinition, schemas.AggregateTransfer, schemas.AggregateNegotiation}
-	if err := kafka.EnsureTopics(t.Context(), w.cl, cfg.Topics().Specs(w.shards, types, shared())); err != nil {
+	if err := kafka.EnsureTopics(t.Context(), w.cl, cfg.Topics().Specs(w.shards, types, shared()[1:])); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		w.leave()
 		for _, p := range w.processes {
 			p.stop()
 		}
+		w.passes(2 * held) // what was on its way still arrives
 	})
 	return w
 }
@@ -109,7 +118,8 @@ func (p *process) file() string { return filepath.Join(p.w.dir, p.name+".db") }
 
 // start starts the parts of a process. One that fails is begun again, as the program does it.
 func (p *process) start() {
-	p.wire = &wire{harm: p.w.harm}
+	p.wire = &wire{}
+	p.wire.mistreat(p.w.harm)
 	cfg := p.w.cfg
 	cfg.Dial = p.wire.through(cfg.Dial)
 	log := slog.New(slog.NewTextHandler(p.w.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})).With("process", p.name)
@@ -235,6 +245,10 @@ const peace = 20 * time.Minute
 // ends lets everybody live, and whoever waits be told, until all is over. paused are the jobs that
 // somebody has paused.
 func (w *world) ends(paused map[string]bool) {
+	w.calm.Store(true)
+	for _, f := range w.faults {
+		f.Remove()
+	}
 	for _, p := range w.processes {
 		p.unharmed()
 	}
@@ -276,6 +290,19 @@ func (p *process) unharmed() {
 	if !p.lives() {
 		p.start()
 	}
+}
+
+// late carries the next request of a kind out after a while, whoever has given it up meanwhile. What it
+// returns says how many it were.
+func (w *world) late(key kmsg.Key, by time.Duration) func() int {
+	var hits atomic.Int32
+	w.cluster.ControlKey(int16(key), func(kmsg.Request) (kmsg.Response, error, bool) {
+		if w.cluster.DropControl(); !w.calm.Load() && hits.CompareAndSwap(0, 1) {
+			w.cluster.SleepControl(func() { w.passes(by) })
+		}
+		return nil, nil, false
+	})
+	return func() int { return int(hits.Load()) }
 }
 
 // unended says what is not over: jobs and transfers, commands, processes that are not ready.
@@ -341,6 +368,31 @@ func (w *world) judge() *audit.Report {
 	}
 	w.owners()
 	return report
+}
+
+// leave writes down what is on the log of a world in which something was wrong.
+func (w *world) leave() {
+	if !w.t.Failed() || *dump == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	log, err := audit.ReadLog(ctx, w.cfg)
+	if err != nil {
+		w.t.Log("the log cannot be kept:", err)
+		return
+	}
+	path := filepath.Join(*dump, strings.NewReplacer("/", "-", " ", "_").Replace(w.t.Name())+".records")
+	f, err := os.Create(path)
+	if err != nil {
+		w.t.Log("the log cannot be kept:", err)
+		return
+	}
+	defer f.Close()
+	if err := log.Dump(f); err != nil {
+		w.t.Log("the log cannot be kept:", err)
+	}
+	w.t.Log("what is on the log is in", path)
 }
 
 // owners: each shard has one.

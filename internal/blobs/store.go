@@ -49,7 +49,7 @@ type Store struct {
 	topic string
 
 	mu     sync.Mutex
-	writer *kgo.Client
+	writer *kafka.Writer
 	closed bool
 }
 
@@ -69,14 +69,14 @@ func (s *Store) Close() {
 var errClosed = errors.New("the store of large values is closed")
 
 // producer is made when it is first needed: most processes never write a large value.
-func (s *Store) producer() (*kgo.Client, error) {
+func (s *Store) producer() (*kafka.Writer, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil, errClosed
 	}
 	if s.writer == nil {
-		cl, err := s.kafka.NewClient(
+		w, err := s.kafka.NewWriter(
 			kgo.RequiredAcks(kgo.AllISRAcks()),
 			kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(func(string) func(*kgo.Record, int) int {
 				return func(r *kgo.Record, n int) int { return int(kafka.PartitionFor(owner(r.Key), int32(n))) }
@@ -86,7 +86,7 @@ func (s *Store) producer() (*kgo.Client, error) {
 		if err != nil {
 			return nil, fmt.Errorf("make a client for large values: %w", err)
 		}
-		s.writer = cl
+		s.writer = w
 	}
 	return s.writer, nil
 }
@@ -99,7 +99,7 @@ func owner(key []byte) []byte {
 
 // Put writes a value, and returns where it stands once every in-sync replica has it.
 func (s *Store) Put(ctx context.Context, id string, data []byte) (partition int32, first, last int64, chunks int32, err error) {
-	cl, err := s.producer()
+	w, err := s.producer()
 	if err != nil {
 		return 0, 0, 0, 0, err
 	}
@@ -114,10 +114,12 @@ func (s *Store) Put(ctx context.Context, id string, data []byte) (partition int3
 		})
 		data = data[size:]
 	}
+	cl := w.Client()
 	results := cl.ProduceSync(ctx, records...)
 	if err := results.FirstErr(); err != nil {
+		w.Failed(ctx, cl, err)
 		if errors.Is(err, kerr.UnknownTopicOrPartition) {
-			return 0, 0, 0, 0, fmt.Errorf("topic %s does not exist: a server with the role machines creates it", s.topic)
+			return 0, 0, 0, 0, fmt.Errorf("topic %s does not exist: `waybill topics create` makes it", s.topic)
 		}
 		return 0, 0, 0, 0, fmt.Errorf("write a large value to %s: %w", s.topic, err)
 	}

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/waybill/waybill/internal/blobs"
-	"github.com/waybill/waybill/internal/kafka/kafkatest"
 	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/internal/kafka/kafkatest"
 )
 
 func newStore(t *testing.T) (*blobs.Store, kafka.Config) {

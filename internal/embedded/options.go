@@ -25,7 +25,7 @@ func Options() []kfake.Opt {
 	const segmentBytes = 1 << 20
 	return []kfake.Opt{
 		kfake.NumBrokers(1),
-		kfake.ClusterID("waybill-embedded"),
+		kfake.ClusterID(kafka.EmbeddedCluster),
 		kfake.DefaultNumPartitions(kafka.DefaultShards),
 		kfake.BrokerConfigs(map[string]string{
 			"message.max.bytes":      strconv.Itoa(kafka.MaxMessageBytes),

@@ -6,21 +6,34 @@ import (
 	"time"
 )
 
-// breath is how long Await waits before it asks again.
-const breath = 250 * time.Millisecond
+const (
+	// breath is how long Await waits before it asks again.
+	breath = 250 * time.Millisecond
+	// doubt is how long Await goes on when it is not let in: a broker that starts, or a right that was
+	// given a moment ago, may take as long.
+	doubt = 3 * time.Second
+)
 
 // Await asks until there is an answer or ctx ends: a broker that is started at the same time as
 // whoever asks refuses connections for a moment. Its error is that of the last question which
-// ctx did not cut short.
+// ctx did not cut short. It does not wait long to be let in where it is not: that is an *AccessError.
 func Await(ctx context.Context, ask func(context.Context) error) error {
 	var last error
+	var refused time.Time
 	for {
-		err := ask(ctx)
+		err := Explain(ask(ctx))
 		if err == nil {
 			return nil
 		}
 		if last == nil || ctx.Err() == nil || !errors.Is(err, ctx.Err()) {
 			last = err
+		}
+		if _, access := errors.AsType[*AccessError](err); !access {
+			refused = time.Time{}
+		} else if refused.IsZero() {
+			refused = time.Now()
+		} else if time.Since(refused) > doubt {
+			return err
 		}
 		select {
 		case <-ctx.Done():

@@ -9,6 +9,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
+// EmbeddedCluster is the cluster ID by which an embedded broker is known, in another process too.
+const EmbeddedCluster = "waybill-embedded"
+
 // Config says how to reach a Kafka cluster. The zero Config is unusable: Brokers is needed.
 type Config struct {
 	// Brokers are the bootstrap addresses, host:port.
@@ -33,6 +36,12 @@ type Config struct {
 // refresh: with the client's default of 5 s single commits took that long.
 const metadataMinAge = 10 * time.Millisecond
 
+// unknownTopicRetries is how often a record may be told that its topic is not known before it fails:
+// each time the client waits for metadataMinAge at least. A broker that was just made the leader of a
+// new topic's partitions tells of them before it takes records for them, and others learn of
+// them later still; the client's own limit was over after 50 ms.
+const unknownTopicRetries = 200
+
 // options are those every client starts from, followed by more.
 func (c Config) options(more []kgo.Opt) ([]kgo.Opt, error) {
 	opts := []kgo.Opt{
@@ -42,6 +51,7 @@ func (c Config) options(more []kgo.Opt) ([]kgo.Opt, error) {
 		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)),
 		kgo.ProducerLinger(0),
 		kgo.MetadataMinAge(metadataMinAge),
+		kgo.UnknownTopicRetries(unknownTopicRetries),
 		// What a fetch brings takes several times its size in both ends of the connection, the
 		// embedded broker's among them, and the next one is fetched meanwhile.
 		kgo.FetchMaxBytes(4 << 20),

@@ -1,9 +1,12 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -143,37 +146,130 @@ func (t Topics) WorkSpec(partitions int32, activityType string) Spec {
 	return Spec{t.Work(activityType), partitions, c}
 }
 
+// minInSync is how many copies a record has to have before it is acknowledged.
+const minInSync = "min.insync.replicas"
+
+// settings are the configuration that a topic with so many replicas should have.
+func (s Spec) settings(replication int16) map[string]*string {
+	c := maps.Clone(s.Configs)
+	if c == nil {
+		c = make(map[string]*string)
+	}
+	c[minInSync] = ptr("1")
+	if replication >= enough {
+		c[minInSync] = ptr("2")
+	}
+	return c
+}
+
+func sortedKeys(m map[string]*string) []string { return slices.Sorted(maps.Keys(m)) }
+
+// Creation says how topics are created.
+type Creation struct {
+	// Replication is how many replicas they get; the brokers' default unless set.
+	Replication int16
+	// DryRun only asks the brokers whether they would.
+	DryRun bool
+}
+
+// PartitionsError is a topic with another number of partitions than the shards that are configured.
+type PartitionsError struct {
+	Topic      string
+	Have, Want int32
+}
+
+// Error implements error.
+func (e *PartitionsError) Error() string {
+	return fmt.Sprintf("topic %s has %d partitions, but %d are configured; the number is chosen once, when the topics are created: use --shards %d", e.Topic, e.Have, e.Want, e.Have)
+}
+
 // EnsureTopics creates the topics that are missing and refuses ones that exist with
 // another number of partitions: the partition count decides which shard a key
 // belongs to, so it is chosen once.
 func EnsureTopics(ctx context.Context, cl *kgo.Client, specs []Spec) error {
+	_, err := Creation{}.Create(ctx, cl, specs)
+	return err
+}
+
+// Create creates the topics that are missing, returns them, and refuses ones that exist with another
+// number of partitions.
+func (c Creation) Create(ctx context.Context, cl *kgo.Client, specs []Spec) ([]TopicState, error) {
 	adm := kadm.NewClient(cl)
-	names := make([]string, len(specs))
-	for i, s := range specs {
-		names[i] = s.Name
-	}
-	have, err := adm.ListTopics(ctx, names...)
+	have, err := adm.ListTopics(ctx, names(specs)...)
 	if err != nil {
-		return fmt.Errorf("list topics: %w", err)
+		return nil, fmt.Errorf("list topics: %w", err)
 	}
-	made := false
+	var missing []Spec
 	for _, s := range specs {
-		if d, ok := have[s.Name]; ok && d.Err == nil {
-			if n := int32(len(d.Partitions)); n != s.Partitions {
-				return fmt.Errorf("topic %s has %d partitions, but %d are configured; the number is chosen once, when the topics are created: use --shards %d", s.Name, n, s.Partitions, n)
-			}
+		d, ok := have[s.Name]
+		if !ok || errors.Is(d.Err, kerr.UnknownTopicOrPartition) {
+			missing = append(missing, s)
 			continue
 		}
-		_, err := adm.CreateTopic(ctx, s.Partitions, -1, s.Configs, s.Name)
-		if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
-			return fmt.Errorf("create topic %s: %w", s.Name, err)
+		if errors.Is(d.Err, kerr.TopicAuthorizationFailed) {
+			return nil, Explain(fmt.Errorf("topic %s: %w", s.Name, d.Err))
 		}
-		made = true
+		if n := int32(len(d.Partitions)); d.Err == nil && n != s.Partitions {
+			return nil, &PartitionsError{s.Name, n, s.Partitions}
+		}
 	}
-	if !made {
-		return nil
+	if len(missing) == 0 {
+		return nil, nil
 	}
-	return awaitTopics(ctx, adm, names)
+	made, err := c.create(ctx, adm, missing)
+	if err != nil || c.DryRun {
+		return made, err
+	}
+	return made, awaitTopics(ctx, adm, names(specs))
+}
+
+func (c Creation) create(ctx context.Context, adm *kadm.Client, missing []Spec) ([]TopicState, error) {
+	replication, err := c.replication(ctx, adm, missing[0])
+	if err != nil {
+		return nil, err
+	}
+	create := adm.CreateTopics
+	if c.DryRun {
+		create = adm.ValidateCreateTopics
+	}
+	var made []TopicState
+	for _, s := range missing {
+		answers, err := create(ctx, s.Partitions, cmp.Or(c.Replication, -1), s.settings(replication), s.Name)
+		if err == nil {
+			err = because(answers[s.Name])
+		}
+		if errors.Is(err, kerr.TopicAlreadyExists) {
+			continue // somebody else was quicker
+		}
+		if err != nil {
+			return made, Explain(fmt.Errorf("create topic %s: %w", s.Name, err))
+		}
+		made = append(made, TopicState{Name: s.Name, State: TopicOK, Partitions: int(s.Partitions), Replication: int(replication), spec: s})
+	}
+	return made, nil
+}
+
+// replication is how many replicas a topic will get: how many have to have a record depends on it.
+func (c Creation) replication(ctx context.Context, adm *kadm.Client, s Spec) (int16, error) {
+	if c.Replication > 0 {
+		return c.Replication, nil
+	}
+	answers, err := adm.ValidateCreateTopics(ctx, s.Partitions, -1, s.Configs, s.Name)
+	if err == nil {
+		err = because(answers[s.Name])
+	}
+	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+		return 0, Explain(fmt.Errorf("create topic %s: %w", s.Name, err))
+	}
+	return answers[s.Name].ReplicationFactor, nil
+}
+
+// because is the error of an answer with what the broker says of it.
+func because(a kadm.CreateTopicResponse) error {
+	if a.Err == nil || a.ErrMessage == "" {
+		return a.Err
+	}
+	return fmt.Errorf("%w (%s)", a.Err, a.ErrMessage)
 }
 
 // awaitTopics waits until the brokers tell of new topics and their leaders: they answer the
@@ -191,6 +287,9 @@ func awaitTopics(ctx context.Context, adm *kadm.Client, names []string) error {
 			}
 		}
 		if missing == "" {
+			missing = unserved(ctx, adm, names)
+		}
+		if missing == "" {
 			return nil
 		}
 		select {
@@ -199,6 +298,23 @@ func awaitTopics(ctx context.Context, adm *kadm.Client, names []string) error {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// unserved is a topic with a partition whose leader does not know yet that it is: it is told of its
+// part later than the metadata say so, and refuses records until then.
+func unserved(ctx context.Context, adm *kadm.Client, names []string) string {
+	ends, err := adm.ListEndOffsets(ctx, names...)
+	if err != nil {
+		return names[0]
+	}
+	topic := ""
+	ends.Each(func(o kadm.ListedOffset) {
+		// Who may not ask has no way to know.
+		if kerr.IsRetriable(o.Err) {
+			topic = o.Topic
+		}
+	})
+	return topic
 }
 
 func led(d kadm.TopicDetail) bool {

@@ -30,7 +30,7 @@ type PublisherConfig struct {
 
 // Publisher is a message.Publisher that writes to Kafka. It is safe for concurrent use.
 type Publisher struct {
-	client    *kgo.Client
+	writer    *kafka.Writer
 	marshaler Marshaler
 
 	mu      sync.Mutex
@@ -49,7 +49,7 @@ func NewPublisher(cfg PublisherConfig) (*Publisher, error) {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = defaultPublishTimeout
 	}
-	client, err := cfg.Kafka.NewClient(
+	writer, err := cfg.Kafka.NewWriter(
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.RecordDeliveryTimeout(cfg.Timeout),
 		// Otherwise a message that a broker was sent, and did not answer for, could be
@@ -57,9 +57,9 @@ func NewPublisher(cfg PublisherConfig) (*Publisher, error) {
 		kgo.AllowIdempotentProduceCancellation(),
 	)
 	if err != nil {
-		return nil, fmt.Errorf("make a publisher to %v: %w", cfg.Kafka.Brokers, err)
+		return nil, fmt.Errorf("make a publisher: %w", err)
 	}
-	return &Publisher{client: client, marshaler: cfg.Marshaler}, nil
+	return &Publisher{writer: writer, marshaler: cfg.Marshaler}, nil
 }
 
 // Publish writes all messages to the topic and returns when every in-sync replica has
@@ -72,6 +72,7 @@ func (p *Publisher) Publish(topic string, messages ...*message.Message) error {
 		return fmt.Errorf("publish to topic %q: publisher: %w", topic, ErrClosed)
 	}
 	defer p.running.Done()
+	client := p.writer.Client()
 	errs := make([]error, len(messages))
 	var produced sync.WaitGroup
 	for i, msg := range messages {
@@ -81,7 +82,7 @@ func (p *Publisher) Publish(topic string, messages ...*message.Message) error {
 			continue
 		}
 		produced.Add(1)
-		p.client.Produce(msg.Context(), rec, func(_ *kgo.Record, err error) {
+		client.Produce(msg.Context(), rec, func(_ *kgo.Record, err error) {
 			if err != nil {
 				errs[i] = &PublishError{Topic: topic, UUID: msg.UUID, Err: given(msg.Context().Err(), err)}
 			}
@@ -89,6 +90,12 @@ func (p *Publisher) Publish(topic string, messages ...*message.Message) error {
 		})
 	}
 	produced.Wait()
+	for i, err := range errs {
+		if err != nil && messages[i] != nil {
+			p.writer.Failed(messages[i].Context(), client, err)
+			break // what one says of the client they all do
+		}
+	}
 	return errors.Join(errs...)
 }
 
@@ -134,6 +141,6 @@ func (p *Publisher) Close() error {
 	p.closed = true
 	p.mu.Unlock()
 	p.running.Wait()
-	p.client.Close()
+	p.writer.Close()
 	return nil
 }

@@ -89,7 +89,8 @@ func (e *NoShareGroupsError) Error() string { return "no share groups: " + e.Rea
 // ConfigureShareGroup configures a group as a ShareSubscriber needs it, which does so itself:
 // by default a share group would hand out what is not committed, and begin at the end of
 // the topic. It returns a *NoShareGroupsError where the cluster has no share groups that
-// can be used, or does not let this client configure them.
+// can be used. Where this client may not configure them that is an error, and no reason to join a
+// consumer group: others of the type may be in the share group, and the work would be done twice.
 func ConfigureShareGroup(ctx context.Context, cfg kafka.Config, group string) error {
 	// A client of its own, for one that reads joins its group by itself.
 	client, err := cfg.NewClient()
@@ -101,11 +102,8 @@ func ConfigureShareGroup(ctx context.Context, cfg kafka.Config, group string) er
 		return err
 	}
 	err = configureShareGroup(ctx, client, group)
-	if errors.Is(err, kerr.GroupAuthorizationFailed) || errors.Is(err, kerr.ClusterAuthorizationFailed) {
-		return &NoShareGroupsError{fmt.Sprintf("group %q may not be configured: %v", group, err)}
-	}
 	if err != nil {
-		return fmt.Errorf("configure share group %q: %w", group, err)
+		return kafka.Explain(fmt.Errorf("configure share group %q: %w", group, err))
 	}
 	return nil
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/ThreeDotsLabs/watermill/pubsub/tests"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/waybill/waybill/internal/kafka/kafkatest"
 	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/internal/kafka/kafkatest"
 	"github.com/waybill/waybill/internal/pubsub"
 )
 

@@ -369,7 +369,7 @@ func (a Agent) help(env Env, fs *pflag.FlagSet) {
 	}
 	fmt.Fprintf(env.Out, "%s carries out activities of the type %s.\n\n", a.Name, strings.Join(types, ", "))
 	fmt.Fprintf(env.Out, "Flags go before the environment (--log-level is %s), the environment before the file (logLevel).\n", a.envName("log-level"))
-	fmt.Fprintf(env.Out, "Durations are written 2s or PT2S. Exit codes: 0 done, 1 something broke, 2 usage, 3 Kafka not reachable.\n\n%s", fs.FlagUsages())
+	fmt.Fprintf(env.Out, "Durations are written 2s or PT2S. Exit codes: 0 done, 1 something broke, 2 usage, 3 Kafka not reachable, 4 Kafka refuses.\n\n%s", fs.FlagUsages())
 }
 
 func (c *config) logger(w interface{ Write([]byte) (int, error) }) (*slog.Logger, error) {

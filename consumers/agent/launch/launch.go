@@ -13,6 +13,7 @@ import (
 
 	"github.com/waybill/waybill/consumers/agent"
 	"github.com/waybill/waybill/consumers/agent/services"
+	"github.com/waybill/waybill/internal/kafka"
 )
 
 // Agent is a program that carries out activities.
@@ -46,6 +47,7 @@ const (
 	exitFailed      = 1
 	exitUsage       = 2
 	exitUnreachable = 3
+	exitRefused     = 4
 )
 
 // usageError is a mistake in how the program was called or configured.
@@ -59,6 +61,13 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 type unreachableError struct{ error }
 
 func (e unreachableError) Unwrap() error { return e.error }
+
+// denied says that Kafka does not let us in, or not do what an agent does.
+func denied(err error) bool {
+	_, access := errors.AsType[*kafka.AccessError](err)
+	_, lack := errors.AsType[*kafka.LackError](err)
+	return access || lack
+}
 
 // Env is the outside of an agent. Nil writers discard.
 type Env struct {
@@ -106,6 +115,9 @@ func Run(ctx context.Context, a Agent, env Env) int {
 	fmt.Fprintf(env.Err, "%s: %s\n", a.Name, strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "))
 	if _, ok := errors.AsType[usageError](err); ok {
 		return exitUsage
+	}
+	if denied(err) {
+		return exitRefused
 	}
 	if _, ok := errors.AsType[unreachableError](err); ok {
 		return exitUnreachable

@@ -21,8 +21,8 @@ import (
 	"github.com/waybill/waybill/consumers/agent/secret"
 	"github.com/waybill/waybill/consumers/agent/services"
 	"github.com/waybill/waybill/domain/machine"
-	"github.com/waybill/waybill/internal/kafka/kafkatest"
 	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/internal/kafka/kafkatest"
 	"github.com/waybill/waybill/schemas"
 )
 

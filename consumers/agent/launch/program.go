@@ -13,12 +13,11 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"github.com/waybill/waybill/consumers/agent"
 	"github.com/waybill/waybill/consumers/agent/secret"
 	"github.com/waybill/waybill/consumers/agent/services"
 	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/schemas"
 )
 
 const (
@@ -42,7 +41,7 @@ type program struct {
 	kafka   kafka.Config
 	metrics *metrics
 	serving atomic.Bool
-	pinger  *kgo.Client
+	watch   *kafka.Watch
 }
 
 func newProgram(a Agent, cfg config, env Env) (*program, error) {
@@ -54,15 +53,21 @@ func newProgram(a Agent, cfg config, env Env) (*program, error) {
 		agent: a, cfg: cfg, log: log, metrics: newMetrics(a.Name, a.Version),
 		kafka: kafka.Config{Brokers: cfg.Brokers, Prefix: cfg.Prefix, ClientID: cfg.Name, Security: cfg.Kafka},
 	}
-	if p.pinger, err = p.kafka.NewClient(); err != nil {
+	probe, err := p.kafka.NewProbe()
+	if err != nil {
 		return nil, usagef("--brokers: %w", err)
 	}
+	rights := kafka.Log{Topics: p.kafka.Topics(), Askers: []string{schemas.AggregateOrchestration}, ConsumerGroup: cfg.ConsumerGroup}
+	for _, t := range a.Types {
+		rights.ActivityTypes = append(rights.ActivityTypes, t.Type)
+	}
+	p.watch = &kafka.Watch{Client: probe, Roles: []kafka.Role{kafka.RoleAgents}, Log: rights}
 	return p, nil
 }
 
 // run starts everything, serves until ctx ends, and stops everything.
 func (p *program) run(ctx context.Context) error {
-	defer p.pinger.Close()
+	defer p.watch.Client.Close()
 	ln, err := p.listen(ctx)
 	if err != nil {
 		return err
@@ -112,7 +117,14 @@ func (p *program) grace() time.Duration {
 func (p *program) reach(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
-	if err := kafka.Await(limited, p.pinger.Ping); err != nil && ctx.Err() == nil {
+	err := kafka.Await(limited, p.watch.Client.Ping)
+	if err == nil {
+		err = p.watch.Rights(limited)
+	}
+	if err != nil && ctx.Err() == nil {
+		if denied(err) {
+			return fmt.Errorf("Kafka at %s: %w", strings.Join(p.cfg.Brokers, ","), err)
+		}
 		return unreachableError{fmt.Errorf("no answer from Kafka at %s: %w: is it running, and is --brokers right?", strings.Join(p.cfg.Brokers, ","), err)}
 	}
 	return nil
@@ -178,8 +190,8 @@ func (p *program) routes() http.Handler {
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), pingTimeout)
 		defer cancel()
-		if err := p.pinger.Ping(ctx); err != nil {
-			answer(w, http.StatusServiceUnavailable, "no answer from Kafka: "+err.Error())
+		if err := p.watch.Check(ctx); err != nil {
+			answer(w, http.StatusServiceUnavailable, "Kafka: "+err.Error())
 			return
 		}
 		answer(w, http.StatusOK, "ready")

@@ -1,9 +1,12 @@
 package audit
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -185,4 +188,17 @@ func patience(names kafka.Topics, left map[string]map[int32]int64) time.Duration
 		return idle
 	}
 	return stuck
+}
+
+// Dump writes all records down, one a line, topic by topic.
+func (l *Log) Dump(out io.Writer) error {
+	w := bufio.NewWriter(out)
+	for _, topic := range slices.Sorted(maps.Keys(l.Records)) {
+		for i := range l.Records[topic] {
+			r := &l.Records[topic][i]
+			fmt.Fprintf(w, "%s\tkey=%s\tid=%s\t%s\tseq=%d\tcause=%s\tinput=%d\tproducer=%d/%d\t%s\t%s\n",
+				r.place(), r.Key, r.ID, r.Type, r.Sequence, r.Cause, r.Input, r.Producer, r.Epoch, r.Time.Format(time.RFC3339Nano), r.Value)
+		}
+	}
+	return w.Flush()
 }

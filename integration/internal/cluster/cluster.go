@@ -34,6 +34,7 @@ const stopping = 30 * time.Second
 // Options say what cluster is wanted. The zero Options is one node without any security.
 type Options struct {
 	Nodes int    // 1 or 3; with 3, replication 3 and min.insync.replicas 2
+	Port  int    // of the clients' listener of the first node; the other listeners follow. Free ones unless given
 	Dir   string // for all it writes; a temporary one unless named. Removed by Stop
 	TLS   bool   // clients speak TLS and may show a certificate
 	MTLS  bool   // they must show one
@@ -48,7 +49,7 @@ type Options struct {
 }
 
 func (o Options) args() []string {
-	args := []string{"--port", "0", "--nodes", strconv.Itoa(max(1, o.Nodes))}
+	args := []string{"--port", strconv.Itoa(o.Port), "--nodes", strconv.Itoa(max(1, o.Nodes))}
 	for _, flag := range []struct {
 		name string
 		on   bool

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -90,4 +92,23 @@ func (f *Fleet) someMixed(ctx context.Context) func() error {
 		})
 	}
 	return func() error { all.Wait(); return failed }
+}
+
+// Audit holds everything against what must be, when all is over: the jobs, the log, and what each
+// server has made of it. Embedded says that the broker was the embedded one.
+func (f *Fleet) Audit(ctx context.Context, wrong *audit.Wrongs, embedded bool) error {
+	scratch, err := os.MkdirTemp(f.dir, "audit-")
+	if err != nil {
+		return err
+	}
+	subject := &audit.Subject{
+		Jobs: f.Jobs, Client: f.Client(), Brokers: f.Brokers, Embedded: embedded, Scratch: scratch, Out: os.Stdout,
+	}
+	for _, s := range f.Servers {
+		subject.Files = append(subject.Files, filepath.Join(s.options.Data, "projections.db"))
+	}
+	for _, w := range subject.All(ctx) {
+		wrong.Add("%s", w)
+	}
+	return nil
 }

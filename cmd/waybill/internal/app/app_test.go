@@ -20,12 +20,30 @@ import (
 	"github.com/waybill/waybill/cmd/waybill/internal/app"
 	"github.com/waybill/waybill/cmd/waybill/internal/client"
 	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/internal/kafka/kafkatest"
+	"github.com/waybill/waybill/internal/seal"
 	"github.com/waybill/waybill/schemas"
 )
+
+// anywhere lets a program without a Kafka have that of others, where one is named.
+func anywhere(t *testing.T, cfg app.Config) app.Config {
+	t.Helper()
+	if len(cfg.Brokers) > 0 {
+		return cfg
+	}
+	if others, ok := kafkatest.Others(t); ok {
+		cfg.Brokers, cfg.Prefix, cfg.CreateTopics = others.Brokers, others.Prefix, true
+		if cfg.SealKeys == "" {
+			cfg.SealKeys = seal.New() // a log that is shared needs keys that are
+		}
+	}
+	return cfg
+}
 
 // startMain starts the program on free ports and stops it with the test.
 func startMain(t *testing.T, cfg app.Config) (*app.Main, *client.Client) {
 	t.Helper()
+	cfg = anywhere(t, cfg)
 	if cfg.Data == "" {
 		cfg.Data = t.TempDir()
 	}
@@ -137,7 +155,7 @@ func TestAJobRunsFromDefinitionToResult(t *testing.T) {
 const hold = `{"activities": [{"id": "a", "type": "noop", "with": {"result": "wait"}}], "output": ["a.x"]}`
 
 func TestAProcessThatIsStartedAgainGoesOnAsTheSameMember(t *testing.T) {
-	cfg := app.Config{Data: t.TempDir()}
+	cfg := anywhere(t, app.Config{Data: t.TempDir()})
 	m, c := startMain(t, cfg)
 	ask(t, c, "PUT", "/v1/definitions/orchestrations/hold", hold)
 	if status, a := ask(t, c, "POST", "/v1/jobs", `{"id": "j-1", "type": "hold"}`, "Prefer: wait=10"); status != http.StatusCreated {
@@ -221,7 +239,7 @@ func TestASecondProcessJoinsTheBrokerOfTheFirst(t *testing.T) {
 	first, c := startMain(t, app.Config{Roles: []string{app.RoleMachines, app.RoleProjections, app.RoleAPI}})
 	ask(t, c, "PUT", "/v1/definitions/orchestrations/three", three)
 	ask(t, c, "POST", "/v1/jobs", `{"id": "j-1", "type": "three"}`, "Prefer: wait=10")
-	_, _ = startMain(t, app.Config{Brokers: first.Kafka().Brokers, Roles: []string{app.RoleAgents}})
+	_, _ = startMain(t, app.Config{Brokers: first.Kafka().Brokers, Prefix: first.Kafka().Prefix, Roles: []string{app.RoleAgents}})
 	_, job := ask(t, c, "GET", "/v1/jobs/j-1?wait=30s", "")
 	if job["state"] != "COMPLETED" {
 		t.Errorf("the job: %v", job)

@@ -9,9 +9,6 @@ import (
 	"github.com/waybill/waybill/projections"
 )
 
-// embeddedCluster is the cluster ID by which an embedded broker in another process is known.
-const embeddedCluster = "waybill-embedded"
-
 // RunBroker runs the embedded broker alone until ctx ends, in the place below dir where
 // a Main would have its own.
 func RunBroker(ctx context.Context, dir string, insecure bool, cfg embedded.Config) error {

@@ -48,20 +48,22 @@ type Config struct {
 	KafkaListen string         // of the embedded broker, host:port
 	Brokers     []string       // of Kafka; empty means the embedded broker
 	Security    kafka.Security // of the way to Brokers
-	Roles       []string       // empty means all
-	Fsync       bool           // the embedded broker syncs before it acknowledges
-	Prefix      string         // of topic names
-	Shards      int32          // partitions of the sharded topics
-	Allow       []string       // HOST[:PORT] that agents may call, * for any port
-	Insecure    bool           // listen beyond loopback without token and TLS
-	Token       string         // bearer token that HTTP requests must have
-	TLSCert     string         // files, PEM
-	TLSKey      string
-	CallbackKey []byte // signs what callbacks are told; empty means that nothing is signed
-	PublicURL   string // where others reach the HTTP interface; empty means at its own address
-	AddressKey  []byte // makes the addresses that others are given unguessable; empty means one of this process
-	SealKeys    string // keys that secrets are sealed with on the log; empty means those of the data directory
-	MaxPayload  int64  // bytes of an input or an output at most; 0 means blob.DefaultMax
+	// CreateTopics lets what is missing be created at Brokers, where topics are otherwise only looked at.
+	CreateTopics bool
+	Roles        []string // empty means all
+	Fsync        bool     // the embedded broker syncs before it acknowledges
+	Prefix       string   // of topic names
+	Shards       int32    // partitions of the sharded topics
+	Allow        []string // HOST[:PORT] that agents may call, * for any port
+	Insecure     bool     // listen beyond loopback without token and TLS
+	Token        string   // bearer token that HTTP requests must have
+	TLSCert      string   // files, PEM
+	TLSKey       string
+	CallbackKey  []byte // signs what callbacks are told; empty means that nothing is signed
+	PublicURL    string // where others reach the HTTP interface; empty means at its own address
+	AddressKey   []byte // makes the addresses that others are given unguessable; empty means one of this process
+	SealKeys     string // keys that secrets are sealed with on the log; empty means those of the data directory
+	MaxPayload   int64  // bytes of an input or an output at most; 0 means blob.DefaultMax
 	// MaxBacklog is how many commands of a shard may be undecided, and MaxLive how many jobs may not have ended,
 	// when another job is taken over HTTP; 0 means intake.DefaultBacklog and intake.DefaultLive.
 	MaxBacklog, MaxLive int64

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/waybill/waybill/consumers/agent"
 	"github.com/waybill/waybill/consumers/catalog"
@@ -41,6 +42,7 @@ type Main struct {
 	proofs *callbacks.Proofs
 	keys   *seal.Keyring // secrets cross the log sealed with these; nil where nobody hands any out
 
+	watch       *kafka.Watch  // on what we may do; nil on the embedded broker, which asks nobody
 	blobs       schemas.Blobs // where values are kept that are too large for a record
 	db          *projections.DB
 	pool        *agent.Pool
@@ -209,7 +211,7 @@ func (m *Main) startBroker(ctx context.Context) error {
 		return nil
 	}
 	id, err := m.clusterID(ctx)
-	m.kafka.Embedded = id == embeddedCluster
+	m.kafka.Embedded = id == kafka.EmbeddedCluster
 	return err
 }
 
@@ -218,6 +220,29 @@ func logHealed(log *slog.Logger, b *embedded.Broker) {
 	if h := b.Healed(); h.Unclean {
 		log.Info("the last stop was not clean; the broker's data is whole again", "aborted", h.Aborted, "dropped bytes", h.DroppedBytes, "took", h.Took)
 	}
+}
+
+// watchRights checks that this process may do what its roles do, now and whenever readiness is asked for.
+func (m *Main) watchRights(ctx context.Context, log kafka.Log) error {
+	probe, err := m.kafka.NewProbe()
+	if err != nil {
+		return fmt.Errorf("make a client for Kafka: %w", err)
+	}
+	m.closers = append(m.closers, func() error { probe.Close(); return nil })
+	m.watch = &kafka.Watch{Client: probe, Log: log}
+	for _, role := range m.cfg.Roles {
+		m.watch.Roles = append(m.watch.Roles, kafka.Role(role))
+	}
+	m.checkKafka(m.watch.Check)
+	return m.watch.Rights(ctx)
+}
+
+func (m *Main) checkKafka(ask func(context.Context) error) {
+	m.checks = append(m.checks, check{name: "kafka", err: func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), lagTimeout)
+		defer cancel()
+		return ask(ctx)
+	}})
 }
 
 func (m *Main) clusterID(ctx context.Context) (string, error) {
@@ -233,6 +258,9 @@ func (m *Main) clusterID(ctx context.Context) (string, error) {
 		brokers, err = kadm.NewClient(cl).BrokerMetadata(ctx)
 		return err
 	})
+	if _, access := errors.AsType[*kafka.AccessError](err); access {
+		return "", fmt.Errorf("Kafka at %s: %w", strings.Join(m.kafka.Brokers, ","), err)
+	}
 	if err != nil {
 		return "", &UnreachableError{m.kafka.Brokers, err}
 	}
@@ -250,9 +278,41 @@ func (m *Main) prepareTopics(ctx context.Context) error {
 		return fmt.Errorf("make a client for Kafka: %w", err)
 	}
 	defer cl.Close()
-	err = kafka.EnsureTopics(ctx, cl, m.kafka.Topics().Specs(m.cfg.Shards, aggregates(), m.activityTypes()))
-	if errors.Is(err, context.DeadlineExceeded) {
+	if err = m.fitTopics(ctx, cl); errors.Is(err, context.DeadlineExceeded) {
 		return &UnreachableError{m.kafka.Brokers, err}
 	}
 	return err
+}
+
+// fitTopics sees to it that the topics are there and as they should be. On a Kafka of others nothing is
+// created by the way: how many partitions and replicas there are is chosen once.
+func (m *Main) fitTopics(ctx context.Context, cl *kgo.Client) error {
+	log := Topics(m.cfg.Prefix, m.kafka.Embedded, m.activityTypes()...)
+	specs := log.Specs(m.cfg.Shards, log.Aggregates, log.ActivityTypes)
+	if m.kafka.Embedded {
+		return kafka.EnsureTopics(ctx, cl, specs)
+	}
+	if m.cfg.CreateTopics {
+		if err := kafka.EnsureTopics(ctx, cl, specs); err != nil {
+			return err
+		}
+	}
+	if err := m.watchRights(ctx, log); err != nil {
+		return err
+	}
+	if !m.cfg.has(RoleMachines) { // whose topics they are
+		return nil
+	}
+	states, err := kafka.InspectOnly(ctx, cl, specs)
+	if err != nil {
+		return kafka.Explain(err)
+	}
+	for _, s := range states {
+		for _, d := range s.Differences {
+			if d.Note && d.Setting == "replication" {
+				m.cfg.Logger.Warn("a topic has few copies", "topic", s.Name, "difference", d.String())
+			}
+		}
+	}
+	return kafka.Unfit(states)
 }

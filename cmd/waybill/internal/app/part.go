@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/waybill/waybill/internal/kafka"
 )
 
 // part is something that runs beside others until it is told to stop.
@@ -47,7 +49,7 @@ func (m *Main) begin(ctx context.Context, name string, run func(context.Context)
 			}
 			return
 		}
-		m.fail(failure{name, err})
+		m.fail(failure{name, kafka.Explain(err)})
 	}()
 	return p
 }

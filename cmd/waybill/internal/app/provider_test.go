@@ -88,6 +88,7 @@ type program struct {
 
 func start(t *testing.T, cfg app.Config) *program {
 	t.Helper()
+	cfg = anywhere(t, cfg)
 	if cfg.Data == "" {
 		cfg.Data = t.TempDir()
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/waybill/waybill/consumers/sweeper"
 	"github.com/waybill/waybill/domain/definition"
 	"github.com/waybill/waybill/domain/negotiation"
+	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/internal/redact"
 	"github.com/waybill/waybill/producers"
 	"github.com/waybill/waybill/producers/intake"
@@ -35,14 +36,23 @@ func aggregates() []string {
 	return []string{schemas.AggregateOrchestration, schemas.AggregateDefinition, schemas.AggregateTransfer, schemas.AggregateNegotiation}
 }
 
-// activityTypes lists the activity types that agents of ours carry out.
-func (m *Main) activityTypes() []string {
+// ActivityTypes lists the activity types that agents of ours carry out.
+func ActivityTypes(c connectors.Config) []string {
 	types := []string{
 		agents.NoopType, agents.AggregateType, agents.CallbackType, agents.LookupType,
 		agents.HTTPType, agents.ExecType, agents.TerraformType, agents.KafkaType,
 	}
-	types = append(append(types, connectors.Types(m.cfg.Connectors)...), provisioners.Types()...)
-	return slices.AppendSeq(types, maps.Keys(m.cfg.Agents))
+	return append(append(types, connectors.Types(c)...), provisioners.Types()...)
+}
+
+func (m *Main) activityTypes() []string {
+	return slices.AppendSeq(ActivityTypes(m.cfg.Connectors), maps.Keys(m.cfg.Agents))
+}
+
+// Topics are the topics below a prefix that a server needs.
+func Topics(prefix string, embedded bool, activityTypes ...string) kafka.Log {
+	return kafka.Log{Topics: kafka.Topics{Prefix: prefix, Embedded: embedded}, Aggregates: aggregates(), ActivityTypes: activityTypes,
+		Askers: []string{schemas.AggregateOrchestration, schemas.AggregateTransfer, schemas.AggregateNegotiation}}
 }
 
 func (m *Main) startProjections(ctx context.Context) error {
@@ -196,6 +206,9 @@ func (m *Main) surroundings() (agents.Surroundings, error) {
 // startDefinitions keeps the definitions in force at hand for machines and API.
 func (m *Main) startDefinitions(ctx context.Context) error {
 	m.definitions = catalog.New(m.kafka)
+	if !m.cfg.has(RoleMachines) && !m.cfg.has(RoleAPI) {
+		return nil // nobody asks, and who has no other role needs no right to read them
+	}
 	m.begin(ctx, "definitions", m.definitions.Run)
 	return nil
 }
@@ -227,7 +240,11 @@ func (m *Main) startMachines(ctx context.Context) error {
 		return err
 	}
 	m.checks = append(m.checks, check{name: RoleMachines, err: r.Ready, more: func() map[string]any {
-		return map[string]any{"shards": r.Owned()}
+		more := map[string]any{"shards": r.Owned()}
+		if lacking := r.Lacking(); len(lacking) > 0 {
+			more["lackingWorkTopics"] = lacking
+		}
+		return more
 	}})
 	m.metrics.gauge("waybill_shards_owned", "Shards that this process decides.", func() float64 { return float64(len(r.Owned())) })
 	m.begin(ctx, RoleMachines, r.Run)
@@ -237,6 +254,10 @@ func (m *Main) startMachines(ctx context.Context) error {
 	return nil
 }
 
+// agentsIdle is after how long without work of a type its membership is given up: most types have
+// none for days, or it is done without a record, by the process that decided it.
+const agentsIdle = time.Minute
+
 // agentGrace leaves the parts that stop after the agents enough of the time to stop.
 const agentGrace = 1500 * time.Millisecond
 
@@ -245,7 +266,7 @@ func (m *Main) startAgents(ctx context.Context) error {
 		return nil
 	}
 	m.begin(ctx, RoleAgents, func(ctx context.Context) error {
-		err := m.pool.Serve(ctx, agent.Config{Name: m.member, Kafka: m.kafka, Grace: agentGrace, Log: m.cfg.Logger})
+		err := m.pool.Serve(ctx, agent.Config{Name: m.member, Kafka: m.kafka, Idle: agentsIdle, Grace: agentGrace, Log: m.cfg.Logger})
 		var unfinished *agent.UnfinishedError
 		if ctx.Err() != nil && errors.As(err, &unfinished) {
 			m.cfg.Logger.Info("agents stopped with work under way; it is tried again", "work", unfinished.Error())
@@ -275,11 +296,9 @@ func (m *Main) apiRoutes(mux *http.ServeMux) error {
 		return err
 	}
 	m.closers = append(m.closers, func() error { publisher.Close(); return nil })
-	m.checks = append(m.checks, check{name: "kafka", err: func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), lagTimeout)
-		defer cancel()
-		return publisher.Ping(ctx)
-	}})
+	if m.watch == nil {
+		m.checkKafka(publisher.Ping)
+	}
 	routes, err := connectors.NewRoutes(m.cfg.Connectors)
 	if err != nil {
 		return usage("connectors: %w", err)

@@ -112,7 +112,7 @@ Durations are written 2s or PT2S. Exit codes: 0 done, 1 a job that was waited fo
 	add("use", newSubmit(env), newGet(env), newList(env), newWatch(env), newEvents(env), newWhy(env), newApply(env), newDefinitions(env),
 		newTransfers(env), newTransfer(env), newNegotiations(env), newAcquire(env))
 	add("after", newVerbs(env)...)
-	add("operate", newDeadLetters(env), newProjections(env), newBench(env), newVersion(env))
+	add("operate", newDeadLetters(env), newProjections(env), newTopics(env), newBench(env), newVersion(env))
 	return root
 }
 

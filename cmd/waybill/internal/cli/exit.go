@@ -12,6 +12,7 @@ import (
 	"github.com/waybill/waybill/cmd/waybill/internal/client"
 	"github.com/waybill/waybill/cmd/waybill/internal/demo"
 	"github.com/waybill/waybill/domain/machine"
+	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/producers"
 )
 
@@ -58,12 +59,15 @@ func exitCode(err error) int {
 		usage    *app.UsageError
 		noServer *client.UnreachableError
 		noKafka  *producers.UnreachableError
-		kafka    *app.UnreachableError
+		noBroker *app.UnreachableError
 		status   *client.StatusError
 		invalid  *producers.InvalidError
 		tooLarge *producers.TooLargeError
 		refusal  *machine.Refusal
 		demoJob  *demo.JobError
+		access   *kafka.AccessError
+		lack     *kafka.LackError
+		unfit    *kafka.TopicsError
 	)
 	switch {
 	case err == nil:
@@ -74,7 +78,9 @@ func exitCode(err error) int {
 		return exitFailed
 	case errors.As(err, &usage):
 		return exitUsage
-	case errors.As(err, &noServer), errors.As(err, &noKafka), errors.As(err, &kafka), errors.Is(err, context.DeadlineExceeded):
+	case errors.As(err, &access), errors.As(err, &lack), errors.As(err, &unfit):
+		return exitRefused
+	case errors.As(err, &noServer), errors.As(err, &noKafka), errors.As(err, &noBroker), errors.Is(err, context.DeadlineExceeded):
 		return exitUnreachable
 	case errors.As(err, &status):
 		return statusCode(status.Status)

@@ -114,6 +114,7 @@ func serving(env *Env, c cobra.Command, run func(cmd *cobra.Command, cfg app.Con
 	f.StringVar(&cfg.KafkaListen, "kafka-listen", embedded.DefaultListen, "address of the embedded Kafka broker, host:port")
 	f.StringSliceVar(&cfg.Brokers, "brokers", nil, "use Kafka at host:port,… instead of the embedded broker")
 	securityFlags(f, &cfg.Security)
+	f.BoolVar(&cfg.CreateTopics, "create-topics", false, "create topics that are missing at --brokers, where that is otherwise left to `waybill topics create`")
 	f.StringSliceVar(&cfg.Roles, "roles", app.Roles(), "what this process does")
 	f.BoolVar(&cfg.Fsync, "fsync", false, "the embedded broker writes to the disk before it acknowledges")
 	f.StringVar(&cfg.Prefix, "prefix", kafka.DefaultPrefix, "first part of topic names")

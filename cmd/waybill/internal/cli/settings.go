@@ -31,7 +31,7 @@ const (
 // file for every command.
 func fileSettings() []string {
 	return []string{
-		"data", "listen", "kafka-listen", "brokers", "roles", "fsync", "prefix", "shards", "allow", "insecure",
+		"data", "listen", "kafka-listen", "brokers", "create-topics", "roles", "fsync", "prefix", "shards", "allow", "insecure",
 		"max-payload", "max-backlog", "max-live", "keep-blobs", "token-file", "callback-key-file", "public-url", "address-key-file", "seal-keys-file", "tls-cert", "tls-key", "log-format", "log-level", "server",
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/waybill/waybill/consumers/completions"
@@ -58,6 +59,11 @@ func publishing(ctx context.Context, cfg kafka.Config, do func(context.Context, 
 		return producers.Accepted{}, usagef("--brokers: %w", err)
 	}
 	defer p.Close()
+	// A publish that is not let in is tried again and again, without a word; this is not.
+	err = kafka.Await(ctx, p.Ping)
+	if _, access := errors.AsType[*kafka.AccessError](err); access {
+		return producers.Accepted{}, fmt.Errorf("Kafka at %s: %w", strings.Join(cfg.Brokers, ","), err)
+	}
 	a, err := do(ctx, p)
 	var invalid *producers.InvalidError
 	if errors.As(err, &invalid) {

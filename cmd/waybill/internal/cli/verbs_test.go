@@ -8,8 +8,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/waybill/waybill/cmd/waybill/internal/cli"
-	"github.com/waybill/waybill/internal/kafka/kafkatest"
 	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/internal/kafka/kafkatest"
 	"github.com/waybill/waybill/schemas"
 )
 

@@ -28,11 +28,15 @@ const (
 	Room = 64 << 20
 	// busy is what is often: as long as collections are no further apart.
 	busy = 500 * time.Millisecond
-	// quiet is how long after the last collection the room is taken back: a process that
-	// allocates next to nothing would keep it until the next one, minutes later.
+	// quiet is how long after the last collection the room is taken back, and the process made as
+	// small as it can be: one that allocates next to nothing would keep what it needed to start
+	// until the next one, minutes later.
 	quiet = 5 * time.Second
 	// usual is Go's own percentage.
 	usual = 100
+	// calm is that of a process that does next to nothing: to collect more often costs it less
+	// than the memory is worth.
+	calm = 50
 	// tight bounds the percentage from below: a live heap that is larger still grows by half.
 	tight = 50
 	// least bounds the percentage from above, by the smallest live heap that is reckoned with.
@@ -45,10 +49,11 @@ func Keep() (stop func()) {
 	if os.Getenv("GOGC") != "" {
 		return func() {}
 	}
-	p := &pacer{percent: usual, last: time.Now(), limit: debug.SetMemoryLimit(-1)}
+	p := &pacer{percent: usual, last: time.Now(), worked: true, limit: debug.SetMemoryLimit(-1)}
+	p.shrink = func() { go debug.FreeOSMemory() } // it collects, which calls collected
 	p.guard = p.limit
 	p.set(usual, 0)
-	p.calm = time.AfterFunc(quiet, p.rest)
+	p.resting = time.AfterFunc(quiet, p.rest)
 	p.watch()
 	return p.stop
 }
@@ -61,7 +66,10 @@ type pacer struct {
 	guard   int64     // the memory limit that is set
 	limit   int64     // the one that was set before
 	last    time.Time // of the last collection
-	calm    *time.Timer
+	worked  bool      // since the process was last made small
+	small   bool      // the next collection is that which makes it small
+	shrink  func()
+	resting *time.Timer
 }
 
 // sign is what no one holds on to, so that every collection finds it.
@@ -79,25 +87,30 @@ func (p *pacer) collected() {
 	now := time.Now()
 	live := reckoned()
 	p.set(percentage(live, now.Sub(p.last)), live)
-	p.last = now
-	p.calm.Reset(quiet)
+	p.worked = p.worked || now.Sub(p.last) < quiet && !p.small
+	p.last, p.small = now, false
+	p.resting.Reset(quiet)
 	p.watch()
 }
 
-// rest takes the room back; what has gathered there is collected then.
+// rest takes the room back, and once after some work gives back to the system what is not needed.
 func (p *pacer) rest() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.stopped {
-		live := reckoned()
-		p.set(percentage(live, quiet), live)
+	if p.stopped {
+		return
+	}
+	p.set(calm, reckoned())
+	if p.worked {
+		p.worked, p.small = false, true
+		p.shrink()
 	}
 }
 
 // set changes the percentage and the guard; that stops the world for a moment, so not for a
 // little.
 func (p *pacer) set(percent int, live uint64) {
-	if d := percent - p.percent; percent != p.percent && (percent == usual || abs(d) >= p.percent/4) {
+	if d := percent - p.percent; percent != p.percent && (percent == usual || percent == calm || abs(d) >= p.percent/4) {
 		debug.SetGCPercent(percent)
 		p.percent = percent
 	}
@@ -114,7 +127,7 @@ func (p *pacer) stop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.stopped = true
-	p.calm.Stop()
+	p.resting.Stop()
 	debug.SetGCPercent(usual)
 	debug.SetMemoryLimit(p.limit)
 }

@@ -63,3 +63,29 @@ func percentNow() int {
 	debug.SetGCPercent(percent)
 	return percent
 }
+
+func TestWhatWorkNeededIsGivenBackOnceWhenItIsOver(t *testing.T) {
+	t.Setenv("GOGC", "")
+	shrunk := 0
+	p := &pacer{percent: usual, last: time.Now(), worked: true, limit: debug.SetMemoryLimit(-1), shrink: func() { shrunk++ }}
+	p.guard = p.limit
+	p.resting = time.AfterFunc(time.Hour, p.rest)
+	defer p.stop()
+	p.rest()
+	if p.percent != calm {
+		t.Errorf("while nothing happens it is %d %%, want %d %%", p.percent, calm)
+	}
+	p.collected() // for that
+	p.rest()
+	p.last = time.Now().Add(-2 * quiet)
+	p.collected() // by itself, long after
+	p.rest()
+	if shrunk != 1 {
+		t.Errorf("it was made small %d times, and nothing had happened since the first", shrunk)
+	}
+	p.collected() // and soon after again: there is work
+	p.rest()
+	if shrunk != 2 {
+		t.Errorf("it was made small %d times, want once more", shrunk)
+	}
+}

@@ -1,0 +1,141 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/waybill/waybill/internal/kafka"
+)
+
+// lackRetry is how soon a work topic that could not be had is looked for again.
+const lackRetry = 10 * time.Second
+
+// workTopics remembers which work topics there are, and which cannot be had.
+type workTopics struct {
+	mu    sync.Mutex
+	known map[string]struct{}
+	lack  map[string]lacking // by activity type
+}
+
+// lacking is why a topic cannot be had, and when that was found out.
+type lacking struct {
+	err error
+	at  time.Time
+}
+
+func newWorkTopics() *workTopics {
+	return &workTopics{known: make(map[string]struct{}), lack: make(map[string]lacking)}
+}
+
+// has says whether there is a topic; a *lackError that it could not be had a moment ago.
+func (w *workTopics) has(activityType string) (bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if l, ok := w.lack[activityType]; ok && time.Since(l.at) < lackRetry {
+		return false, &lackError{l.err}
+	}
+	_, ok := w.known[activityType]
+	return ok, nil
+}
+
+func (w *workTopics) add(activityType string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.known[activityType] = struct{}{}
+	delete(w.lack, activityType)
+}
+
+// lacks notes that a topic cannot be had; true: that is news.
+func (w *workTopics) lacks(activityType string, err error) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, old := w.lack[activityType]
+	w.lack[activityType] = lacking{err, time.Now()}
+	return !old
+}
+
+// forget lets every topic be looked for again: one may have been deleted.
+func (w *workTopics) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	clear(w.known)
+}
+
+// lackError is a work topic that cannot be had before somebody does something about it.
+type lackError struct{ err error }
+
+func (e *lackError) Error() string { return e.err.Error() }
+func (e *lackError) Unwrap() error { return e.err }
+
+// ensureWorkTopic makes the topic of an activity type where this process has not seen it yet.
+// No lock is held while the broker is asked: a shard whose question hangs must not hold up
+// the others. Two that ask at once both find it there. A *lackError is no fault of the shard.
+func (c *Config) ensureWorkTopic(ctx context.Context, cl *kgo.Client, activityType string) error {
+	known, err := c.workTopics.has(activityType)
+	if known || err != nil {
+		return err
+	}
+	spec := c.Kafka.Topics().WorkSpec(c.Shards, activityType)
+	err = kafka.EnsureTopics(ctx, cl, []kafka.Spec{spec})
+	if err == nil && !c.Kafka.Embedded {
+		err = kafka.CheckWrite(ctx, cl, spec.Name)
+	}
+	if err == nil {
+		c.workTopics.add(activityType)
+		return nil
+	}
+	if !lasting(err) {
+		return err
+	}
+	if c.workTopics.lacks(activityType, err) {
+		c.Logger.Error("work cannot be asked for; it waits, and is offered again", "type", activityType, "topic", spec.Name, "err", err,
+			"do", "`waybill topics create --type "+activityType+"`, and the right to write to it")
+	}
+	return &lackError{err}
+}
+
+// lasting says that asking the brokers again brings nothing: they have said no.
+func lasting(err error) bool {
+	if _, ok := errors.AsType[*kafka.PartitionsError](err); ok {
+		return true
+	}
+	answer, ok := errors.AsType[*kerr.Error](err)
+	return ok && !answer.Retriable
+}
+
+// makeTopics sees to it that the work topics are there which a batch writes to. What was to go to one
+// that cannot be had is left out, so that one activity type never holds up a shard: work that nobody
+// has claimed is offered again until its deadline.
+func (sh *shard) makeTopics(ctx context.Context, b *batch) error {
+	for t := range sh.wanted {
+		err := sh.cfg.ensureWorkTopic(ctx, sh.cl, t)
+		if _, lack := errors.AsType[*lackError](err); lack {
+			topic := sh.topics.Work(t)
+			b.after = slices.DeleteFunc(b.after, func(r *kgo.Record) bool { return r.Topic == topic })
+		} else if err != nil {
+			return err
+		}
+		delete(sh.wanted, t)
+	}
+	return nil
+}
+
+// Lacking says, by activity type, whose work cannot be asked for and why: somebody has to create its
+// topic, or to give the right. Safe for concurrent use.
+func (r *Runner) Lacking() map[string]string {
+	w := r.cfg.workTopics
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l := make(map[string]string, len(w.lack))
+	for _, t := range slices.Sorted(maps.Keys(w.lack)) {
+		l[t] = w.lack[t].err.Error()
+	}
+	return l
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/waybill/waybill/integration/internal/cluster"
+)
+
+// limit is when to give up.
+const limit = 8 * time.Minute
+
+func main() {
+	only := flag.String("only", "", "packages to run, separated by commas; all of them unless given")
+	full := flag.Bool("full", false, "run the slow ones, too")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("given up after %s", limit))
+	err := run(ctx, *only, *full)
+	cancel()
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "cluster:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, only string, full bool) error {
+	if len(cluster.Brokers()) == 0 {
+		return fmt.Errorf("%s names no brokers: the script run gets some", cluster.BrokersVariable)
+	}
+	if err := nothingForgotten(ctx); err != nil {
+		return err
+	}
+	began := time.Now()
+	var failed []string
+	tests := 0
+	for _, s := range suites {
+		if only != "" && !slices.Contains(strings.Split(only, ","), s.pkg) {
+			continue
+		}
+		n, err := s.run(ctx, full)
+		tests += n
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			return errors.Join(err, context.Cause(ctx))
+		default:
+			fmt.Printf("  %s: FAILED: %v\n", s.pkg, err)
+			failed = append(failed, s.pkg)
+		}
+	}
+	if len(failed) > 0 {
+		return fmt.Errorf("failed: %s", strings.Join(failed, ", "))
+	}
+	fmt.Printf("%d tests passed on it within %.1f s\n", tests, time.Since(began).Seconds())
+	return nil
+}

@@ -1,0 +1,20 @@
+// Command outage takes away what the program lives on, under load, and shows that nobody has to
+// do anything about it.
+//
+// Small jobs of every shard are asked for all the time, of two servers in turn and with an agent
+// in a process of its own, and jobs of every kind beside them. The acts:
+//
+//   - three: of a Kafka of three nodes one is killed (in full, each in turn, by its role), or paused,
+//     and all are restarted one after the other: no shard stands still for longer than 15 s.
+//   - single: the only node of a Kafka is gone for a while. Nothing ends; readiness and the intake
+//     say what is wrong; processes take next to no time of the cores and tell no endless story in
+//     their logs; those who wait for a job (`watch`, `submit --wait`) go on waiting. Then all goes on.
+//   - cut: a server lives in a network namespace whose cable to Kafka is pulled out. The other one
+//     has its shards, until the cable is put back.
+//   - full: the disk of a server with the embedded broker runs nearly full, full, and full with the
+//     process killed; that of a server whose broker is elsewhere; and in full that of a real broker.
+//
+// Everything that was acknowledged must end as it must, with nothing missing and nothing twice, and
+// what servers show of it must be what a fresh replay shows. It prints the figures and the seed, and
+// exits with 0 only if all of this was so.
+package main

@@ -1,0 +1,5 @@
+//go:build !waybill_next_format
+
+package schemas
+
+const ahead = 0
