@@ -71,6 +71,12 @@ type member struct {
 // join starts a member; register adds its local agents.
 func (f *fleet) join(name string, register func(*agent.Pool)) *member {
 	f.t.Helper()
+	return f.joinWith(name, register, func(*runner.Config) {})
+}
+
+// joinWith is join with other settings.
+func (f *fleet) joinWith(name string, register func(*agent.Pool), change func(*runner.Config)) *member {
+	f.t.Helper()
 	m := &member{name: name, gate: &gate{}, pool: agent.NewPool(slog.New(slog.DiscardHandler))}
 	if register != nil {
 		register(m.pool)
@@ -85,11 +91,13 @@ func (f *fleet) join(name string, register func(*agent.Pool)) *member {
 			return &gated{c, m.gate}, err
 		}
 	}
-	r, err := runner.New(runner.Config{
+	settings := runner.Config{
 		Kafka: cfg, Shards: f.shards, Member: name, Local: machines.Local(m.pool),
 		Machines: []runner.Binding{machines.Orchestration(f.plans, nil, 0)},
 		Logger:   slog.New(slog.NewTextHandler(f.t.Output(), nil)).With("member", name),
-	})
+	}
+	change(&settings)
+	r, err := runner.New(settings)
 	if err != nil {
 		f.t.Fatal(err)
 	}
