@@ -346,6 +346,9 @@ func (f *fleet) readAll(topic string) []*kgo.Record {
 	ctx, cancel := context.WithTimeout(f.t.Context(), time.Minute)
 	defer cancel()
 	ends, err := kadm.NewClient(f.cl).ListCommittedOffsets(ctx, topic)
+	for ; kerr.IsRetriable(err) && ctx.Err() == nil; f.passes(100 * time.Millisecond) {
+		ends, err = kadm.NewClient(f.cl).ListCommittedOffsets(ctx, topic)
+	}
 	if err != nil {
 		f.t.Fatal(err)
 	}
