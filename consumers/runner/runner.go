@@ -29,6 +29,9 @@ type Config struct {
 	Logger   *slog.Logger
 	// Remember is for how long the IDs of answered commands are kept; 0: 7 days.
 	Remember time.Duration
+	// MaxLive is how many aggregates of a type may not have ended in a shard when another is begun from
+	// outside (Machine.Begins); 0: any number.
+	MaxLive int
 	// SessionTimeout is after how long the group gives up a silent member; 0: 6 s. A shard that
 	// was lost is taken again no sooner.
 	SessionTimeout time.Duration
