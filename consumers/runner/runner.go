@@ -43,8 +43,9 @@ type Config struct {
 	workTopics *workTopics
 	lag        *lag
 	suspects   *suspects
-	replays    chan struct{} // holds those that are under way
-	started    time.Time     // the process; what its agents claimed before then is nobody's
+	replays    chan struct{}                 // holds those that are under way
+	restored   func(context.Context, *shard) // tests look at what a taking has made of the log
+	started    time.Time                     // the process; what its agents claimed before then is nobody's
 }
 
 const (

@@ -337,6 +337,9 @@ func (sh *shard) run(ctx, work context.Context) error {
 			return err
 		}
 	}
+	if sh.cfg.restored != nil {
+		sh.cfg.restored(ctx, sh)
+	}
 	sh.hand(first.inline...) // what was delegated again
 	first.inline = nil
 	if err := sh.commit(ctx, work, first); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -34,12 +35,13 @@ func (s *scenario) start(ctx context.Context, brokers []string) (agent *process.
 	if err := load.Define(ctx, s.fleet.Client()); err != nil {
 		return nil, err
 	}
-	args := []string{"agent", "exec", "--settings", load.Programs}
-	for _, b := range brokers {
-		args = append(args, "--brokers", b)
-	}
 	s.fleet.Outside = true
-	return s.fleet.Run(ctx, "agent", args...)
+	return s.agent(ctx, "agent")
+}
+
+// agent starts an agent in a process of its own.
+func (s *scenario) agent(ctx context.Context, name string) (*process.Process, error) {
+	return s.fleet.Run(ctx, name, "agent", "exec", "--settings", load.Programs, "--brokers", strings.Join(s.fleet.Brokers, ","))
 }
 
 // three takes the nodes of a Kafka of three away, one at a time.

@@ -63,6 +63,10 @@ func (c Config) options(more []kgo.Opt) ([]kgo.Opt, error) {
 	if c.ClientID != "" {
 		opts = append(opts, kgo.ClientID(c.ClientID))
 	}
+	if c.Embedded {
+		// It asks every client for measurements, packed, and throws them away.
+		opts = append(opts, kgo.DisableClientMetrics())
+	}
 	secured, err := c.Security.options(c.Dial)
 	if err != nil {
 		return nil, err

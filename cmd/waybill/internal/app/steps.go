@@ -226,7 +226,7 @@ func (m *Main) startMachines(ctx context.Context) error {
 		return usage("connectors: %w", err)
 	}
 	cfg := runner.Config{
-		Kafka: m.kafka, Shards: m.cfg.Shards, Member: m.member, Logger: m.cfg.Logger,
+		Kafka: m.kafka, Shards: m.cfg.Shards, Member: m.member, Logger: m.cfg.Logger, KeepHistory: m.cfg.KeepHistory,
 		Machines: []runner.Binding{
 			machines.Orchestration(m.definitions, routes, m.cfg.KeepBlobs), machines.Definition(m.definitions),
 			machines.Transfer(routes), machines.Negotiation(routes, m.negotiations),
