@@ -31,8 +31,10 @@ func single(ctx context.Context, s *scenario) (err error) {
 		return err
 	}
 	defer s.fleet.Close()
-	if err := s.agentKilled(ctx); err != nil {
-		return err
+	if s.full {
+		if err := s.agentKilled(ctx); err != nil {
+			return err
+		}
 	}
 	w, err := s.watch(ctx)
 	if err != nil {
