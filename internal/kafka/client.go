@@ -63,6 +63,10 @@ func (c Config) options(more []kgo.Opt) ([]kgo.Opt, error) {
 	if c.ClientID != "" {
 		opts = append(opts, kgo.ClientID(c.ClientID))
 	}
+	if c.Embedded {
+		// It asks every client for measurements, packed, and throws them away.
+		opts = append(opts, kgo.DisableClientMetrics())
+	}
 	secured, err := c.Security.options(c.Dial)
 	if err != nil {
 		return nil, err
@@ -85,4 +89,12 @@ func (c Config) NewClient(more ...kgo.Opt) (*kgo.Client, error) {
 		return nil, err
 	}
 	return kgo.NewClient(opts...)
+}
+
+// Close closes a client that blocks rebalances while it works on what it has read. Closing reads what is
+// left, which blocks them once more, and whoever was still waiting to leave the group would wait for
+// ever (franz-go 1.22.2, client.go: close drains by PollFetches).
+func Close(cl *kgo.Client) {
+	cl.CloseAllowingRebalance()
+	cl.AllowRebalance()
 }
