@@ -147,8 +147,8 @@ func TestAnOwnerMayDieAnywhereInACheckpoint(t *testing.T) {
 					m := f.join("a", noop)
 					f.owns(m, 1)
 					seen, topic := 0, f.id(f.topic())
-					f.cluster.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
-						f.cluster.KeepControl()
+					f.memory().ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+						f.memory().KeepControl()
 						if writes(req, topic) {
 							if seen++; seen == nth {
 								m.gate.kill()
