@@ -21,7 +21,6 @@ type books struct {
 	followed  int64     // the last transaction whose effects must be there
 	time      time.Time // nothing may be decided before
 	open      []*Record // events since the last position
-	refusals  []*refusal
 
 	producers map[int64]int16 // with their epochs
 	producer  int64
