@@ -19,6 +19,7 @@ type books struct {
 	last      schemas.Position
 	first     int64     // next, in the first position that is there; -1: none is
 	followed  int64     // the last transaction whose effects must be there
+	trails    bool      // effects go with a later transaction: it was the embedded broker
 	time      time.Time // nothing may be decided before
 	open      []*Record // events since the last position
 
@@ -178,6 +179,7 @@ func (c *checker) position(b *books, r *Record) {
 	if c.sure(r) {
 		b.followed = p.Followed
 	}
+	b.trails = b.trails || p.Followed < p.Txn
 }
 
 func positionID(b *books, txn int64) string {
