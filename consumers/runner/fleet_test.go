@@ -81,6 +81,12 @@ type member struct {
 // join starts a member; register adds its local agents.
 func (f *fleet) join(name string, register func(*agent.Pool)) *member {
 	f.t.Helper()
+	return f.joinWith(name, register, func(*runner.Config) {})
+}
+
+// joinWith is join with other settings.
+func (f *fleet) joinWith(name string, register func(*agent.Pool), change func(*runner.Config)) *member {
+	f.t.Helper()
 	m := &member{name: name, gate: &gate{}, pool: agent.NewPool(slog.New(slog.DiscardHandler))}
 	if register != nil {
 		register(m.pool)
@@ -101,6 +107,7 @@ func (f *fleet) join(name string, register func(*agent.Pool)) *member {
 		Logger:     slog.New(&listener{slog.NewTextHandler(f.t.Output(), nil), f}).With("member", name),
 		Checkpoint: f.checkpoint, Recent: f.recent, KeepHistory: f.keep,
 	}
+	change(&settings)
 	runner.CheckRestored(&settings, func(why string) { f.t.Error(why) })
 	r, err := runner.New(settings)
 	if err != nil {
@@ -339,6 +346,9 @@ func (f *fleet) readAll(topic string) []*kgo.Record {
 	ctx, cancel := context.WithTimeout(f.t.Context(), time.Minute)
 	defer cancel()
 	ends, err := kadm.NewClient(f.cl).ListCommittedOffsets(ctx, topic)
+	for ; kerr.IsRetriable(err) && ctx.Err() == nil; f.passes(100 * time.Millisecond) {
+		ends, err = kadm.NewClient(f.cl).ListCommittedOffsets(ctx, topic)
+	}
 	if err != nil {
 		f.t.Fatal(err)
 	}
