@@ -52,8 +52,9 @@ type Config struct {
 }
 
 const (
-	defaultRemember       = 7 * 24 * time.Hour
-	defaultSessionTimeout = 6 * time.Second
+	defaultRemember = 7 * 24 * time.Hour
+	// DefaultSessionTimeout is Config.SessionTimeout unless set.
+	DefaultSessionTimeout = 6 * time.Second
 	rebalanceTimeout      = 10 * time.Second
 	// maxReplays is how many shards are read back at the same time at most: all at once they
 	// would take their memory at once, and be no sooner done where there are fewer cores.
@@ -101,7 +102,7 @@ func New(cfg Config) (*Runner, error) {
 		cfg.Remember = defaultRemember
 	}
 	if cfg.SessionTimeout == 0 {
-		cfg.SessionTimeout = defaultSessionTimeout
+		cfg.SessionTimeout = DefaultSessionTimeout
 	}
 	if cfg.Checkpoint == 0 {
 		cfg.Checkpoint = defaultCheckpoint

@@ -16,11 +16,7 @@ const HeaderUnpackable = "unpackable"
 // pass delivers a message in place of such a batch, and goes on behind it.
 func (s *subscription) pass(packed *kgo.ErrDecompressTooLarge) {
 	p := s.partition(packed.Partition)
-	why := fmt.Sprintf("the records from offset %d to %d came compressed in one batch of more than %d bytes", packed.Offset, packed.NextOffset-1, kafka.MaxUnpackedBytes)
-	p.push([]*kgo.Record{{
-		Topic: packed.Topic, Partition: packed.Partition, Offset: packed.NextOffset - 1, LeaderEpoch: packed.Epoch, Timestamp: time.Now(),
-		Headers: []kgo.RecordHeader{{Key: HeaderUnpackable, Value: []byte(why)}},
-	}})
+	p.push([]*kgo.Record{standIn(packed)})
 	kafka.Pass(s.client, packed)
 	if s.assignment == nil && !p.known {
 		// The client moves no member of a group to where it has never read (franz-go 1.22.2, consumer_group.go:
@@ -28,6 +24,14 @@ func (s *subscription) pass(packed *kgo.ErrDecompressTooLarge) {
 		s.workers.Go(func() { s.anew(p, packed.NextOffset) })
 	}
 	p.known = true
+}
+
+func standIn(packed *kgo.ErrDecompressTooLarge) *kgo.Record {
+	why := fmt.Sprintf("the records from offset %d to %d came compressed in one batch of more than %d bytes", packed.Offset, packed.NextOffset-1, kafka.MaxUnpackedBytes)
+	return &kgo.Record{
+		Topic: packed.Topic, Partition: packed.Partition, Offset: packed.NextOffset - 1, LeaderEpoch: packed.Epoch, Timestamp: time.Now(),
+		Headers: []kgo.RecordHeader{{Key: HeaderUnpackable, Value: []byte(why)}},
+	}
 }
 
 // anew takes the topic anew once what lies before an offset has been acked and committed.
