@@ -29,6 +29,9 @@ type Config struct {
 	Logger   *slog.Logger
 	// Remember is for how long the IDs of answered commands are kept; 0: 7 days.
 	Remember time.Duration
+	// MaxLive is how many aggregates of a type may not have ended in a shard when another is begun from
+	// outside (Machine.Begins); 0: any number.
+	MaxLive int
 	// SessionTimeout is after how long the group gives up a silent member; 0: 6 s. A shard that
 	// was lost is taken again no sooner.
 	SessionTimeout time.Duration
@@ -43,8 +46,9 @@ type Config struct {
 	workTopics *workTopics
 	lag        *lag
 	suspects   *suspects
-	replays    chan struct{} // holds those that are under way
-	started    time.Time     // the process; what its agents claimed before then is nobody's
+	replays    chan struct{}                 // holds those that are under way
+	restored   func(context.Context, *shard) // tests look at what a taking has made of the log
+	started    time.Time                     // the process; what its agents claimed before then is nobody's
 }
 
 const (

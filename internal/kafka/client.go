@@ -90,3 +90,11 @@ func (c Config) NewClient(more ...kgo.Opt) (*kgo.Client, error) {
 	}
 	return kgo.NewClient(opts...)
 }
+
+// Close closes a client that blocks rebalances while it works on what it has read. Closing reads what is
+// left, which blocks them once more, and whoever was still waiting to leave the group would wait for
+// ever (franz-go 1.22.2, client.go: close drains by PollFetches).
+func Close(cl *kgo.Client) {
+	cl.CloseAllowingRebalance()
+	cl.AllowRebalance()
+}

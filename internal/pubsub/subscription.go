@@ -9,6 +9,8 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/waybill/waybill/internal/kafka"
 )
 
 const (
@@ -166,6 +168,10 @@ func (s *subscription) poll() {
 		}
 		failed := false
 		fetches.EachError(func(topic string, p int32, err error) {
+			if packed, ok := errors.AsType[*kgo.ErrDecompressTooLarge](err); ok {
+				s.pass(packed)
+				return
+			}
 			failed = true
 			if topic == "" {
 				p = -1 // it is the group's, or the client's
@@ -174,7 +180,9 @@ func (s *subscription) poll() {
 		})
 		fetches.EachPartition(func(f kgo.FetchTopicPartition) {
 			if len(f.Records) > 0 {
-				s.partition(f.Partition).push(f.Records)
+				p := s.partition(f.Partition)
+				p.known = true
+				p.push(f.Records)
 			}
 		})
 		s.client.AllowRebalance()
@@ -357,7 +365,7 @@ func (s *subscription) end(ctx context.Context) error {
 
 // leave commits for the last time, leaves the group and closes the client.
 func (s *subscription) leave(ctx context.Context, ps []*partition) error {
-	defer s.client.CloseAllowingRebalance()
+	defer kafka.Close(s.client)
 	if s.assignment != nil {
 		return nil
 	}
