@@ -138,7 +138,7 @@ func (p *Publisher) Pack(ctx context.Context, orchestration, at string, value js
 	case errors.As(err, &unlikely):
 		return nil, &InvalidError{Path: at, Message: unlikely.Reason}
 	}
-	return nil, &UnreachableError{Brokers: p.brokers, Topic: p.topics.Blobs(), Err: err}
+	return nil, &UnreachableError{Brokers: p.brokers, Topic: p.topics.Blobs(), Err: p.reason(ctx, err)}
 }
 
 // bounded gives a context without a deadline one.

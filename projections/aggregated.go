@@ -24,7 +24,11 @@ type aggregated struct {
 }
 
 // follows says whether an event is the next one; one that we have is not. Its error is a *Fault.
+// Where the log has let go of its beginning, what it tells of aggregates that began there is passed over.
 func (p *partition) follows(a *aggregated, r *kgo.Record, ce kafka.CloudEvent) (bool, error) {
+	if a.seq == 0 && ce.Sequence > 1 && p.cut {
+		return false, nil
+	}
 	if ce.Sequence > a.seq+1 {
 		return false, p.stop(r.Offset, ce.Type, fmt.Errorf("event %d of %s follows event %d: there is a gap in the log", ce.Sequence, a.id, a.seq))
 	}

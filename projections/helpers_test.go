@@ -78,6 +78,31 @@ func newCluster(t testing.TB) *cluster {
 	return &cluster{t, cfg, cl}
 }
 
+// anew is a cluster with topics of the same names that are others.
+func (c *cluster) anew() *cluster {
+	c.t.Helper()
+	if c.Prefix == "" {
+		return newCluster(c.t)
+	}
+	if err := kafkatest.Clear(limited(c.t), c.Config); err != nil {
+		c.t.Fatal(err)
+	}
+	if err := kafka.EnsureTopics(limited(c.t), c.cl, c.Topics().Specs(shards, aggregates, nil)); err != nil {
+		c.t.Fatal(err)
+	}
+	return c
+}
+
+// placed puts the records of a script, which knows nothing of a prefix, on the cluster's topics.
+func (c *cluster) placed(records []*kgo.Record) []*kgo.Record {
+	for _, r := range records {
+		if below, ok := strings.CutPrefix(r.Topic, kafka.DefaultPrefix+"."); ok && c.Prefix != "" {
+			r.Topic = c.Prefix + "." + below
+		}
+	}
+	return records
+}
+
 // write commits records in one transaction.
 func (c *cluster) write(records ...*kgo.Record) {
 	c.t.Helper()
@@ -85,7 +110,7 @@ func (c *cluster) write(records ...*kgo.Record) {
 	if err := c.cl.BeginTransaction(); err != nil {
 		c.t.Fatal(err)
 	}
-	if err := c.cl.ProduceSync(ctx, records...).FirstErr(); err != nil {
+	if err := c.cl.ProduceSync(ctx, c.placed(records)...).FirstErr(); err != nil {
 		c.t.Fatal(err)
 	}
 	if err := c.cl.EndTransaction(ctx, kgo.TryCommit); err != nil {

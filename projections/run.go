@@ -116,9 +116,14 @@ func (f *follower) find(ctx context.Context) ([]*partition, error) {
 		of[topics.Events(a)] = a
 		names = append(names, topics.Events(a))
 	}
-	details, err := kadm.NewClient(f.cl).ListTopics(ctx, names...)
+	adm := kadm.NewClient(f.cl)
+	details, err := adm.ListTopics(ctx, names...)
 	if err != nil {
 		return nil, fmt.Errorf("list topics: %w", err)
+	}
+	starts, err := adm.ListStartOffsets(ctx, names...)
+	if err != nil {
+		return nil, fmt.Errorf("find where the log begins: %w", err)
 	}
 	var parts []*partition
 	for _, name := range names {
@@ -130,7 +135,8 @@ func (f *follower) find(ctx context.Context) ([]*partition, error) {
 			return nil, fmt.Errorf("topic %s: %w", name, t.Err)
 		}
 		for _, n := range t.Partitions.Numbers() {
-			parts = append(parts, &partition{topic: name, topicID: t.ID.String(), aggregate: of[name], number: n, stored: -1})
+			start, _ := starts.Lookup(name, n)
+			parts = append(parts, &partition{topic: name, topicID: t.ID.String(), aggregate: of[name], number: n, stored: -1, cut: start.Offset > 0})
 		}
 	}
 	return parts, nil

@@ -314,7 +314,7 @@ func TestALogThatIsNotTheOneThatWasReadIsNotFolded(t *testing.T) {
 		fails(t, db, errTrimmed)
 	})
 	t.Run("after it was made anew", func(t *testing.T) {
-		anew := newCluster(t)
+		anew := c.anew()
 		db, _ := anew.run(Config{Path: path})
 		fails(t, db, errRecreated)
 	})
@@ -381,7 +381,7 @@ func TestRecordsOfAnAbortedTransactionAreNotSeen(t *testing.T) {
 	if err := c.cl.BeginTransaction(); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.cl.ProduceSync(t.Context(), s.take(0)...).FirstErr(); err != nil {
+	if err := c.cl.ProduceSync(t.Context(), c.placed(s.take(0))...).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.cl.EndTransaction(t.Context(), kgo.TryAbort); err != nil {

@@ -25,6 +25,7 @@ type partition struct {
 	command   int64 // what lies before it on the commands partition has been decided
 	decidedAt int64
 	stored    int64 // next, as SQLite has it; -1 where it has none
+	cut       bool  // the log has let go of the partition's beginning
 	dirty     bool  // rows depend on it
 	fault     *Fault
 }

@@ -26,11 +26,16 @@ const remembered = 16 << 10
 // and ends their contexts; what then comes to no result is given back, so that another agent
 // has it at once and it costs no attempt. It returns nil if everything was reported or given
 // back, and an *UnfinishedError if something was left to its lease. A broker that is away is waited for;
-// it returns early only if a Subscriber of the Config ends. Types registered later are not served.
+// it returns early only if a Subscriber of the Config ends, or Kafka does not let us in. Types registered later are not served.
 func (p *Pool) Serve(ctx context.Context, cfg Config) error {
 	cfg, err := cfg.complete()
 	if err != nil {
 		return err
+	}
+	if cfg.Subscriber == nil {
+		if err := cfg.Kafka.Admitted(ctx); err != nil {
+			return fmt.Errorf("agent %s: %w", cfg.Name, err)
+		}
 	}
 	t, err := cfg.transport()
 	if err != nil {

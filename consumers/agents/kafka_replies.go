@@ -80,7 +80,7 @@ func (k *Kafka) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer cl.CloseAllowingRebalance()
+	defer kafka.Close(cl)
 	// What has been read is still reported and acknowledged when ctx ends.
 	finish, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()

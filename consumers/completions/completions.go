@@ -182,19 +182,31 @@ func run(ctx context.Context, cfg Config, aggregate string, tell teller) (err er
 		defer store.Close()
 		cfg.blobs.Store = store
 	}
-	subscriber := cfg.Subscriber
-	if subscriber == nil {
-		s, err := pubsub.NewSubscriber(pubsub.SubscriberConfig{Kafka: cfg.Kafka, Group: cfg.Group, Start: cfg.Start})
-		if err != nil {
-			return fmt.Errorf("completions: %w", err)
-		}
-		subscriber = s
+	if cfg.Subscriber != nil {
+		return subscribe(ctx, cfg, cfg.Subscriber, aggregate, tell)
 	}
-	err = subscribe(ctx, cfg, subscriber, aggregate, tell)
-	if cfg.Subscriber == nil {
-		err = errors.Join(err, subscriber.Close())
+	if err := cfg.Kafka.Admitted(ctx); err != nil {
+		return fmt.Errorf("completions: %w", err)
 	}
-	return err
+	// A subscription goes on whatever happens. What it is not allowed to read it would wait for in vain.
+	reading, refuse := context.WithCancelCause(ctx)
+	defer refuse(nil)
+	subscriber, err := pubsub.NewSubscriber(pubsub.SubscriberConfig{
+		Kafka: cfg.Kafka, Group: cfg.Group, Start: cfg.Start,
+		OnError: func(e *pubsub.SubscriptionError) {
+			if access, ok := errors.AsType[*kafka.AccessError](kafka.Explain(e)); ok {
+				refuse(fmt.Errorf("completions: %w", access))
+			}
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("completions: %w", err)
+	}
+	err = subscribe(reading, cfg, subscriber, aggregate, tell)
+	if cause := context.Cause(reading); err == nil && ctx.Err() == nil && reading.Err() != nil {
+		err = cause
+	}
+	return errors.Join(kafka.Explain(err), subscriber.Close())
 }
 
 func (c Config) complete() (Config, error) {

@@ -38,6 +38,13 @@ type fleet struct {
 	plans   plans
 	cl      *kgo.Client
 	ids     int
+	// How its members are set up, beside the defaults: most tests meet checkpoints, and ended aggregates that
+	// have left memory.
+	checkpoint int64
+	recent     int
+	keep       time.Duration
+	mu         sync.Mutex
+	origins    map[string]string // of the last taking of each shard
 }
 
 func newFleet(t *testing.T, shards int32, p plans) *fleet {
@@ -56,7 +63,10 @@ func fleetOn(t *testing.T, cfg kafka.Config, cluster *kfake.Cluster, shards int3
 	if err := kafka.EnsureTopics(t.Context(), cl, cfg.Topics().Specs(shards, []string{aggregate}, []string{"remote"})); err != nil {
 		t.Fatal(err)
 	}
-	return &fleet{t: t, cfg: cfg, cluster: cluster, shards: shards, plans: p, cl: cl}
+	return &fleet{
+		t: t, cfg: cfg, cluster: cluster, shards: shards, plans: p, cl: cl,
+		checkpoint: 1 << 10, recent: 1, origins: make(map[string]string),
+	}
 }
 
 // member is one process of a fleet: its connections can be held up, as if it slept.
@@ -93,10 +103,12 @@ func (f *fleet) joinWith(name string, register func(*agent.Pool), change func(*r
 	}
 	settings := runner.Config{
 		Kafka: cfg, Shards: f.shards, Member: name, Local: machines.Local(m.pool),
-		Machines: []runner.Binding{machines.Orchestration(f.plans, nil, 0)},
-		Logger:   slog.New(slog.NewTextHandler(f.t.Output(), nil)).With("member", name),
+		Machines:   []runner.Binding{machines.Orchestration(f.plans, nil, 0)},
+		Logger:     slog.New(&listener{slog.NewTextHandler(f.t.Output(), nil), f}).With("member", name),
+		Checkpoint: f.checkpoint, Recent: f.recent, KeepHistory: f.keep,
 	}
 	change(&settings)
+	runner.CheckRestored(&settings, func(why string) { f.t.Error(why) })
 	r, err := runner.New(settings)
 	if err != nil {
 		f.t.Fatal(err)
@@ -117,6 +129,42 @@ func (f *fleet) joinWith(name string, register func(*agent.Pool), change func(*r
 	}
 	f.t.Cleanup(m.stop)
 	return m
+}
+
+// listener hears where the state of a shard comes from.
+type listener struct {
+	slog.Handler
+	f *fleet
+}
+
+func (l *listener) Handle(ctx context.Context, r slog.Record) error {
+	shard, from := "", ""
+	r.Attrs(func(a slog.Attr) bool {
+		switch a.Key {
+		case "shard":
+			shard = a.Value.String()
+		case "from":
+			from = a.Value.String()
+		}
+		return true
+	})
+	if r.Message == "shard taken" {
+		l.f.mu.Lock()
+		l.f.origins[shard] = from
+		l.f.mu.Unlock()
+	}
+	return l.Handler.Handle(ctx, r)
+}
+
+func (l *listener) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &listener{l.Handler.WithAttrs(attrs), l.f}
+}
+
+// origin says where the state of a shard came from when it was taken last.
+func (f *fleet) origin(shard int) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.origins[strconv.Itoa(shard)]
 }
 
 // gate holds up whoever passes while it is shut.
@@ -298,6 +346,9 @@ func (f *fleet) readAll(topic string) []*kgo.Record {
 	ctx, cancel := context.WithTimeout(f.t.Context(), time.Minute)
 	defer cancel()
 	ends, err := kadm.NewClient(f.cl).ListCommittedOffsets(ctx, topic)
+	for ; kerr.IsRetriable(err) && ctx.Err() == nil; f.passes(100 * time.Millisecond) {
+		ends, err = kadm.NewClient(f.cl).ListCommittedOffsets(ctx, topic)
+	}
 	if err != nil {
 		f.t.Fatal(err)
 	}

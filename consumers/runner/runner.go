@@ -46,13 +46,15 @@ type Config struct {
 	workTopics *workTopics
 	lag        *lag
 	suspects   *suspects
-	replays    chan struct{} // holds those that are under way
-	started    time.Time     // the process; what its agents claimed before then is nobody's
+	replays    chan struct{}                 // holds those that are under way
+	restored   func(context.Context, *shard) // tests look at what a taking has made of the log
+	started    time.Time                     // the process; what its agents claimed before then is nobody's
 }
 
 const (
-	defaultRemember       = 7 * 24 * time.Hour
-	defaultSessionTimeout = 6 * time.Second
+	defaultRemember = 7 * 24 * time.Hour
+	// DefaultSessionTimeout is Config.SessionTimeout unless set.
+	DefaultSessionTimeout = 6 * time.Second
 	rebalanceTimeout      = 10 * time.Second
 	// maxReplays is how many shards are read back at the same time at most: all at once they
 	// would take their memory at once, and be no sooner done where there are fewer cores.
@@ -100,7 +102,7 @@ func New(cfg Config) (*Runner, error) {
 		cfg.Remember = defaultRemember
 	}
 	if cfg.SessionTimeout == 0 {
-		cfg.SessionTimeout = defaultSessionTimeout
+		cfg.SessionTimeout = DefaultSessionTimeout
 	}
 	if cfg.Checkpoint == 0 {
 		cfg.Checkpoint = defaultCheckpoint

@@ -73,8 +73,8 @@ type shard struct {
 	running map[workKey]context.CancelFunc
 }
 
-// transactionTimeout bounds how long an open transaction of a dead owner holds back its readers.
-const transactionTimeout = 10 * time.Second
+// TransactionTimeout bounds how long an open transaction of a dead owner holds back its readers.
+const TransactionTimeout = 10 * time.Second
 
 // maxPoll bounds how many commands one transaction takes.
 const maxPoll = 5000
@@ -94,7 +94,7 @@ func (sh *shard) own(ctx context.Context) (err error) {
 	sh.commands = make(map[string]string)
 	sh.cl, err = sh.cfg.Kafka.NewClient(
 		kgo.TransactionalID(sh.topics.TransactionalID(sh.id)),
-		kgo.TransactionTimeout(transactionTimeout),
+		kgo.TransactionTimeout(TransactionTimeout),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ManualFlushing(),
 		kgo.MaxBufferedRecords(1<<20),
@@ -339,6 +339,9 @@ func (sh *shard) run(ctx, work context.Context) error {
 		if err := c.recovered(ctx, first); err != nil {
 			return err
 		}
+	}
+	if sh.cfg.restored != nil {
+		sh.cfg.restored(ctx, sh)
 	}
 	sh.hand(first.inline...) // what was delegated again
 	first.inline = nil
@@ -814,7 +817,17 @@ func (sh *shard) needTopic(activityType string) { sh.wanted[activityType] = stru
 // record makes a record for a partition of ours.
 func (sh *shard) record(topic string, partition int32, key string, env kafka.CloudEvent, aggregate string, value []byte) *kgo.Record {
 	env.Source = "/waybill/" + aggregate
-	return &kgo.Record{Topic: topic, Partition: partition, Key: []byte(key), Value: value, Headers: env.Headers(), Timestamp: env.Time}
+	return &kgo.Record{Topic: topic, Partition: partition, Key: []byte(key), Value: value, Headers: env.Headers(), Timestamp: stamp(env.Time)}
+}
+
+// stamp is what a record's own time is where the shard's is that: the shard's goes on from where an
+// owner before has left it, whose clock may have been hours ahead, and a broker takes no record
+// that is more than an hour ahead of its own. Whoever reads the log goes by ce_time.
+func stamp(at time.Time) time.Time {
+	if now := time.Now(); at.After(now) {
+		return now
+	}
+	return at
 }
 
 // keyed makes a record whose partition is its key's.
@@ -826,14 +839,14 @@ func (sh *shard) keyed(topic, key string, env kafka.CloudEvent, aggregate string
 // one, as it is but for the record's own time: a topic may take none that is too far from now, and the
 // command would hold the shard up for ever.
 func (sh *shard) forward(r *kgo.Record, partition int32, at time.Time) *kgo.Record {
-	return &kgo.Record{Topic: r.Topic, Partition: partition, Key: r.Key, Value: r.Value, Headers: r.Headers, Timestamp: at}
+	return &kgo.Record{Topic: r.Topic, Partition: partition, Key: r.Key, Value: r.Value, Headers: r.Headers, Timestamp: stamp(at)}
 }
 
 // deadLetter keeps a record that cannot be read, with where it stood and why. One that came
 // compressed can be larger than what fits into a record here: then what does not fit is left
 // out, and the reason says so; the record itself still lies where it stood.
 func (sh *shard) deadLetter(r *kgo.Record, why error, at time.Time) *kgo.Record {
-	d := &kgo.Record{Topic: sh.topics.DeadLetters(), Key: r.Key, Value: r.Value, Timestamp: at}
+	d := &kgo.Record{Topic: sh.topics.DeadLetters(), Key: r.Key, Value: r.Value, Timestamp: stamp(at)}
 	if d.Key == nil {
 		d.Key = []byte{}
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/waybill/waybill/integration/internal/process"
+	"github.com/waybill/waybill/integration/internal/stage"
 )
 
 type settings struct {
@@ -21,6 +22,7 @@ type settings struct {
 	fsync       string
 	limit       time.Duration
 	keep        bool
+	kafka       *stage.Kafka
 }
 
 func main() {
@@ -32,10 +34,11 @@ func main() {
 	flag.StringVar(&s.fsync, "fsync", "both", "run without (no), with (yes) or both")
 	flag.DurationVar(&s.limit, "limit", 5*time.Minute, "give a run up after this")
 	flag.BoolVar(&s.keep, "keep", false, "leave the data behind")
+	s.kafka = stage.NewKafka("kill")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, s); err != nil {
+	if err := errors.Join(run(ctx, s), s.kafka.Clear(ctx)); err != nil {
 		fmt.Fprintln(os.Stderr, "kill:", err)
 		stop()
 		os.Exit(1)
@@ -60,6 +63,9 @@ func run(ctx context.Context, s settings) (err error) {
 		return err
 	}
 	var runs []bool
+	if s.kafka.Others() { // whose writes are its own business
+		s.fsync = "no"
+	}
 	switch s.fsync {
 	case "both":
 		runs = []bool{false, true}

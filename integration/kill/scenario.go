@@ -13,6 +13,7 @@ import (
 	"github.com/waybill/waybill/integration/internal/api"
 	"github.com/waybill/waybill/integration/internal/load"
 	"github.com/waybill/waybill/integration/internal/process"
+	"github.com/waybill/waybill/internal/kafka"
 )
 
 const (
@@ -39,7 +40,8 @@ type scenario struct {
 	fsync       bool
 	bin, dir    string
 	listen      string
-	kafka       string
+	embedded    string // where the embedded broker listens
+	cfg         kafka.Config
 	log         *os.File
 	rnd         *rand.Rand
 	providers   *load.Providers
@@ -106,9 +108,10 @@ func (s *scenario) prepare(ctx context.Context, seed uint64) error {
 	if s.listen, err = process.FreeAddress(); err != nil {
 		return err
 	}
-	if s.kafka, err = process.FreeAddress(); err != nil {
+	if s.embedded, err = process.FreeAddress(); err != nil {
 		return err
 	}
+	s.cfg = s.settings.kafka.Config(s.embedded)
 	if s.jobs, s.providers, err = load.New(ctx, seed, "k", s.settings.jobs); err != nil {
 		return err
 	}
@@ -120,7 +123,7 @@ func (s *scenario) prepare(ctx context.Context, seed uint64) error {
 }
 
 func (s *scenario) start(ctx context.Context) (*process.Process, error) {
-	args := []string{"serve", "--data", filepath.Join(s.dir, "data"), "--listen", s.listen, "--kafka-listen", s.kafka}
+	args := append([]string{"serve", "--data", filepath.Join(s.dir, "data"), "--listen", s.listen}, s.settings.kafka.Args(s.embedded)...)
 	for _, h := range s.providers.Hosts() {
 		args = append(args, "--allow", h)
 	}

@@ -102,11 +102,14 @@ func (s *scenario) fullEmbedded(ctx context.Context) (err error) {
 	if err := load.Define(ctx, s.fleet.Client()); err != nil {
 		return err
 	}
-	for _, c := range []fullness{
+	cases := []fullness{
 		{name: "nearly full", leave: 4 * megabyte, refuses: true},
-		{name: "full", refuses: true},
 		{name: "full, and the process killed", refuses: true, kill: true},
-	} {
+	}
+	if s.full {
+		cases = append(cases, fullness{name: "full", refuses: true})
+	}
+	for _, c := range cases {
 		if err := s.runFull(ctx, d, srv, c); err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}

@@ -31,6 +31,11 @@ func single(ctx context.Context, s *scenario) (err error) {
 		return err
 	}
 	defer s.fleet.Close()
+	if s.full {
+		if err := s.agentKilled(ctx); err != nil {
+			return err
+		}
+	}
 	w, err := s.watch(ctx)
 	if err != nil {
 		return err
@@ -63,6 +68,46 @@ func single(ctx context.Context, s *scenario) (err error) {
 	s.stop(all...)
 	return nil
 }
+
+// agentKilled kills one of two agents: the other one has the work.
+func (s *scenario) agentKilled(ctx context.Context) error {
+	second, err := s.agent(ctx, "agent2")
+	if err != nil {
+		return err
+	}
+	before := len(s.fleet.Jobs)
+	_, err = s.fleet.Under(ctx, &s.wrong, "an agent killed", nil, func(ctx context.Context) error {
+		if err := api.Pause(ctx, 3*time.Second); err != nil {
+			return err
+		}
+		if err := second.Kill(); err != nil {
+			return err
+		}
+		return api.Pause(ctx, 5*time.Second)
+	})
+	if err != nil {
+		return err
+	}
+	longest := time.Duration(0)
+	for _, j := range s.fleet.Jobs[before:] {
+		if !strings.HasSuffix(j.ID, "-outside") {
+			continue
+		}
+		events, err := s.fleet.Client().Events(ctx, j.ID)
+		if err != nil {
+			return err
+		}
+		longest = max(longest, events[len(events)-1].Time.Sub(events[0].Time))
+	}
+	fmt.Printf("  the longest that work of agents took: %.1f s\n", longest.Seconds())
+	if longest > fleet.Stall+leases {
+		s.wrong.Add("work of agents took %.1f s after one was killed", longest.Seconds())
+	}
+	return nil
+}
+
+// leases is how long what the killed one had claimed waits besides: for its lease, and a backoff.
+const leases = 15 * time.Second
 
 // away looks at how processes fare while Kafka is away.
 func (s *scenario) away(ctx context.Context, all []*process.Process, down time.Duration) error {

@@ -23,6 +23,8 @@ import (
 const (
 	// stall is how long no shard may stand still, whatever is done to the processes.
 	stall = fleet.Stall
+	// missed is how long a process that was killed stays away: longer than it takes the others to notice.
+	missed = 10 * time.Second
 	// spreadWithin is how long the group may take to give every process its share.
 	spreadWithin = 30 * time.Second
 	// stopWithin is what an interrupt promises.
@@ -47,7 +49,7 @@ type scenario struct {
 func main() {
 	var s settings
 	flag.IntVar(&s.processes, "processes", 4, "how many processes share the work in the end")
-	flag.IntVar(&s.burst, "burst", 400, "how many jobs are asked for at once to measure the throughput")
+	flag.IntVar(&s.burst, "burst", 300, "how many jobs are asked for at once to measure the throughput")
 	flag.DurationVar(&s.paused, "paused", 12*time.Second, "how long a process is stopped (SIGSTOP)")
 	flag.Uint64Var(&s.seed, "seed", rand.Uint64()>>1, "what to draw the jobs from") //nolint:gosec // no secret
 	flags := stage.NewFlags(8 * time.Minute)
@@ -188,7 +190,7 @@ func (s *scenario) kill(ctx context.Context) error {
 		if err := victim.Kill(); err != nil {
 			return err
 		}
-		if err := api.Pause(ctx, stall); err != nil {
+		if err := api.Pause(ctx, missed); err != nil {
 			return err
 		}
 		return s.fleet.Again(ctx, victim)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/waybill/waybill/integration/internal/load"
 	"github.com/waybill/waybill/integration/internal/process"
 	"github.com/waybill/waybill/integration/internal/stage"
+	"github.com/waybill/waybill/internal/kafka"
 )
 
 const (
@@ -38,26 +40,31 @@ type server struct {
 }
 
 type scenario struct {
-	dir, bin, kafka string
-	log             *os.File
-	broker          *process.Process
-	servers         []*server
-	jobs            []*load.Job
-	providers       *load.Providers
-	killed          time.Time
+	dir, bin  string
+	kafka     *stage.Kafka
+	cfg       kafka.Config
+	log       *os.File
+	broker    *process.Process
+	servers   []*server
+	jobs      []*load.Job
+	providers *load.Providers
+	killed    time.Time
 }
 
 func main() {
 	jobs := flag.Int("jobs", 400, "how many jobs to ask for, 40 ms apart")
 	seed := flag.Uint64("seed", rand.Uint64()>>1, "what to draw the jobs from") //nolint:gosec // no secret
+	k := stage.NewKafka("two")
 	flags := stage.NewFlags(4 * time.Minute)
 	flag.Parse()
-	os.Exit(flags.Play("two", func(ctx context.Context, on stage.Stage) error { return run(ctx, on, *jobs, *seed) }))
+	os.Exit(flags.Play("two", func(ctx context.Context, on stage.Stage) error {
+		return errors.Join(run(ctx, on, k, *jobs, *seed), k.Clear(ctx))
+	}))
 }
 
-func run(ctx context.Context, on stage.Stage, jobs int, seed uint64) (err error) {
-	s := &scenario{dir: on.Dir, log: on.Log}
-	fmt.Printf("two servers on one broker: seed %d, %d jobs\n", seed, jobs)
+func run(ctx context.Context, on stage.Stage, k *stage.Kafka, jobs int, seed uint64) (err error) {
+	s := &scenario{dir: on.Dir, log: on.Log, kafka: k}
+	fmt.Printf("two servers on one broker (%s): seed %d, %d jobs\n", k, seed, jobs)
 	if s.jobs, s.providers, err = load.New(ctx, seed, "t", jobs); err != nil {
 		return err
 	}
@@ -78,18 +85,27 @@ func run(ctx context.Context, on stage.Stage, jobs int, seed uint64) (err error)
 	return nil
 }
 
+// startBroker starts a broker, unless there is one.
+func (s *scenario) startBroker(ctx context.Context) error {
+	address, err := process.FreeAddress()
+	if err != nil {
+		return err
+	}
+	if s.cfg = s.kafka.Config(address); s.kafka.Others() {
+		return nil
+	}
+	s.broker, err = process.Start(ctx, process.Command{
+		Path: s.bin, Args: []string{"broker", "--data", filepath.Join(s.dir, "broker"), "--kafka-listen", address}, Log: s.log,
+	})
+	return err
+}
+
 // start starts the broker and both servers and waits until both have shards.
 func (s *scenario) start(ctx context.Context) (err error) {
 	if s.bin, err = process.Build(ctx, s.dir); err != nil {
 		return err
 	}
-	if s.kafka, err = process.FreeAddress(); err != nil {
-		return err
-	}
-	s.broker, err = process.Start(ctx, process.Command{
-		Path: s.bin, Args: []string{"broker", "--data", filepath.Join(s.dir, "broker"), "--kafka-listen", s.kafka}, Log: s.log,
-	})
-	if err != nil {
+	if err := s.startBroker(ctx); err != nil {
 		return err
 	}
 	for _, name := range []string{"first", "second"} {
@@ -97,7 +113,7 @@ func (s *scenario) start(ctx context.Context) (err error) {
 		if srv.listen, err = process.FreeAddress(); err != nil {
 			return err
 		}
-		args := []string{"serve", "--data", filepath.Join(s.dir, name), "--listen", srv.listen, "--brokers", s.kafka}
+		args := []string{"serve", "--data", filepath.Join(s.dir, name), "--listen", srv.listen, "--brokers", strings.Join(s.cfg.Brokers, ","), "--prefix", s.cfg.Prefix, "--create-topics"}
 		for _, h := range s.providers.Hosts() {
 			args = append(args, "--allow", h)
 		}
@@ -227,6 +243,9 @@ func (s *scenario) stop() error {
 		name string
 		*process.Process
 	}{{"the second server", s.servers[1].Process}, {"the broker", s.broker}} {
+		if p.Process == nil {
+			continue // it is not ours
+		}
 		took, err := p.Stop(5 * time.Second)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("SIGTERM to %s: %w", p.name, err))

@@ -19,7 +19,7 @@ const takeoverWithin = 12 * time.Second
 // report checks everything, prints the figures, and returns what is wrong.
 func (s *scenario) report(ctx context.Context) []string {
 	subject := &audit.Subject{
-		Jobs: s.jobs, Client: s.client(1), Brokers: []string{s.kafka}, Embedded: true, Out: os.Stdout,
+		Jobs: s.jobs, Client: s.client(1), Brokers: s.cfg.Brokers, Prefix: s.cfg.Prefix, Embedded: s.cfg.Embedded, Out: os.Stdout,
 		Files: []string{filepath.Join(s.dir, s.servers[1].name, "projections.db")}, Scratch: s.dir,
 	}
 	wrong := subject.All(ctx)

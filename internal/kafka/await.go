@@ -3,6 +3,8 @@ package kafka
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 )
 
@@ -13,6 +15,29 @@ const (
 	// given a moment ago, may take as long.
 	doubt = 3 * time.Second
 )
+
+// admission is how long Admitted waits for the first answer.
+const admission = 5 * time.Second
+
+// Admitted is an *AccessError where the brokers do not let us in, which a client that reads or writes tries
+// again for ever, without a word. Brokers that are away are no error: they are waited for.
+func (c Config) Admitted(ctx context.Context) error {
+	if c.Embedded {
+		return nil
+	}
+	cl, err := c.NewProbe()
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(ctx, admission)
+	defer cancel()
+	err = Await(ctx, cl.Ping)
+	if _, access := errors.AsType[*AccessError](err); access {
+		return fmt.Errorf("Kafka at %s: %w", strings.Join(c.Brokers, ","), err)
+	}
+	return nil
+}
 
 // Await asks until there is an answer or ctx ends: a broker that is started at the same time as
 // whoever asks refuses connections for a moment. Its error is that of the last question which

@@ -31,13 +31,13 @@ type Config struct {
 	Extra []kgo.Opt
 }
 
-// metadataMinAge bounds how soon a client may ask for metadata again. A broker answers
+// MetadataMinAge bounds how soon a client may ask for metadata again. A broker answers
 // CONCURRENT_TRANSACTIONS right after a commit, and the client then waits for a metadata
 // refresh: with the client's default of 5 s single commits took that long.
-const metadataMinAge = 10 * time.Millisecond
+const MetadataMinAge = 10 * time.Millisecond
 
 // unknownTopicRetries is how often a record may be told that its topic is not known before it fails:
-// each time the client waits for metadataMinAge at least. A broker that was just made the leader of a
+// each time the client waits for MetadataMinAge at least. A broker that was just made the leader of a
 // new topic's partitions tells of them before it takes records for them, and others learn of
 // them later still; the client's own limit was over after 50 ms.
 const unknownTopicRetries = 200
@@ -50,7 +50,7 @@ func (c Config) options(more []kgo.Opt) ([]kgo.Opt, error) {
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)),
 		kgo.ProducerLinger(0),
-		kgo.MetadataMinAge(metadataMinAge),
+		kgo.MetadataMinAge(MetadataMinAge),
 		kgo.UnknownTopicRetries(unknownTopicRetries),
 		// What a fetch brings takes several times its size in both ends of the connection, the
 		// embedded broker's among them, and the next one is fetched meanwhile.
@@ -62,6 +62,10 @@ func (c Config) options(more []kgo.Opt) ([]kgo.Opt, error) {
 	}
 	if c.ClientID != "" {
 		opts = append(opts, kgo.ClientID(c.ClientID))
+	}
+	if c.Embedded {
+		// It asks every client for measurements, packed, and throws them away.
+		opts = append(opts, kgo.DisableClientMetrics())
 	}
 	secured, err := c.Security.options(c.Dial)
 	if err != nil {
@@ -85,4 +89,12 @@ func (c Config) NewClient(more ...kgo.Opt) (*kgo.Client, error) {
 		return nil, err
 	}
 	return kgo.NewClient(opts...)
+}
+
+// Close closes a client that blocks rebalances while it works on what it has read. Closing reads what is
+// left, which blocks them once more, and whoever was still waiting to leave the group would wait for
+// ever (franz-go 1.22.2, client.go: close drains by PollFetches).
+func Close(cl *kgo.Client) {
+	cl.CloseAllowingRebalance()
+	cl.AllowRebalance()
 }

@@ -85,7 +85,7 @@ func InspectOnly(ctx context.Context, cl *kgo.Client, specs []Spec) ([]TopicStat
 	adm := kadm.NewClient(cl)
 	have, err := adm.Metadata(ctx, names(specs)...)
 	if err != nil {
-		return nil, fmt.Errorf("list topics: %w", err)
+		return nil, fmt.Errorf("list the topics %s: %w", some(names(specs)), err)
 	}
 	return inspect(ctx, adm, have, specs)
 }

@@ -197,7 +197,7 @@ func (c Creation) Create(ctx context.Context, cl *kgo.Client, specs []Spec) ([]T
 	adm := kadm.NewClient(cl)
 	have, err := adm.ListTopics(ctx, names(specs)...)
 	if err != nil {
-		return nil, fmt.Errorf("list topics: %w", err)
+		return nil, Explain(fmt.Errorf("list the topics %s: %w", some(names(specs)), err))
 	}
 	var missing []Spec
 	for _, s := range specs {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -138,10 +140,27 @@ func finalized(resp *kmsg.ApiVersionsResponse) bool {
 	return false
 }
 
+// shareSession is how long the broker waits for a silent member. What lies on its partitions, where no
+// other member reads them, waits as long; by default that is 45 s.
+const shareSession = 10 * time.Second
+
 func configureShareGroup(ctx context.Context, client *kgo.Client, group string) error {
+	err := setOnGroup(ctx, client, group, "share.isolation.level", "read_committed", "share.auto.offset.reset", "earliest")
+	if err != nil {
+		return err
+	}
+	err = setOnGroup(ctx, client, group, "share.session.timeout.ms", strconv.FormatInt(shareSession.Milliseconds(), 10))
+	if errors.Is(err, kerr.InvalidConfig) || errors.Is(err, kerr.InvalidRequest) {
+		return nil // brokers allow no less than their group.share.min.session.timeout.ms, 45 s unless it is set
+	}
+	return err
+}
+
+// setOnGroup sets names and values on a group.
+func setOnGroup(ctx context.Context, client *kgo.Client, group string, settings ...string) error {
 	res := kmsg.NewIncrementalAlterConfigsRequestResource()
 	res.ResourceType, res.ResourceName = kmsg.ConfigResourceTypeGroupConfig, group
-	for _, c := range [][2]string{{"share.isolation.level", "read_committed"}, {"share.auto.offset.reset", "earliest"}} {
+	for c := range slices.Chunk(settings, 2) {
 		set := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
 		set.Name, set.Value = c[0], &c[1] // the operation's zero is set
 		res.Configs = append(res.Configs, set)

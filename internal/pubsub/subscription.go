@@ -9,6 +9,8 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/waybill/waybill/internal/kafka"
 )
 
 const (
@@ -363,7 +365,7 @@ func (s *subscription) end(ctx context.Context) error {
 
 // leave commits for the last time, leaves the group and closes the client.
 func (s *subscription) leave(ctx context.Context, ps []*partition) error {
-	defer s.client.CloseAllowingRebalance()
+	defer kafka.Close(s.client)
 	if s.assignment != nil {
 		return nil
 	}

@@ -21,8 +21,11 @@ import (
 )
 
 const (
-	// reachTimeout is how long Kafka may take to answer for the first time.
-	reachTimeout = 15 * time.Second
+	// reachTimeout is how long Kafka may take to answer for the first time: an agent that is started
+	// while a broker is being restarted need not be started again. Somebody with a wrong address is told
+	// of it after doubt.
+	reachTimeout = time.Minute
+	doubt        = 2 * time.Second
 	// pingTimeout is how long it may take to answer whoever asks for readiness.
 	pingTimeout = 2 * time.Second
 	// closeTimeout is how long the end of the services may take: traces are exported.
@@ -113,11 +116,19 @@ func (p *program) grace() time.Duration {
 	return time.Duration(p.cfg.Grace)
 }
 
-// reach waits for Kafka for a while: a wrong address is told at once and not retried for ever.
+// reach waits for Kafka for a while: a wrong address is not retried for ever.
 func (p *program) reach(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
-	err := kafka.Await(limited, p.watch.Client.Ping)
+	began, told := time.Now(), false
+	err := kafka.Await(limited, func(ctx context.Context) error {
+		err := p.watch.Client.Ping(ctx)
+		if err != nil && !told && time.Since(began) > doubt {
+			told = true
+			p.log.Warn("Kafka does not answer; it is waited for", "brokers", strings.Join(p.cfg.Brokers, ","), "at most", reachTimeout, "err", err)
+		}
+		return err
+	})
 	if err == nil {
 		err = p.watch.Rights(limited)
 	}

@@ -31,6 +31,9 @@ type Options struct {
 	Now time.Time
 	// Secrets are texts that must stand nowhere.
 	Secrets []string
+	// LeftOut says that work topics could not always be had: what was to go there then was left out, and
+	// offered again later. It is counted.
+	LeftOut bool
 	// DeadLetters says that letters may be there: some of what was sent cannot be read.
 	DeadLetters bool
 }
@@ -43,8 +46,9 @@ type Report struct {
 	Wrongs []Wrong
 	// What was looked at.
 	Records, Events, Commands, Work, Completions, Refusals, Aggregates, Takings int
-	// Repeats are records that are there again, where that may be.
-	Repeats int
+	// Repeats are records that are there again, where that may be; LeftOut is work that is not there,
+	// likewise.
+	Repeats, LeftOut int
 }
 
 // String is one line of figures.

@@ -218,7 +218,11 @@ func (c *checker) missing() {
 			}
 		}
 		for _, e := range effects {
-			if e.copies < e.want && c.must(e) {
+			switch {
+			case e.copies >= e.want || !c.must(e):
+			case e.law == LawWork && c.LeftOut:
+				c.report.LeftOut++
+			default:
 				c.wrong(e.law, e.from, "%s of %s follows from it, and is not on %s", e.typ, e.key, topic)
 			}
 		}

@@ -11,12 +11,7 @@ import (
 	"github.com/waybill/waybill/integration/internal/api"
 	"github.com/waybill/waybill/integration/internal/load"
 	"github.com/waybill/waybill/internal/kafka"
-)
-
-// Topics that are audited, with the default prefix.
-const (
-	eventsTopic      = "waybill.orchestration.events"
-	completionsTopic = "waybill.orchestration.completions"
+	"github.com/waybill/waybill/schemas"
 )
 
 // Subject is what is audited: jobs that have all been acknowledged and have ended, as a
@@ -25,6 +20,7 @@ type Subject struct {
 	Jobs     []*load.Job
 	Client   *api.Client
 	Brokers  []string
+	Prefix   string    // of the topics; empty means the default
 	Embedded bool      // see Options
 	Files    []string  // of projections that follow the log, on this machine
 	Secrets  []string  // see Options
@@ -44,13 +40,15 @@ func (s *Subject) All(ctx context.Context) []string {
 	return wrong
 }
 
+func (s *Subject) kafka() kafka.Config { return kafka.Config{Brokers: s.Brokers, Prefix: s.Prefix} }
+
 // Events are the records of the events topic that All has read, the shards' books among
 // them, in the order of each partition.
 func (s *Subject) Events() []Record {
 	if s.log == nil {
 		return nil
 	}
-	return s.log.Records[eventsTopic]
+	return s.log.Records[s.kafka().Topics().Events(schemas.AggregateOrchestration)]
 }
 
 // shownWrong is how many of the things that are wrong are printed.
@@ -117,7 +115,7 @@ func (s *Subject) histories(ctx context.Context) (wrong []string) {
 
 // laws holds the whole log against the laws.
 func (s *Subject) laws(ctx context.Context) []string {
-	log, err := ReadLog(ctx, kafka.Config{Brokers: s.Brokers})
+	log, err := ReadLog(ctx, s.kafka())
 	if err != nil {
 		return unread("the log", err)
 	}
@@ -130,7 +128,7 @@ func (s *Subject) laws(ctx context.Context) []string {
 // projections holds the files against fresh ones.
 func (s *Subject) projections(ctx context.Context) (wrong []string) {
 	for _, path := range s.Files {
-		found, rows, err := Projection(ctx, kafka.Config{Brokers: s.Brokers}, path, s.Scratch)
+		found, rows, err := Projection(ctx, s.kafka(), path, s.Scratch)
 		if err != nil {
 			return append(wrong, unread(path, err)...)
 		}
@@ -149,10 +147,11 @@ func (s *Subject) completions(ctx context.Context) (wrong []string) {
 	if s.log == nil {
 		return nil // which has been told
 	}
-	ours := s.log.Records[completionsTopic]
+	topic := s.kafka().Topics().Completions(schemas.AggregateOrchestration)
+	ours := s.log.Records[topic]
 	wrong, repeats, refusals := Completions(ours, want)
 	fmt.Fprintf(s.Out, "  completions: %d of %d jobs, and %d repeats told by ce_id; %d refusals\n", len(ours)-repeats-refusals, len(want), repeats, refusals)
-	theirs, ok, err := Kcat(ctx, s.Brokers, completionsTopic)
+	theirs, ok, err := Kcat(ctx, s.Brokers, topic)
 	switch {
 	case err != nil:
 		return append(wrong, err.Error())

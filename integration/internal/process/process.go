@@ -16,11 +16,11 @@ import (
 	"time"
 )
 
-// Build builds waybill into a directory and returns the path of the binary. The working
-// directory must be in the module.
-func Build(ctx context.Context, dir string) (string, error) {
+// Build builds waybill into a directory, with build tags if there are any, and returns the path of the
+// binary. The working directory must be in the module.
+func Build(ctx context.Context, dir string, tags ...string) (string, error) {
 	bin := filepath.Join(dir, "waybill")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", bin, "github.com/waybill/waybill/cmd/waybill") //nolint:gosec // a path of ours
+	cmd := exec.CommandContext(ctx, "go", "build", "-tags", strings.Join(tags, ","), "-o", bin, "github.com/waybill/waybill/cmd/waybill") //nolint:gosec // a path of ours
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)

@@ -44,15 +44,15 @@ func Others(t testing.TB) (kafka.Config, bool) {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), clearing)
 		defer cancel()
-		if err := clear(ctx, cfg); err != nil {
+		if err := Clear(ctx, cfg); err != nil {
 			t.Errorf("what the test left on %v below %s: %v", cfg.Brokers, cfg.Prefix, err)
 		}
 	})
 	return cfg, true
 }
 
-// clear removes topics and groups below the prefix.
-func clear(ctx context.Context, cfg kafka.Config) error {
+// Clear removes topics and groups below the prefix.
+func Clear(ctx context.Context, cfg kafka.Config) error {
 	cl, err := cfg.NewClient()
 	if err != nil {
 		return err

@@ -70,8 +70,10 @@ type Config struct {
 	// KeepBlobs is how long what an ended orchestration left among the large values can be read; 0
 	// means orchestration.DefaultKeepBlobs.
 	KeepBlobs time.Duration
-	Version   string // shown by /metrics and the page
-	Logger    *slog.Logger
+	// KeepHistory is how long the log keeps what has ended; 0 means for ever.
+	KeepHistory time.Duration
+	Version     string // shown by /metrics and the page
+	Logger      *slog.Logger
 
 	// Connectors are those through which providers are spoken with. Provisioners, beside the local
 	// one, make what a transfer needs to be there.
@@ -160,6 +162,9 @@ func (c *Config) checkPayload() error {
 	}
 	if c.KeepBlobs < 0 {
 		return usage("--keep-blobs %s is negative", c.KeepBlobs)
+	}
+	if c.KeepHistory < 0 {
+		return usage("--keep-history %s is negative", c.KeepHistory)
 	}
 	return nil
 }

@@ -27,8 +27,11 @@ import (
 const (
 	// stopTimeout is how long everything together may take to stop.
 	stopTimeout = 5 * time.Second
-	// reachTimeout is how long Kafka may take to answer for the first time.
-	reachTimeout = 15 * time.Second
+	// reachTimeout is how long Kafka may take to answer for the first time: a server that is started
+	// while a broker is being restarted need not be started again. Somebody with a wrong address is told
+	// of it after doubt.
+	reachTimeout = time.Minute
+	doubt        = 2 * time.Second
 )
 
 // Main is the program in one process. Make it with New, start it with Start, end it with
@@ -254,8 +257,13 @@ func (m *Main) clusterID(ctx context.Context) (string, error) {
 	}
 	defer cl.Close()
 	var brokers kadm.Metadata
+	began, told := time.Now(), false
 	err = kafka.Await(ctx, func(ctx context.Context) (err error) {
 		brokers, err = kadm.NewClient(cl).BrokerMetadata(ctx)
+		if err != nil && !told && time.Since(began) > doubt {
+			told = true
+			m.cfg.Logger.Warn("Kafka does not answer; it is waited for", "brokers", strings.Join(m.kafka.Brokers, ","), "at most", reachTimeout, "err", err)
+		}
 		return err
 	})
 	if _, access := errors.AsType[*kafka.AccessError](err); access {

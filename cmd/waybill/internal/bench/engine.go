@@ -23,7 +23,6 @@ import (
 )
 
 const (
-	shards     = kafka.DefaultShards
 	warmupJobs = 64
 	// readyTimeout bounds the start of the program; on another Kafka a group has to form.
 	readyTimeout = time.Minute
@@ -69,7 +68,7 @@ func (b *bench) engine(ctx context.Context) (e *engine, err error) {
 func (e *engine) start(ctx context.Context) error {
 	e.main = app.New(app.Config{
 		Data: filepath.Join(e.dir, "data"), Listen: "127.0.0.1:0", KafkaListen: "127.0.0.1:0",
-		Brokers: e.b.Brokers, Security: e.b.Security, CreateTopics: true, Fsync: e.b.Fsync, Prefix: e.prefix, Shards: shards, Version: e.b.Version,
+		Brokers: e.b.Brokers, Security: e.b.Security, CreateTopics: true, Fsync: e.b.Fsync, Prefix: e.prefix, Shards: int32(e.b.Shards), Version: e.b.Version,
 		Agents: map[string]agent.Processor{treeType: grower{}}, Connectors: e.b.connectors,
 	})
 	if err := e.main.Start(ctx); err != nil {

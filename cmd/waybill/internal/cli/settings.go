@@ -32,7 +32,7 @@ const (
 func fileSettings() []string {
 	return []string{
 		"data", "listen", "kafka-listen", "brokers", "create-topics", "roles", "fsync", "prefix", "shards", "allow", "insecure",
-		"max-payload", "max-backlog", "max-live", "keep-blobs", "token-file", "callback-key-file", "public-url", "address-key-file", "seal-keys-file", "tls-cert", "tls-key", "log-format", "log-level", "server",
+		"max-payload", "max-backlog", "max-live", "keep-blobs", "keep-history", "token-file", "callback-key-file", "public-url", "address-key-file", "seal-keys-file", "tls-cert", "tls-key", "log-format", "log-level", "server",
 	}
 }
 
@@ -302,3 +302,36 @@ func (d *duration) String() string {
 
 // Type implements pflag.Value.
 func (d *duration) Type() string { return "duration" }
+
+// keeping is a flag for how long something is kept: a duration, or for ever, which is 0.
+type keeping time.Duration
+
+const forever = "forever"
+
+// Set implements pflag.Value.
+func (k *keeping) Set(s string) error {
+	if s == forever {
+		*k = 0
+		return nil
+	}
+	v, err := definition.ParseDuration(s)
+	switch {
+	case err != nil:
+		return err
+	case v <= 0:
+		return fmt.Errorf("want a duration above zero, or %s", forever)
+	}
+	*k = keeping(v)
+	return nil
+}
+
+// String implements pflag.Value.
+func (k *keeping) String() string {
+	if *k == 0 {
+		return forever
+	}
+	return time.Duration(*k).String()
+}
+
+// Type implements pflag.Value.
+func (k *keeping) Type() string { return "duration|forever" }

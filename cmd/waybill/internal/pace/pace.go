@@ -50,7 +50,7 @@ func Keep() (stop func()) {
 		return func() {}
 	}
 	p := &pacer{percent: usual, last: time.Now(), worked: true, limit: debug.SetMemoryLimit(-1)}
-	p.shrink = func() { go debug.FreeOSMemory() } // it collects, which calls collected
+	p.shrink = func() { go shrink() } // which calls collected
 	p.guard = p.limit
 	p.set(usual, 0)
 	p.resting = time.AfterFunc(quiet, p.rest)
@@ -67,7 +67,7 @@ type pacer struct {
 	limit   int64     // the one that was set before
 	last    time.Time // of the last collection
 	worked  bool      // since the process was last made small
-	small   bool      // the next collection is that which makes it small
+	shrinks int       // so many of the next collections are those that make it small
 	shrink  func()
 	resting *time.Timer
 }
@@ -87,8 +87,8 @@ func (p *pacer) collected() {
 	now := time.Now()
 	live := reckoned()
 	p.set(percentage(live, now.Sub(p.last)), live)
-	p.worked = p.worked || now.Sub(p.last) < quiet && !p.small
-	p.last, p.small = now, false
+	p.worked = p.worked || now.Sub(p.last) < quiet && p.shrinks == 0
+	p.last, p.shrinks = now, max(p.shrinks-1, 0)
 	p.resting.Reset(quiet)
 	p.watch()
 }
@@ -102,9 +102,15 @@ func (p *pacer) rest() {
 	}
 	p.set(calm, reckoned())
 	if p.worked {
-		p.worked, p.small = false, true
+		p.worked, p.shrinks = false, 2
 		p.shrink()
 	}
+}
+
+// shrink collects twice, for what lies in pools outlives the first time.
+func shrink() {
+	runtime.GC()
+	debug.FreeOSMemory()
 }
 
 // set changes the percentage and the guard; that stops the world for a moment, so not for a

@@ -76,6 +76,7 @@ func TestWhatWorkNeededIsGivenBackOnceWhenItIsOver(t *testing.T) {
 		t.Errorf("while nothing happens it is %d %%, want %d %%", p.percent, calm)
 	}
 	p.collected() // for that
+	p.collected()
 	p.rest()
 	p.last = time.Now().Add(-2 * quiet)
 	p.collected() // by itself, long after
