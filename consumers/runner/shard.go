@@ -302,6 +302,9 @@ func fetchError(ctx context.Context, f kgo.Fetches) error {
 		return ctx.Err()
 	}
 	for _, e := range f.Errors() {
+		if packed, ok := errors.AsType[*kgo.ErrDecompressTooLarge](e.Err); ok {
+			return &StoppedError{Topic: e.Topic, Partition: e.Partition, Offset: packed.Offset, Err: e.Err}
+		}
 		return fmt.Errorf("read %s/%d: %w", e.Topic, e.Partition, e.Err)
 	}
 	return nil
