@@ -152,7 +152,7 @@ func TestAnOwnerMayDieAnywhereInACheckpoint(t *testing.T) {
 						if writes(req, topic) {
 							if seen++; seen == nth {
 								m.gate.kill()
-								return nil, fmt.Errorf("cut"), before
+								return nil, errCut, before
 							}
 						}
 						return nil, nil, false
