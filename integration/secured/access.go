@@ -101,7 +101,7 @@ func (s *scenario) servesLess(roles string) func(context.Context, string, kafka.
 		if r.On == kafka.OnTransactionalID {
 			return s.writesLess(ctx, user, roles)
 		}
-		return until(ctx, "it starts no more", 3*clear, func() error { // the brokers hear of rights a moment later
+		return until(ctx, "it starts no more", 3*promptly, func() error { // the brokers hear of rights a moment later
 			return s.command(ctx, s.environment(user), "serve", "--roles", roles, "--data", filepath.Join(s.dir, user), "--listen", "127.0.0.1:0", "--log-level", "error").
 				want("serve", 4, named(r, op)...)
 		})
@@ -114,7 +114,7 @@ func (s *scenario) writesLess(ctx context.Context, user, roles string) error {
 	if err != nil {
 		return err
 	}
-	return until(ctx, "readiness names the transactional id", 3*clear, func() error {
+	return until(ctx, "readiness names the transactional id", 3*promptly, func() error {
 		p, err := process.Start(ctx, process.Command{
 			Path: s.bin, Env: s.environment(user), Log: s.log,
 			Args: []string{"serve", "--roles", roles, "--data", filepath.Join(s.dir, user), "--listen", listen},
@@ -123,7 +123,7 @@ func (s *scenario) writesLess(ctx context.Context, user, roles string) error {
 			return err
 		}
 		err = p.Until(ctx, func(ctx context.Context) error { // it ends where it has not got back its other rights yet
-			return until(ctx, "readiness", 2*clear, func() error {
+			return until(ctx, "readiness", 2*promptly, func() error {
 				err := api.New("http://"+listen).Once(ctx, "GET", "/readyz", nil, nil)
 				if err == nil {
 					return errors.New("it is ready")
@@ -137,15 +137,15 @@ func (s *scenario) writesLess(ctx context.Context, user, roles string) error {
 		if err != nil {
 			return err
 		}
-		_, err = p.Stop(clear)
+		_, err = p.Stop(promptly)
 		return err
 	})
 }
 
 // greetsLess starts the agent of somebody else.
 func (s *scenario) greetsLess(ctx context.Context, user string, r kafka.Right, op kadm.ACLOperation) error {
-	return until(ctx, "it starts no more", 3*clear, func() error {
-		limited, cancel := context.WithTimeout(ctx, clear)
+	return until(ctx, "it starts no more", 3*promptly, func() error {
+		limited, cancel := context.WithTimeout(ctx, promptly)
 		defer cancel()
 		return s.program(limited, s.greeter, s.environment(user)).want("greeter", 4, named(r, op)...)
 	})
@@ -154,7 +154,7 @@ func (s *scenario) greetsLess(ctx context.Context, user string, r kafka.Right, o
 // publishesLess publishes to every aggregate type, from a program and from the command line.
 func (s *scenario) publishesLess(ctx context.Context, user string, r kafka.Right, _ kadm.ACLOperation) error {
 	if strings.HasSuffix(r.Name, "orchestration.commands") || strings.HasSuffix(r.Name, "blobs") {
-		return until(ctx, "it is not published", 3*clear, func() error {
+		return until(ctx, "it is not published", 3*promptly, func() error {
 			return s.command(ctx, s.environment(user), "submit", "--brokers", s.brokers(), "--type", "none", "--input", "@"+filepath.Join(s.dir, "input.json")).
 				want("submit", 4, r.Name, "TOPIC_AUTHORIZATION_FAILED", "waybill topics acls")
 		})
@@ -165,7 +165,7 @@ func (s *scenario) publishesLess(ctx context.Context, user string, r kafka.Right
 	}
 	defer p.Close()
 	aggregate := strings.TrimSuffix(strings.TrimPrefix(r.Name, "waybill."), ".commands")
-	return until(ctx, "it is not published", 3*clear, func() error {
+	return until(ctx, "it is not published", 3*promptly, func() error {
 		_, err := p.Publish(ctx, producers.Command{Aggregate: aggregate, ID: producers.NewID(), Type: "none.v1", Key: "none"})
 		return denied(err, r.Name)
 	})
@@ -188,8 +188,8 @@ func (s *scenario) subscribesLess(ctx context.Context, user string, r kafka.Righ
 	if strings.HasSuffix(r.Name, "blobs") {
 		return nil // only a large output needs it
 	}
-	return until(ctx, "nothing is told", 3*clear, func() error {
-		limited, cancel := context.WithTimeout(ctx, clear/3)
+	return until(ctx, "nothing is told", 3*promptly, func() error {
+		limited, cancel := context.WithTimeout(ctx, promptly/3)
 		defer cancel()
 		cfg := completions.Config{Kafka: s.as(user, s.passwords[user]), Group: watchers, IDs: []string{"nobody"}}
 		var err error
@@ -210,7 +210,7 @@ func (s *scenario) subscribesLess(ctx context.Context, user string, r kafka.Righ
 // operatesLess creates, looks at and alters topics.
 func (s *scenario) operatesLess(ctx context.Context, user string, _ kafka.Right, op kadm.ACLOperation) error {
 	args := []string{"topics", "describe"}
-	switch op {
+	switch op { //nolint:exhaustive // an operator has no others
 	case kmsg.ACLOperationCreate:
 		args = []string{"topics", "create", "--type", "another.example.com"}
 	case kmsg.ACLOperationAlterConfigs:
@@ -222,7 +222,7 @@ func (s *scenario) operatesLess(ctx context.Context, user string, _ kafka.Right,
 	case kmsg.ACLOperationDescribe, kmsg.ACLOperationDescribeConfigs: // the other operations imply them
 		return nil
 	}
-	return until(ctx, "the operator may not", 3*clear, func() error {
+	return until(ctx, "the operator may not", 3*promptly, func() error {
 		return s.command(ctx, s.environment(user), args...).want(strings.Join(args, " "), 4, "TOPIC_AUTHORIZATION_FAILED", "waybill topics acls")
 	})
 }
@@ -303,7 +303,7 @@ func (s *scenario) otherWays(ctx context.Context) error {
 	submit := []string{"submit", "--brokers", s.brokers(), "--type", "none"}
 	err := errors.Join(
 		s.command(ctx, s.environment("plain"), append(submit, "--kafka-sasl", kafka.SASLPlain)...).want("PLAIN", 0),
-		until(ctx, "SCRAM-SHA-256", clear, func() error {
+		until(ctx, "SCRAM-SHA-256", promptly, func() error {
 			return s.command(ctx, s.environment("publisher"), append(submit, "--kafka-sasl", kafka.SASLScram256)...).want("submit", 0)
 		}),
 	)
@@ -329,7 +329,7 @@ func (s *scenario) otherWays(ctx context.Context) error {
 	if err := s.password(ctx, "publisher", changed, kadm.ScramSha512); err != nil {
 		return err
 	}
-	err = until(ctx, "the old password lets nobody in", clear, func() error {
+	err = until(ctx, "the old password lets nobody in", promptly, func() error {
 		return s.command(ctx, s.environment("publisher"), submit...).want("submit", 4, "SASL_AUTHENTICATION_FAILED")
 	})
 	if err = errors.Join(err, os.WriteFile(s.passwordFile("publisher"), []byte(changed), 0o600)); err != nil {
@@ -341,7 +341,7 @@ func (s *scenario) otherWays(ctx context.Context) error {
 			return err
 		}
 	}
-	return errors.Join(s.command(ctx, s.environment("publisher"), submit...).want("submit with the new password", 0), until(ctx, "publish goes on", clear, publish))
+	return errors.Join(s.command(ctx, s.environment("publisher"), submit...).want("submit with the new password", 0), until(ctx, "publish goes on", promptly, publish))
 }
 
 // fromFile is how a user reaches the log whose password may change.
@@ -365,7 +365,7 @@ func (s *scenario) certificates(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, c.Stop()) }()
+	defer func() { err = errors.Join(err, c.Stop()) }() //nolint:contextcheck // it is stopped when ctx has ended, too
 	someone, err := c.Certify(ctx, "someone")
 	if err != nil {
 		return err

@@ -79,7 +79,7 @@ func (s *scenario) lateTopic(ctx context.Context, ends <-chan completions.Comple
 	if err != nil {
 		return err
 	}
-	err = until(ctx, "machines say which topic is lacking", 3*clear, func() error {
+	err = until(ctx, "machines say which topic is lacking", 3*promptly, func() error {
 		said, err := s.readiness(ctx)
 		if err == nil && (!strings.Contains(said, "waybill.work."+greeting) || !strings.Contains(said, `"ready":true`)) {
 			err = errors.New(said)

@@ -34,8 +34,8 @@ const (
 	watchers = "watchers"
 	// inputBytes is large enough to be kept apart from the command.
 	inputBytes = 400 << 10
-	// clear is how long anything that is refused may take to say so.
-	clear = 15 * time.Second
+	// promptly is how long anything that is refused may take to say so.
+	promptly = 15 * time.Second
 )
 
 // users are the roles that each user has. Those of "less" lose rights while others work.
@@ -90,7 +90,7 @@ func (s *scenario) run(ctx context.Context) (err error) {
 		}
 		fmt.Printf("%-62s %5.1f s\n", name, time.Since(at).Seconds())
 	}
-	defer func() {
+	defer func() { //nolint:contextcheck // it is stopped when ctx has ended, too
 		if s.kafka != nil {
 			err = errors.Join(err, s.kafka.Stop())
 		}
@@ -266,7 +266,7 @@ func (s *scenario) command(ctx context.Context, env []string, args ...string) an
 
 func (s *scenario) program(ctx context.Context, path string, env []string, args ...string) answer {
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, 3*clear)
+	ctx, cancel := context.WithTimeout(ctx, 3*promptly)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, args...) //nolint:gosec // what the scenario has built
 	cmd.Env = append(os.Environ(), env...)
@@ -296,7 +296,7 @@ func (a answer) want(what string, code int, words ...string) error {
 			return fmt.Errorf("%s: it does not say %q: %s%s", what, w, a.out, a.errs)
 		}
 	}
-	if code != 0 && a.took > clear {
+	if code != 0 && a.took > promptly {
 		return fmt.Errorf("%s: it took %s to say so", what, a.took)
 	}
 	if n := strings.Count(a.errs, "\n"); code != 0 && n > 0 {
@@ -359,7 +359,7 @@ func (s *scenario) up(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		defer func() { //nolint:revive // each is waited for once all are started
+		defer func() {
 			err = errors.Join(err, s.processes[p.user].Until(ctx, api.New("http://"+listen).Ready))
 		}()
 	}

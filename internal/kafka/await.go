@@ -34,7 +34,7 @@ func (c Config) Admitted(ctx context.Context) error {
 	defer cancel()
 	err = Await(ctx, cl.Ping)
 	if _, access := errors.AsType[*AccessError](err); access {
-		return fmt.Errorf("Kafka at %s: %w", strings.Join(c.Brokers, ","), err)
+		return fmt.Errorf("refused by Kafka at %s: %w", strings.Join(c.Brokers, ","), err)
 	}
 	return nil
 }

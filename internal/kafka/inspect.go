@@ -156,7 +156,7 @@ func (s *TopicState) compare(brokers int, configs map[string]string) {
 	if want := min(brokers, enough); s.Replication < want {
 		s.differ("replication", strconv.Itoa(s.Replication), strconv.Itoa(want), doReplication, true)
 	}
-	want := s.spec.settings(int16(min(s.Replication, enough))) //nolint:gosec // bounded
+	want := s.spec.settings(int16(min(s.Replication, enough)))
 	for _, key := range sortedKeys(want) {
 		if have, ok := configs[key]; ok && !fits(key, have, *want[key]) {
 			s.differ(key, have, *want[key], doAlter, tuning[key])

@@ -141,8 +141,8 @@ func (l Log) machines() []Right {
 		Right{On: OnTopic, Name: l.Work(""), Prefixed: true, Operations: append(slices.Clone(write), kmsg.ACLOperationDescribeConfigs), For: "ask agents for work"},
 		Right{On: OnTopic, Name: l.Work(""), Prefixed: true, Operations: []kadm.ACLOperation{kmsg.ACLOperationCreate}, Optional: true, For: "make the topics of new activity types; else topics create --type makes them"},
 		Right{On: OnGroup, Name: l.Shards(), Operations: read, For: "who decides which shard"},
-		Right{On: OnGroup, Name: l.Topics.Group("blobs"), Operations: read, For: "who removes which large values"},
-		Right{On: OnGroup, Name: l.Topics.Group("machines"), Operations: read, Optional: true, For: "show how far commands are decided"},
+		Right{On: OnGroup, Name: l.Group("blobs"), Operations: read, For: "who removes which large values"},
+		Right{On: OnGroup, Name: l.Group("machines"), Operations: read, Optional: true, For: "show how far commands are decided"},
 		Right{On: OnTransactionalID, Name: l.name("shard-"), Prefixed: true, Operations: write, For: "write as the one owner of a shard"},
 	)
 }
@@ -158,8 +158,8 @@ func (l Log) agents() []Right {
 	for _, t := range l.ActivityTypes {
 		rights = append(rights,
 			Right{On: OnTopic, Name: l.Work(t), Operations: read, For: "take work"},
-			Right{On: OnGroup, Name: l.Topics.Group("share", t), Operations: append(slices.Clone(read), kmsg.ACLOperationAlterConfigs), Optional: l.ConsumerGroup, For: "take work; not with --consumer-group"},
-			Right{On: OnGroup, Name: l.Topics.Group("agents", t), Operations: read, Optional: !l.ConsumerGroup, For: "take work with --consumer-group, or before Kafka 4.2"})
+			Right{On: OnGroup, Name: l.Group("share", t), Operations: append(slices.Clone(read), kmsg.ACLOperationAlterConfigs), Optional: l.ConsumerGroup, For: "take work; not with --consumer-group"},
+			Right{On: OnGroup, Name: l.Group("agents", t), Operations: read, Optional: !l.ConsumerGroup, For: "take work with --consumer-group, or before Kafka 4.2"})
 	}
 	return rights
 }

@@ -134,7 +134,7 @@ func (p *program) reach(ctx context.Context) error {
 	}
 	if err != nil && ctx.Err() == nil {
 		if denied(err) {
-			return fmt.Errorf("Kafka at %s: %w", strings.Join(p.cfg.Brokers, ","), err)
+			return fmt.Errorf("refused by Kafka at %s: %w", strings.Join(p.cfg.Brokers, ","), err)
 		}
 		return unreachableError{fmt.Errorf("no answer from Kafka at %s: %w: is it running, and is --brokers right?", strings.Join(p.cfg.Brokers, ","), err)}
 	}

@@ -267,7 +267,7 @@ func (m *Main) clusterID(ctx context.Context) (string, error) {
 		return err
 	})
 	if _, access := errors.AsType[*kafka.AccessError](err); access {
-		return "", fmt.Errorf("Kafka at %s: %w", strings.Join(m.kafka.Brokers, ","), err)
+		return "", fmt.Errorf("refused by Kafka at %s: %w", strings.Join(m.kafka.Brokers, ","), err)
 	}
 	if err != nil {
 		return "", &UnreachableError{m.kafka.Brokers, err}

@@ -62,7 +62,7 @@ func publishing(ctx context.Context, cfg kafka.Config, do func(context.Context, 
 	// A publish that is not let in is tried again and again, without a word; this is not.
 	err = kafka.Await(ctx, p.Ping)
 	if _, access := errors.AsType[*kafka.AccessError](err); access {
-		return producers.Accepted{}, fmt.Errorf("Kafka at %s: %w", strings.Join(cfg.Brokers, ","), err)
+		return producers.Accepted{}, fmt.Errorf("refused by Kafka at %s: %w", strings.Join(cfg.Brokers, ","), err)
 	}
 	a, err := do(ctx, p)
 	var invalid *producers.InvalidError
