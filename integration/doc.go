@@ -14,5 +14,7 @@
 // compiler stands at its top. `make integration` runs them all, and so does .ci/run.
 //
 // Whatever can be shown in fake time with the in-memory broker is not here but next to the
-// code it concerns, so that `go test ./...` shows it within seconds.
+// code it concerns, so that `go test ./...` shows it within seconds; but for seeds, which lets
+// whole processes live in fake time. And check is no scenario but a command: it holds the log of any
+// Kafka against the laws.
 package integration

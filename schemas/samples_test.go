@@ -185,7 +185,7 @@ func records() map[string]any {
 		schemas.ShardCheckpoint: schemas.Checkpoint{
 			Number: 7, Base: 5, Previous: 6, Parts: 2, Bytes: 524300, Checksum: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
 			From: schemas.Mark{Offset: 1200, Txn: 80, At: noon}, To: schemas.Mark{Offset: 1300, Txn: 84, At: noon.Add(time.Second)}, Followed: 84, Last: noon.Add(time.Second),
-			Aggregates: 10, Ended: 300, Remembered: 310,
+			Aggregates: 10, Ended: 300, Remembered: 310, Format: 1,
 		},
 		schemas.ShardOwned: schemas.Owned{Member: "member-1", Token: "t-1", At: noon, Format: 1},
 	}

@@ -88,6 +88,9 @@ type Checkpoint struct {
 	Aggregates int `json:"aggregates"`
 	Ended      int `json:"ended"`
 	Remembered int `json:"remembered"`
+	// Format is that of the owner who wrote it; absent is the first. Where the checkpoint stands for events,
+	// the owner's own record of it is not read.
+	Format int `json:"format,omitempty"`
 }
 
 // Full says that the checkpoint holds everything.

@@ -261,6 +261,9 @@ func deadLetter(msg *message.Message, why error) *message.Message {
 	for k, v := range msg.Metadata {
 		size += len(k) + len(v)
 	}
+	if msg.Metadata.Get(pubsub.HeaderUnpackable) != "" {
+		dead.Metadata = message.Metadata{schemas.DeadLetterPartial: "true"}
+	}
 	if size > maxLetterBytes {
 		dead = message.NewMessage("", nil)
 		dead.Metadata = message.Metadata{schemas.DeadLetterPartial: "true"}

@@ -49,23 +49,20 @@ func (s *server) startWatching(ctx context.Context, loops *sync.WaitGroup) {
 	loops.Go(func() { w.Run(ctx) })
 }
 
-// look is told of each record on the work topics, whoever gets it.
+// look is told of each record on the work topics, whoever gets it. What is neither work nor the word that it is no longer
+// wanted is taken as well: it goes to the dead letters.
 func (s *server) look(typ string, r *kgo.Record) {
 	for _, h := range r.Headers {
-		if h.Key != kafka.HeaderType {
+		if h.Key != kafka.HeaderType || string(h.Value) != schemas.WorkCancelled {
 			continue
 		}
-		switch string(h.Value) {
-		case schemas.WorkRequested:
-			s.demand(typ)
-		case schemas.WorkCancelled:
-			// What cannot be read is dealt with where work is taken.
-			if c, err := schemas.DecodeCancelWork(schemas.WorkCancelled, r.Value); err == nil {
-				s.cancel(c)
-			}
+		// What cannot be read is dealt with where work is taken.
+		if c, err := schemas.DecodeCancelWork(schemas.WorkCancelled, r.Value); err == nil {
+			s.cancel(c)
+			return
 		}
-		return
 	}
+	s.demand(typ)
 }
 
 // demand says that there may be work of a type.

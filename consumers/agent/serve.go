@@ -14,6 +14,7 @@ import (
 
 	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/internal/pubsub"
 	"github.com/waybill/waybill/schemas"
 )
 
@@ -297,6 +298,10 @@ func (s *server) receive(ctx context.Context, typ string, from source, kept *slo
 		s.cancel(c)
 		msg.Ack()
 	default:
+		if why := msg.Metadata.Get(pubsub.HeaderUnpackable); why != "" {
+			s.bury(ctx, msg, errors.New(why))
+			return false
+		}
 		s.bury(ctx, msg, fmt.Errorf("ce_type %q is neither %s nor %s", wireType, schemas.WorkRequested, schemas.WorkCancelled))
 	}
 	return false

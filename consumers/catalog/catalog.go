@@ -123,10 +123,21 @@ func (c *Catalog) apply(r *kgo.Record) {
 	}
 	key := string(r.Key)
 	delete(c.broken, key)
-	if err := c.inForce.Apply(key, r.Value); err != nil {
+	if err := c.force(key, r.Value); err != nil {
 		c.broken[key] = fmt.Errorf("%s, offset %d: %w", c.topic, r.Offset, err)
 	}
 	clear(c.startsOf)
+}
+
+// force puts a definition in force. A panic over it is an error like any other: it would end every process, at each
+// start anew.
+func (c *Catalog) force(key string, value []byte) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("this build panics over it: %v", v)
+		}
+	}()
+	return c.inForce.Apply(key, value)
 }
 
 // readUpTo notes that there is nothing for the catalog before an offset.

@@ -53,6 +53,7 @@ func Orchestration(starts Starts, routes Routes, keepBlobs time.Duration) runner
 			return c
 		},
 		IsReport:    isReport,
+		Begins:      func(c orchestration.Command) bool { _, ok := c.(orchestration.Start); return ok },
 		Hash:        schemas.Fingerprint,
 		EncodeEvent: schemas.EncodeOrchestrationEvent,
 		NewDecoder: func() func(string, []byte) (orchestration.Event, error) {

@@ -48,6 +48,7 @@ type store[S Aggregate[S, C, E], C, E any] struct {
 	restoring
 	agenda agenda[*entry[S]]
 	seen   remembered
+	alive  int   // of the entries: those that have not ended
 	next   int64 // first command not decided
 	last   time.Time
 
@@ -297,6 +298,7 @@ func (c *store[S, C, E]) recovered(ctx context.Context, b *batch) error {
 		c.schedule(en)
 	}
 	c.settle()
+	c.alive = c.live()
 	return nil
 }
 
@@ -445,6 +447,10 @@ func (c *store[S, C, E]) decideOnce(ctx context.Context, b *batch, rec commandRe
 	var events []E
 	en, err := c.aggregate(ctx, b, rec.key)
 	if err == nil {
+		if why := c.crowded(en, cmd, rec); why != nil {
+			c.refuse(b, rec, "", why) // not remembered: the same may be said again
+			return nil
+		}
 		events, err = c.decideOn(ctx, b, en, cmd, cause{rec.env.ID, hash, rec.at})
 	}
 	if answered, err := c.answer(b, rec, hash, err); answered || err != nil {
@@ -456,6 +462,19 @@ func (c *store[S, C, E]) decideOnce(ctx context.Context, b *batch, rec commandRe
 		c.settled = append(c.settled, schemas.Settled{CommandID: rec.env.ID, AggregateID: rec.key, Hash: hash})
 	}
 	return nil
+}
+
+// ours is what the source of what our own machines send begins with.
+const ours = "/waybill/"
+
+// crowded says why nothing new is begun: each aggregate that has not ended takes memory here, and whoever writes to the
+// topic cannot be told to come again later but by a refusal. What the machines send each other is begun all the same.
+func (c *store[S, C, E]) crowded(en *entry[S], cmd C, rec commandRecord) *machine.Refusal {
+	limit := c.sh.cfg.MaxLive
+	if limit == 0 || c.alive < limit || en.seq > 0 || c.m.Begins == nil || !c.m.Begins(cmd) || strings.HasPrefix(rec.env.Source, ours) {
+		return nil
+	}
+	return machine.Refuse(machine.Limit, fmt.Sprintf("%d of type %s have not ended in shard %d, which is the limit: ask again when there are fewer", c.alive, c.m.Name, c.sh.id))
 }
 
 // bookEntryBytes is about what an entry of a position record takes besides its texts.
@@ -649,6 +668,7 @@ func (c *store[S, C, E]) apply(b *batch, en *entry[S], events []E, why cause) er
 		return err
 	}
 	b.asked, c.sh.touched = 0, true
+	was := en.seq > 0 && !en.state.Ended()
 	for i, e := range events {
 		effects := c.delegate(b, en.state.Follow(b.at, e))
 		w := c.wire[i]
@@ -683,6 +703,12 @@ func (c *store[S, C, E]) apply(b *batch, en *entry[S], events []E, why cause) er
 			}
 		}
 		en.state = en.state.Evolve(b.at, e)
+	}
+	switch is := !en.state.Ended(); {
+	case is && !was:
+		c.alive++
+	case was && !is:
+		c.alive--
 	}
 	c.schedule(en)
 	c.touch(en)

@@ -283,7 +283,7 @@ func (c *store[S, C, E]) part(typ string, value []byte) *kgo.Record {
 // finish adds the record that ends a checkpoint.
 func (c *store[S, C, E]) finish() {
 	m := c.making
-	m.Followed, m.Last = c.followed, c.sh.at
+	m.Followed, m.Last, m.Format = c.followed, c.sh.at, schemas.LogFormat
 	m.Checksum = hex.EncodeToString(m.sum.Sum(nil))
 	m.last = c.part(schemas.ShardCheckpoint, mustJSON(m.Checkpoint))
 	m.records = append(m.records, m.last)

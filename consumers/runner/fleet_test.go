@@ -90,6 +90,12 @@ func (f *fleet) memory() *kfake.Cluster {
 // join starts a member; register adds its local agents.
 func (f *fleet) join(name string, register func(*agent.Pool)) *member {
 	f.t.Helper()
+	return f.joinWith(name, register, func(*runner.Config) {})
+}
+
+// joinWith is join with other settings.
+func (f *fleet) joinWith(name string, register func(*agent.Pool), change func(*runner.Config)) *member {
+	f.t.Helper()
 	m := &member{name: name, gate: &gate{}, pool: agent.NewPool(slog.New(slog.DiscardHandler))}
 	if register != nil {
 		register(m.pool)
@@ -110,6 +116,7 @@ func (f *fleet) join(name string, register func(*agent.Pool)) *member {
 		Logger:     slog.New(&listener{slog.NewTextHandler(f.t.Output(), nil), f}).With("member", name),
 		Checkpoint: f.checkpoint, Recent: f.recent, KeepHistory: f.keep,
 	}
+	change(&settings)
 	runner.CheckRestored(&settings, func(why string) { f.t.Error(why) })
 	r, err := runner.New(settings)
 	if err != nil {

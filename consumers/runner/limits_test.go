@@ -488,3 +488,37 @@ func TestWorkThatTheProcessHoldsStaysWithItWhenItTakesTheShard(t *testing.T) {
 		}
 	})
 }
+
+// Whoever writes to the topic cannot be told to come again later, and each job that has not ended takes memory.
+func TestAStartIsRefusedWhileTooManyHaveNotEndedAndMayBeSaidAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		waits := definition.Orchestration{Type: "waits", Activities: []definition.Activity{{ID: "a", Type: "remote"}}}
+		f := newFleet(t, 1, onePlan(t, waits))
+		m := f.joinWith("a", nil, func(c *runner.Config) { c.MaxLive = 3 })
+		f.owns(m, 1)
+		for i := range 5 {
+			f.sendAs("c"+strconv.Itoa(i), "job-"+strconv.Itoa(i), schemas.OrchestrationStart, `{"type":"waits"}`)
+		}
+		f.until("two are refused", func() bool {
+			refused := 0
+			for i := range 5 {
+				l, _ := f.completions("job-" + strconv.Itoa(i))
+				refused += len(l)
+			}
+			return refused == 2
+		})
+		f.sendAs("c0", "job-0", schemas.OrchestrationStart, `{"type":"waits"}`) // it is there: nothing happens
+		f.send("job-0", schemas.OrchestrationCancel, `{"reason":"r"}`)
+		f.ends("job-0", "cancelled")
+		f.sendAs("c4", "job-4", schemas.OrchestrationStart, `{"type":"waits"}`)
+		f.until("the same start is taken once there is room", func() bool { return len(f.history("job-4")) > 0 })
+		m.stop()
+		n := f.joinWith("b", nil, func(c *runner.Config) { c.MaxLive = 3 })
+		f.owns(n, 1)
+		f.start("more", "waits")
+		f.until("the next owner counts them, too", func() bool {
+			l, _ := f.completions("more")
+			return slices.Equal(l, []string{"command.rejected"})
+		})
+	})
+}

@@ -47,6 +47,9 @@ type Machine[S Aggregate[S, C, E], C, E any] struct {
 	// IsReport says that a command is recognised by what it reports on, so that its ID need
 	// not be remembered; a silent one is never answered.
 	IsReport func(c C) (report, silent bool)
+	// Begins says that a command asks for something that nobody has been promised yet: it is refused where
+	// Config.MaxLive have not ended. nil: none is.
+	Begins func(c C) bool
 	// Hash tells bodies of commands apart.
 	Hash func(data []byte) string
 	// EncodeEvent and NewDecoder are the wire of the events. A decoder serves one shard.

@@ -142,6 +142,11 @@ func (c *store[S, C, E]) chain(last kept) []kept {
 // the events have to be folded in. They are on the log from start on; this taking's record is at end.
 func (c *store[S, C, E]) restore(ctx context.Context, start, end int64) (int64, error) {
 	c.eventsStart = start
+	for _, k := range c.found {
+		if err := schemas.CheckFormat(k.Format); err != nil {
+			return 0, &StoppedError{c.snapshotsTopic, c.sh.id, k.end, err}
+		}
+	}
 	for i := len(c.found) - 1; i >= 0; i-- {
 		k := c.found[i]
 		if c.tried > 0 && k.Number >= c.tried {

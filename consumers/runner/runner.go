@@ -29,6 +29,9 @@ type Config struct {
 	Logger   *slog.Logger
 	// Remember is for how long the IDs of answered commands are kept; 0: 7 days.
 	Remember time.Duration
+	// MaxLive is how many aggregates of a type may not have ended in a shard when another is begun from
+	// outside (Machine.Begins); 0: any number.
+	MaxLive int
 	// SessionTimeout is after how long the group gives up a silent member; 0: 6 s. A shard that
 	// was lost is taken again no sooner.
 	SessionTimeout time.Duration
@@ -49,8 +52,9 @@ type Config struct {
 }
 
 const (
-	defaultRemember       = 7 * 24 * time.Hour
-	defaultSessionTimeout = 6 * time.Second
+	defaultRemember = 7 * 24 * time.Hour
+	// DefaultSessionTimeout is Config.SessionTimeout unless set.
+	DefaultSessionTimeout = 6 * time.Second
 	rebalanceTimeout      = 10 * time.Second
 	// maxReplays is how many shards are read back at the same time at most: all at once they
 	// would take their memory at once, and be no sooner done where there are fewer cores.
@@ -98,7 +102,7 @@ func New(cfg Config) (*Runner, error) {
 		cfg.Remember = defaultRemember
 	}
 	if cfg.SessionTimeout == 0 {
-		cfg.SessionTimeout = defaultSessionTimeout
+		cfg.SessionTimeout = DefaultSessionTimeout
 	}
 	if cfg.Checkpoint == 0 {
 		cfg.Checkpoint = defaultCheckpoint

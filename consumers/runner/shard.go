@@ -73,8 +73,8 @@ type shard struct {
 	running map[workKey]context.CancelFunc
 }
 
-// transactionTimeout bounds how long an open transaction of a dead owner holds back its readers.
-const transactionTimeout = 10 * time.Second
+// TransactionTimeout bounds how long an open transaction of a dead owner holds back its readers.
+const TransactionTimeout = 10 * time.Second
 
 // maxPoll bounds how many commands one transaction takes.
 const maxPoll = 5000
@@ -94,7 +94,7 @@ func (sh *shard) own(ctx context.Context) (err error) {
 	sh.commands = make(map[string]string)
 	sh.cl, err = sh.cfg.Kafka.NewClient(
 		kgo.TransactionalID(sh.topics.TransactionalID(sh.id)),
-		kgo.TransactionTimeout(transactionTimeout),
+		kgo.TransactionTimeout(TransactionTimeout),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ManualFlushing(),
 		kgo.MaxBufferedRecords(1<<20),
@@ -302,6 +302,9 @@ func fetchError(ctx context.Context, f kgo.Fetches) error {
 		return ctx.Err()
 	}
 	for _, e := range f.Errors() {
+		if packed, ok := errors.AsType[*kgo.ErrDecompressTooLarge](e.Err); ok {
+			return &StoppedError{Topic: e.Topic, Partition: e.Partition, Offset: packed.Offset, Err: e.Err}
+		}
 		return fmt.Errorf("read %s/%d: %w", e.Topic, e.Partition, e.Err)
 	}
 	return nil

@@ -84,6 +84,9 @@ func Run(ctx context.Context, cfg Config) error {
 		fetches := poll(ctx, cl, next)
 		s.read(fetches)
 		for _, e := range fetches.Errors() {
+			if packed, ok := errors.AsType[*kgo.ErrDecompressTooLarge](e.Err); ok {
+				kafka.Pass(cl, packed) // what is in it nobody has written who claims it
+			}
 			if ctx.Err() == nil && !errors.Is(e.Err, context.DeadlineExceeded) && !s.told.Again(e.Err) {
 				cfg.Logger.Warn("sweeping goes on", "topic", e.Topic, "partition", e.Partition, "error", e.Err)
 			}
@@ -170,7 +173,7 @@ func (p *partition) read(r *kgo.Record, cuts bool) {
 		return
 	}
 	n, err := strconv.ParseInt(key[i+1:], 10, 32)
-	if err != nil || n < 0 {
+	if err != nil || n < 0 || n >= maxChunks {
 		return
 	}
 	id := key[:i]
@@ -185,8 +188,12 @@ func (p *partition) read(r *kgo.Record, cuts bool) {
 		v = &value{first: r.Offset, at: r.Timestamp}
 		p.values[id] = v
 	}
-	v.chunks = max(v.chunks, int32(n)+1) // ParseInt has bounded it
+	v.chunks = max(v.chunks, int32(n)+1)
 }
+
+// maxChunks is more than the largest value has. Each is removed by a record of its own, and whoever writes to the
+// topic could name any number.
+const maxChunks = 8 << 10
 
 // sweep removes what is old and unclaimed, and remembers how far it has got.
 func (s *sweeper) sweep(ctx context.Context, cl *kgo.Client) error {

@@ -50,31 +50,17 @@ func three(ctx context.Context, s *scenario) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, c.Stop()) }()
+	defer func() { err = errors.Join(err, c.Stop()) }() //nolint:contextcheck // the end is bounded by itself
 	agent, err := s.start(ctx, c.Brokers())
 	if err != nil {
 		return err
 	}
 	defer s.fleet.Close()
-	if err := s.kills(ctx, c); err != nil {
-		return err
+	do := s.oneAndOthers
+	if s.full {
+		do = s.everything
 	}
-	for _, length := range s.pauses() {
-		if err := s.pause(ctx, c, length); err != nil {
-			return err
-		}
-	}
-	_, err = s.fleet.Under(ctx, &s.wrong, "rolling restart of the brokers", nil, func(ctx context.Context) error {
-		for node := 1; node <= nodes; node++ {
-			began := time.Now()
-			if err := c.Restart(ctx, node); err != nil {
-				return err
-			}
-			fmt.Printf("  node %d restarted from %s on: %.1f s\n", node, began.Format(time.TimeOnly), time.Since(began).Seconds())
-		}
-		return nil
-	})
-	if err != nil {
+	if err := do(ctx, c); err != nil {
 		return err
 	}
 	if err := s.fleet.Audit(ctx, &s.wrong, false); err != nil {
@@ -84,52 +70,86 @@ func three(ctx context.Context, s *scenario) (err error) {
 	return nil
 }
 
-// kills kills nodes: the one that coordinates the group of the shards, and in full every role in
-// turn.
-func (s *scenario) kills(ctx context.Context, c *cluster.Cluster) error {
-	wanted := []string{groupCoordinator}
-	if s.full {
-		wanted = []string{groupCoordinator, transactionCoordinator, controller, leader}
-	}
-	killed := map[int]bool{}
-	kill := func(node int, what string) error {
-		killed[node] = true
-		_, err := s.fleet.Under(ctx, &s.wrong, fmt.Sprintf("node %d killed (%s)", node, what), nil, func(ctx context.Context) error {
-			if err := c.Kill(ctx, node); err != nil {
-				return err
-			}
-			if err := api.Pause(ctx, s.short(8*time.Second, 20*time.Second)); err != nil {
-				return err
-			}
-			return c.Restart(ctx, node)
-		})
+// oneAndOthers kills the node that coordinates the group of the shards, starts it again, and restarts
+// the others, one after the other.
+func (s *scenario) oneAndOthers(ctx context.Context, c *cluster.Cluster) error {
+	roles, err := findRoles(ctx, c.Brokers())
+	if err != nil {
 		return err
 	}
-	for _, role := range wanted {
+	killed := roles[groupCoordinator]
+	_, err = s.fleet.Under(ctx, &s.wrong, fmt.Sprintf("node %d killed (%s), then the others restarted", killed, groupCoordinator), nil, func(ctx context.Context) error {
+		if err := c.Kill(ctx, killed); err != nil {
+			return err
+		}
+		if err := api.Pause(ctx, 6*time.Second); err != nil {
+			return err
+		}
+		for node := range nodes {
+			if err := restart(ctx, c, (killed+node-1)%nodes+1); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return err
+}
+
+// everything kills a node of each role in turn, pauses one, and restarts all.
+func (s *scenario) everything(ctx context.Context, c *cluster.Cluster) error {
+	killed := map[int]bool{}
+	for _, role := range []string{groupCoordinator, transactionCoordinator, controller, leader} {
 		roles, err := findRoles(ctx, c.Brokers())
 		if err != nil {
 			return err
 		}
-		if err := kill(roles[role], role); err != nil {
+		killed[roles[role]] = true
+		if err := s.kill(ctx, c, roles[role], role); err != nil {
 			return err
 		}
 	}
-	for node := 1; node <= nodes && s.full; node++ {
+	for node := 1; node <= nodes; node++ {
 		if !killed[node] {
-			if err := kill(node, "none of these"); err != nil {
+			if err := s.kill(ctx, c, node, "none of these"); err != nil {
 				return err
 			}
 		}
 	}
-	return nil
+	for _, length := range []time.Duration{12 * time.Second, time.Minute} {
+		if err := s.pause(ctx, c, length); err != nil {
+			return err
+		}
+	}
+	_, err := s.fleet.Under(ctx, &s.wrong, "rolling restart of the brokers", nil, func(ctx context.Context) error {
+		for node := 1; node <= nodes; node++ {
+			if err := restart(ctx, c, node); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return err
 }
 
-// pauses are how long brokers are paused for.
-func (s *scenario) pauses() []time.Duration {
-	if s.full {
-		return []time.Duration{12 * time.Second, time.Minute}
-	}
-	return nil
+func restart(ctx context.Context, c *cluster.Cluster, node int) error {
+	began := time.Now()
+	err := c.Restart(ctx, node)
+	fmt.Printf("  node %d in sync again %.1f s after its restart began\n", node, time.Since(began).Seconds())
+	return err
+}
+
+// kill kills a node, and starts it again when the others have long gone on.
+func (s *scenario) kill(ctx context.Context, c *cluster.Cluster, node int, what string) error {
+	_, err := s.fleet.Under(ctx, &s.wrong, fmt.Sprintf("node %d killed (%s)", node, what), nil, func(ctx context.Context) error {
+		if err := c.Kill(ctx, node); err != nil {
+			return err
+		}
+		if err := api.Pause(ctx, fleet.Stall); err != nil {
+			return err
+		}
+		return restart(ctx, c, node)
+	})
+	return err
 }
 
 // pause stops the node that has the most to do, and lets it wake.

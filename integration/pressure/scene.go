@@ -15,6 +15,7 @@ import (
 	"time"
 
 	_ "github.com/mattn/go-sqlite3" // database/sql finds the driver by its name
+	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/waybill/waybill/consumers/agent"
@@ -51,6 +52,10 @@ type scene struct {
 	client  *api.Client
 	pushed  *pushed
 	after   func() error // ends what runs beside the server; may be nil
+	args    []string     // of the server
+
+	poisoned *kgo.Record // what nobody can fold
+	round    int
 }
 
 func (s *scene) play(ctx context.Context) (err error) {
@@ -59,6 +64,9 @@ func (s *scene) play(ctx context.Context) (err error) {
 			err = errors.Join(err, s.after())
 		}
 	}()
+	if s.act.poison {
+		return s.poison(ctx)
+	}
 	for _, step := range []func(context.Context) error{s.start, s.press, s.ends, s.lawful} {
 		if err := step(ctx); err != nil {
 			return err
@@ -79,13 +87,13 @@ func (s *scene) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	args := append([]string{"serve", "--data", filepath.Join(s.dir, "data"), "--listen", s.address}, s.flags...)
+	args := append([]string{"serve", "--data", s.data(), "--listen", s.address}, s.flags...)
 	s.kafka = kafka.Config{Brokers: []string{broker}, Prefix: "pressure-" + s.name + "-" + strings.ReplaceAll(s.address, ":", "-")}
 	args = append(args, "--prefix", s.kafka.Prefix)
 	switch {
 	case s.brokers != "":
 		s.kafka.Brokers = strings.Split(s.brokers, ",")
-		args = append(args, "--brokers", s.brokers)
+		args = append(args, "--brokers", s.brokers, "--create-topics")
 	case s.act.broker:
 		s.kafka.Embedded = true
 		s.broker, err = process.Start(ctx, process.Command{
@@ -99,6 +107,7 @@ func (s *scene) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	s.args = args
 	if s.server, err = process.Start(ctx, process.Command{Path: s.bin, Args: args, Log: s.log}); err != nil {
 		return err
 	}
@@ -182,30 +191,33 @@ func (s *scene) ends(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(clients)
 	for _, id := range s.pushed.accepted {
-		g.Go(func() error {
-			for {
-				var j api.Job
-				err := s.client.Insist(ctx, http.MethodGet, "/v1/jobs/"+id+"?wait=10s", nil, &j)
-				switch {
-				case err != nil && !api.Is(err, http.StatusNotFound): // the view may not have it yet
-					return fmt.Errorf("%s, which was accepted: %w", id, err)
-				case err != nil:
-					if err := api.Pause(ctx, 100*time.Millisecond); err != nil {
-						return err
-					}
-				case j.State == "COMPLETED":
-					return nil
-				case j.Ended():
-					return fmt.Errorf("%s ended %s: %s", id, j.State, j.Error)
-				}
-			}
-		})
+		g.Go(func() error { return s.awaited(ctx, id) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
 	}
 	fmt.Printf("%s: all of them had ended %s after the last was pushed\n", s.name, time.Since(began).Round(10*time.Millisecond))
 	return nil
+}
+
+// awaited waits until a job that was accepted has ended well.
+func (s *scene) awaited(ctx context.Context, id string) error {
+	for {
+		var j api.Job
+		err := s.client.Insist(ctx, http.MethodGet, "/v1/jobs/"+id+"?wait=10s", nil, &j)
+		switch {
+		case err != nil && !api.Is(err, http.StatusNotFound): // the view may not have it yet
+			return fmt.Errorf("%s, which was accepted: %w", id, err)
+		case err != nil:
+			if err := api.Pause(ctx, 100*time.Millisecond); err != nil {
+				return err
+			}
+		case j.State == "COMPLETED":
+			return nil
+		case j.Ended():
+			return fmt.Errorf("%s ended %s: %s", id, j.State, j.Error)
+		}
+	}
 }
 
 // lawful holds the log against its laws: no gap, no repeat, one completion for each.
@@ -259,7 +271,7 @@ func serveSlowly(_ context.Context, s *scene) error {
 
 // holdView holds the lock of the view's file for most of the time, as somebody with a shell would.
 func holdView(ctx context.Context, s *scene) error {
-	db, err := sql.Open("sqlite3", "file:"+filepath.Join(s.dir, "data", "projections.db")+"?_txlock=immediate&_busy_timeout=5000")
+	db, err := sql.Open("sqlite3", "file:"+filepath.Join(s.data(), "projections.db")+"?_txlock=immediate&_busy_timeout=5000")
 	if err != nil {
 		return err
 	}

@@ -215,10 +215,10 @@ func (s *scenario) operatesLess(ctx context.Context, user string, _ kafka.Right,
 		args = []string{"topics", "create", "--type", "another.example.com"}
 	case kmsg.ACLOperationAlterConfigs:
 		wrong := kadm.AlterConfig{Name: "retention.ms", Value: kadm.StringPtr("1000")}
-		if _, err := s.admin.AlterTopicConfigs(ctx, []kadm.AlterConfig{wrong}, "waybill.work.terraform"); err != nil {
+		if _, err := s.admin.AlterTopicConfigs(ctx, []kadm.AlterConfig{wrong}, "waybill.work."+greeting); err != nil { // machines do not look at it
 			return err
 		}
-		args = []string{"topics", "create", "--alter"}
+		args = []string{"topics", "create", "--alter", "--type", greeting}
 	case kmsg.ACLOperationDescribe, kmsg.ACLOperationDescribeConfigs: // the other operations imply them
 		return nil
 	}

@@ -180,6 +180,10 @@ func poll(ctx context.Context, cl *kgo.Client) (kgo.Fetches, error) {
 		return nil, errQuiet
 	}
 	for _, e := range fetches.Errors() {
+		if packed, ok := errors.AsType[*kgo.ErrDecompressTooLarge](e.Err); ok {
+			kafka.Pass(cl, packed) // none of ours
+			continue
+		}
 		if !errors.Is(e.Err, context.DeadlineExceeded) {
 			return nil, e.Err
 		}

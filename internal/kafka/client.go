@@ -31,13 +31,13 @@ type Config struct {
 	Extra []kgo.Opt
 }
 
-// metadataMinAge bounds how soon a client may ask for metadata again. A broker answers
+// MetadataMinAge bounds how soon a client may ask for metadata again. A broker answers
 // CONCURRENT_TRANSACTIONS right after a commit, and the client then waits for a metadata
 // refresh: with the client's default of 5 s single commits took that long.
-const metadataMinAge = 10 * time.Millisecond
+const MetadataMinAge = 10 * time.Millisecond
 
 // unknownTopicRetries is how often a record may be told that its topic is not known before it fails:
-// each time the client waits for metadataMinAge at least. A broker that was just made the leader of a
+// each time the client waits for MetadataMinAge at least. A broker that was just made the leader of a
 // new topic's partitions tells of them before it takes records for them, and others learn of
 // them later still; the client's own limit was over after 50 ms.
 const unknownTopicRetries = 200
@@ -50,7 +50,7 @@ func (c Config) options(more []kgo.Opt) ([]kgo.Opt, error) {
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)),
 		kgo.ProducerLinger(0),
-		kgo.MetadataMinAge(metadataMinAge),
+		kgo.MetadataMinAge(MetadataMinAge),
 		kgo.UnknownTopicRetries(unknownTopicRetries),
 		// What a fetch brings takes several times its size in both ends of the connection, the
 		// embedded broker's among them, and the next one is fetched meanwhile.

@@ -31,6 +31,8 @@ type partition struct {
 
 	wake chan struct{} // says that the queue is no longer empty
 
+	known bool // the client has had records of it; of the poller alone
+
 	mu       sync.Mutex
 	queue    queue
 	position position

@@ -168,6 +168,10 @@ func (s *subscription) poll() {
 		}
 		failed := false
 		fetches.EachError(func(topic string, p int32, err error) {
+			if packed, ok := errors.AsType[*kgo.ErrDecompressTooLarge](err); ok {
+				s.pass(packed)
+				return
+			}
 			failed = true
 			if topic == "" {
 				p = -1 // it is the group's, or the client's
@@ -176,7 +180,9 @@ func (s *subscription) poll() {
 		})
 		fetches.EachPartition(func(f kgo.FetchTopicPartition) {
 			if len(f.Records) > 0 {
-				s.partition(f.Partition).push(f.Records)
+				p := s.partition(f.Partition)
+				p.known = true
+				p.push(f.Records)
 			}
 		})
 		s.client.AllowRebalance()

@@ -17,8 +17,8 @@ import (
 type WatcherConfig struct {
 	Kafka  kafka.Config
 	Topics []string
-	// Handle is given each record, one after the other. It must not block: all topics wait
-	// meanwhile.
+	// Handle is given each record, one after the other, and one in place of a batch that nobody can unpack
+	// (HeaderUnpackable). It must not block: all topics wait meanwhile.
 	Handle func(*kgo.Record)
 	// Refresh is how often to look for new topics and partitions; 10 s unless set.
 	Refresh time.Duration
@@ -133,6 +133,11 @@ func (w *Watcher) Run(ctx context.Context) {
 		}
 		failed := false
 		fetches.EachError(func(topic string, p int32, err error) {
+			if packed, ok := errors.AsType[*kgo.ErrDecompressTooLarge](err); ok {
+				kafka.Pass(w.client, packed)
+				w.cfg.Handle(standIn(packed))
+				return
+			}
 			failed = true
 			w.report("watch", topic, p, err)
 		})

@@ -31,6 +31,9 @@ type Options struct {
 	Now time.Time
 	// Secrets are texts that must stand nowhere.
 	Secrets []string
+	// LeftOut says that work topics could not always be had: what was to go there then was left out, and
+	// offered again later. It is counted.
+	LeftOut bool
 	// DeadLetters says that letters may be there: some of what was sent cannot be read.
 	DeadLetters bool
 }
@@ -43,8 +46,9 @@ type Report struct {
 	Wrongs []Wrong
 	// What was looked at.
 	Records, Events, Commands, Work, Completions, Refusals, Aggregates, Takings int
-	// Repeats are records that are there again, where that may be.
-	Repeats int
+	// Repeats are records that are there again, where that may be; LeftOut is work that is not there,
+	// likewise.
+	Repeats, LeftOut int
 }
 
 // String is one line of figures.
@@ -216,11 +220,10 @@ func orchestrations() folder[orchestration.State, orchestration.Event] {
 // how a process is configured, which nobody knows here.
 func delegated(f machine.Effect) ([]machine.Send, bool) {
 	typ := ""
-	switch f := f.(type) {
-	case machine.Work:
-		typ = f.Type
-	case machine.CancelWork:
-		typ = f.Type
+	if w, ok := f.(machine.Work); ok {
+		typ = w.Type
+	} else if x, ok := f.(machine.CancelWork); ok {
+		typ = x.Type
 	}
 	if typ == definition.Acquire {
 		return nil, true

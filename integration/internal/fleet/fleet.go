@@ -120,6 +120,9 @@ func (f *Fleet) run(ctx context.Context, s *Server) error {
 	for _, b := range brokers {
 		args = append(args, "--brokers", b)
 	}
+	if len(brokers) > 0 {
+		args = append(args, "--create-topics")
+	}
 	for _, h := range f.providers.Hosts() {
 		args = append(args, "--allow", h)
 	}

@@ -57,6 +57,7 @@ func (m *metrics) measure(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
 		s := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+		s.within(0) // that of the request before on this connection
 		next.ServeHTTP(s, r)
 		route := r.Pattern // set by the mux
 		if route == "" {
@@ -82,14 +83,41 @@ func (s *statusWriter) WriteHeader(status int) {
 	s.ResponseWriter.WriteHeader(status)
 }
 
+// What is written has to be read: a client that takes nothing would hold the answer, and the goroutine that
+// writes it, for as long as it likes. Each piece has a time of its own, so that a large answer to a slow client, and
+// a stream, last as long as they go on.
+const (
+	pieceTimeout = 30 * time.Second
+	pieceBytes   = 256 << 10
+)
+
 // Write implements http.ResponseWriter.
 func (s *statusWriter) Write(b []byte) (int, error) {
 	s.wrote = true
-	return s.ResponseWriter.Write(b)
+	written := 0
+	for {
+		s.within(pieceTimeout)
+		n, err := s.ResponseWriter.Write(b[:min(len(b), pieceBytes)])
+		written += n
+		if b = b[n:]; err != nil || len(b) == 0 {
+			return written, err
+		}
+	}
+}
+
+// within bounds how long what is written next may take; 0: as long as it likes.
+func (s *statusWriter) within(d time.Duration) {
+	var until time.Time
+	if d > 0 {
+		until = time.Now().Add(d)
+	}
+	// Not every connection of a test can; those of the server do.
+	_ = http.NewResponseController(s.ResponseWriter).SetWriteDeadline(until)
 }
 
 // Flush implements http.Flusher, which streams need.
 func (s *statusWriter) Flush() {
+	s.within(pieceTimeout)
 	if f, ok := s.ResponseWriter.(http.Flusher); ok {
 		f.Flush()
 	}

@@ -50,16 +50,21 @@ func (b *bench) bareLog(ctx context.Context) (l BareLog, err error) {
 	var specs []kafka.Spec
 	for _, name := range []string{bareIn, bareEvents, bareOut} {
 		specs = append(specs, kafka.Spec{
-			Name: cfg.Prefix + "." + name, Partitions: shards, Configs: map[string]*string{"max.message.bytes": &largest},
+			Name: cfg.Prefix + "." + name, Partitions: int32(b.Shards), Configs: map[string]*string{"max.message.bytes": &largest},
 		})
 	}
 	if err := kafka.EnsureTopics(ctx, cl, specs); err != nil {
 		return l, err
 	}
-	if err := produceCommands(ctx, cl, cfg.Prefix, bareCommands); err != nil {
+	if err := produceCommands(ctx, cl, cfg.Prefix, b.Shards, bareCommands); err != nil {
 		return l, err
 	}
-	return measureLog(ctx, cfg, cl)
+	if len(b.Brokers) > 0 {
+		if b.cluster, err = describeCluster(ctx, cl, specs[0].Name); err != nil {
+			return l, err
+		}
+	}
+	return measureLog(ctx, cfg, cl, b.Shards)
 }
 
 // log is an embedded broker of its own, or the Kafka that was named.
@@ -81,7 +86,7 @@ func (b *bench) log(ctx context.Context) (kafka.Config, func() error, error) {
 }
 
 // produceCommands puts commands on the log before the clock starts.
-func produceCommands(ctx context.Context, cl *kgo.Client, prefix string, n int) error {
+func produceCommands(ctx context.Context, cl *kgo.Client, prefix string, shards, n int) error {
 	var failed error // the first: where one fails, often all do
 	for i := range n {
 		cl.Produce(ctx, bareRecord(prefix+"."+bareIn, int32(i%shards), []byte(strconv.Itoa(i))), func(_ *kgo.Record, err error) {
@@ -98,7 +103,7 @@ func bareRecord(topic string, partition int32, key []byte) *kgo.Record {
 }
 
 // measureLog has all shards work off what is there, then one more command at a time.
-func measureLog(ctx context.Context, cfg kafka.Config, cl *kgo.Client) (l BareLog, err error) {
+func measureLog(ctx context.Context, cfg kafka.Config, cl *kgo.Client, shards int) (l BareLog, err error) {
 	working, stop := context.WithCancel(ctx)
 	defer stop()
 	done := make(chan int, 1<<10)

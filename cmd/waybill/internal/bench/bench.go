@@ -23,6 +23,7 @@ import (
 // Options say what to measure. Zero values take the defaults.
 type Options struct {
 	Works    []string       // names, like W1; empty means DefaultWorks
+	Shards   int            // of the topics; 0 means kafka.DefaultShards
 	Runs     int            // how often each is measured; the median counts; 0 means once
 	Fsync    bool           // the embedded broker syncs before it acknowledges
 	Brokers  []string       // of another Kafka; empty means the embedded broker
@@ -71,6 +72,7 @@ func AllWorks() []string {
 type bench struct {
 	Options
 	connectors connectors.Config // of the program
+	cluster    *Cluster          // as the bare log has found it
 }
 
 // Run measures, tells of it on Out as it goes, and returns all figures.
@@ -79,6 +81,9 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		o.Out = io.Discard
 	}
 	o.Runs = max(o.Runs, 1)
+	if o.Shards = cmp.Or(o.Shards, kafka.DefaultShards); o.Shards < 0 {
+		return nil, &app.UsageError{Err: fmt.Errorf("--shards %d: there is one at least", o.Shards)}
+	}
 	chosen, err := choose(o.Works)
 	if err != nil {
 		return nil, err
@@ -90,6 +95,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if r.BareLog, err = median(o.Runs, func() (BareLog, error) { return b.bareLog(ctx) }); err != nil {
 		return nil, fmt.Errorf("bare log: %w", err)
 	}
+	r.Settings.Kafka = b.cluster
 	r.printBareLog(o.Out)
 	return r, b.profiled(func() error { return b.measure(ctx, r, chosen) })
 }
@@ -169,7 +175,7 @@ func median[T measured[T]](runs int, measure func() (T, error)) (T, error) {
 // settings is what the figures were taken with.
 func (b *bench) settings() Settings {
 	s := Settings{
-		Broker: "embedded", Fsync: b.Fsync, Brokers: b.Brokers, Runs: b.Runs, Shards: shards, GOGC: cmp.Or(os.Getenv("GOGC"), "paced"),
+		Broker: "embedded", Fsync: b.Fsync, Brokers: b.Brokers, Runs: b.Runs, Shards: b.Shards, GOGC: cmp.Or(os.Getenv("GOGC"), "paced"),
 		Warmup: fmt.Sprintf("%d orchestrations before the clock starts", warmupJobs),
 	}
 	if len(b.Brokers) > 0 {

@@ -91,7 +91,7 @@ func (e *engine) wait(ctx context.Context, n int) error {
 		return err
 	}
 	// One that is submitted after them on each shard ends after they wait.
-	return e.submitAll(ctx, "after", chainType, 8*shards, submitters)
+	return e.submitAll(ctx, "after", chainType, 8*e.b.Shards, submitters)
 }
 
 // resident is this process's memory in MB, as the system counts it.

@@ -43,6 +43,18 @@ type Settings struct {
 	Runs    int      `json:"runs"` // of which the median is shown
 	GOGC    string   `json:"gogc"` // as the user has set it, else paced (package pace)
 	Warmup  string   `json:"warmup"`
+	Kafka   *Cluster `json:"kafka,omitempty"` // nil for the embedded broker
+}
+
+// Cluster is the Kafka that figures were taken on, and what our clients of it are set to.
+type Cluster struct {
+	Version            string `json:"version"` // as far as its API tells
+	Nodes              int    `json:"nodes"`
+	Replication        int    `json:"replication"` // of the bare log's topics, as of all that are made
+	MinInsync          string `json:"minInsync"`
+	MetadataMinAge     string `json:"metadataMinAge"`
+	SessionTimeout     string `json:"sessionTimeout"` // of who holds shards
+	TransactionTimeout string `json:"transactionTimeout"`
 }
 
 // BareLog is what the log does when nothing is decided: one command in, two records out,
@@ -184,6 +196,10 @@ func (s *Settings) describe(broker string) string {
 
 func (r *Report) printBareLog(w io.Writer) {
 	b := r.BareLog
+	if k := r.Settings.Kafka; k != nil {
+		fmt.Fprintf(w, "kafka     %s, %d nodes, replication %d, min.insync.replicas %s; MetadataMinAge %s, session timeout %s, transaction timeout %s\n",
+			k.Version, k.Nodes, k.Replication, k.MinInsync, k.MetadataMinAge, k.SessionTimeout, k.TransactionTimeout)
+	}
 	fmt.Fprintf(w, "\nbare log  one command in, two records out, in transactions\n          %s commands/s, %s records/s out; one at a time %s ms (p50)\n",
 		number(b.commandsPerSecond()), number(b.RecordsPerSecond), number(b.p50Ms))
 }

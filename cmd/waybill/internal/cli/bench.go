@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/waybill/waybill/cmd/waybill/internal/bench"
+	"github.com/waybill/waybill/internal/kafka"
 )
 
 func newBench(env *Env) *cobra.Command {
@@ -21,7 +22,8 @@ a temporary directory or, with --brokers, on another Kafka, in topics that are d
 stands beside the figures; the ratio of a figure to it outlives the machine.
 
 W1 throughput, W2 latency, W3 a thousand activities side by side, W4 status queries, W5 cold start on a million events,
-W6 memory with 100,000 waiting orchestrations, W7 a tree of 37,449 nodes. W5 and W6 take a minute and run only if named.`,
+W6 memory with 100,000 waiting orchestrations, W7 a tree of 37,449 nodes. W5 and W6 take a minute and run only if named. T1 transfers with a
+negotiation each, T2 transfers of what is negotiated, T3 two thousand wishes for one asset; they run only if named, too.`,
 	}, cobra.NoArgs, func(cmd *cobra.Command, _ []string) error {
 		var old *bench.Report
 		var err error
@@ -52,7 +54,8 @@ W6 memory with 100,000 waiting orchestrations, W7 a tree of 37,449 nodes. W5 and
 		return nil
 	})
 	f := cmd.Flags()
-	f.StringSliceVar(&o.Works, "work", bench.DefaultWorks(), "which, of W1 to W7")
+	f.StringSliceVar(&o.Works, "work", bench.DefaultWorks(), "which, of W1 to W7 and T1 to T3")
+	f.IntVar(&o.Shards, "shards", kafka.DefaultShards, "partitions of the topics")
 	f.IntVar(&o.Runs, "runs", 1, "measure each so many times and take the median")
 	f.BoolVar(&o.Fsync, "fsync", false, "the embedded broker writes to the disk before it acknowledges")
 	f.StringSliceVar(&o.Brokers, "brokers", nil, "measure on Kafka at host:port,… instead of the embedded broker")
