@@ -78,6 +78,15 @@ type member struct {
 	stop func()
 }
 
+// memory is the broker in memory, which can be told to fail; on another the test is passed over.
+func (f *fleet) memory() *kfake.Cluster {
+	f.t.Helper()
+	if f.real {
+		f.t.Skip("a broker of others cannot be told when to fail")
+	}
+	return f.cluster
+}
+
 // join starts a member; register adds its local agents.
 func (f *fleet) join(name string, register func(*agent.Pool)) *member {
 	f.t.Helper()

@@ -124,7 +124,7 @@ func (s site) serve(ctx context.Context, name string, args ...string) (*server, 
 		if err != nil {
 			return nil, err
 		}
-		srv.args = append(srv.args, "--brokers", s.brokers, "--prefix", s.prefix, "--seal-keys-file", keys)
+		srv.args = append(srv.args, "--brokers", s.brokers, "--create-topics", "--prefix", s.prefix, "--seal-keys-file", keys)
 	}
 	return srv, srv.start(ctx)
 }

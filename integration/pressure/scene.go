@@ -93,7 +93,7 @@ func (s *scene) start(ctx context.Context) (err error) {
 	switch {
 	case s.brokers != "":
 		s.kafka.Brokers = strings.Split(s.brokers, ",")
-		args = append(args, "--brokers", s.brokers)
+		args = append(args, "--brokers", s.brokers, "--create-topics")
 	case s.act.broker:
 		s.kafka.Embedded = true
 		s.broker, err = process.Start(ctx, process.Command{

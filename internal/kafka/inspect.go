@@ -57,7 +57,7 @@ const (
 // compared as well; others below the prefix are extra.
 func Inspect(ctx context.Context, cl *kgo.Client, t Topics, shards int32, specs []Spec) ([]TopicState, error) {
 	adm := kadm.NewClient(cl)
-	have, err := adm.Metadata(ctx)
+	have, err := adm.Metadata(fresh(ctx))
 	if err != nil {
 		return nil, fmt.Errorf("list topics: %w", err)
 	}
@@ -83,12 +83,15 @@ func Inspect(ctx context.Context, cl *kgo.Client, t Topics, shards int32, specs 
 // InspectOnly compares these topics and looks at no others.
 func InspectOnly(ctx context.Context, cl *kgo.Client, specs []Spec) ([]TopicState, error) {
 	adm := kadm.NewClient(cl)
-	have, err := adm.Metadata(ctx, names(specs)...)
+	have, err := adm.Metadata(fresh(ctx), names(specs)...)
 	if err != nil {
 		return nil, fmt.Errorf("list the topics %s: %w", some(names(specs)), err)
 	}
 	return inspect(ctx, adm, have, specs)
 }
+
+// fresh asks the brokers, and not what the client remembers.
+func fresh(ctx context.Context) context.Context { return kadm.WithAuthorizedOps(ctx) }
 
 func names(specs []Spec) []string {
 	l := make([]string, len(specs))

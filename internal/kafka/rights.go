@@ -129,6 +129,14 @@ func (l Log) machines() []Right {
 	for i := range rights { // the settings are looked at before anything is decided
 		rights[i].Operations = append(slices.Clone(rights[i].Operations), kmsg.ACLOperationDescribeConfigs)
 	}
+	remove := []kadm.ACLOperation{kmsg.ACLOperationDelete}
+	rights = append(rights, l.each(l.Snapshots, "cut off what newer ones replace", remove)...)
+	for _, topic := range []func(string) string{l.Commands, l.Events, l.Completions} {
+		for _, r := range l.each(topic, "cut off old history, with --keep-history", remove) {
+			r.Optional = true
+			rights = append(rights, r)
+		}
+	}
 	return append(rights,
 		Right{On: OnTopic, Name: l.Work(""), Prefixed: true, Operations: append(slices.Clone(write), kmsg.ACLOperationDescribeConfigs), For: "ask agents for work"},
 		Right{On: OnTopic, Name: l.Work(""), Prefixed: true, Operations: []kadm.ACLOperation{kmsg.ACLOperationCreate}, Optional: true, For: "make the topics of new activity types; else topics create --type makes them"},

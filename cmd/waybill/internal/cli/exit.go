@@ -68,6 +68,7 @@ func exitCode(err error) int {
 		access   *kafka.AccessError
 		lack     *kafka.LackError
 		unfit    *kafka.TopicsError
+		shards   *kafka.PartitionsError
 	)
 	switch {
 	case err == nil:
@@ -78,7 +79,7 @@ func exitCode(err error) int {
 		return exitFailed
 	case errors.As(err, &usage):
 		return exitUsage
-	case errors.As(err, &access), errors.As(err, &lack), errors.As(err, &unfit):
+	case errors.As(err, &access), errors.As(err, &lack), errors.As(err, &unfit), errors.As(err, &shards):
 		return exitRefused
 	case errors.As(err, &noServer), errors.As(err, &noKafka), errors.As(err, &noBroker), errors.Is(err, context.DeadlineExceeded):
 		return exitUnreachable

@@ -144,7 +144,9 @@ func (t *topics) create(ctx context.Context, cl *kgo.Client, creation kafka.Crea
 	}
 	made, err := creation.Create(ctx, cl, t.specs())
 	states, err2 := t.after(ctx, cl, made, creation.DryRun, err)
-	if err = errors.Join(err, err2); err != nil {
+	if err = errors.Join(err, err2); err != nil && len(made) == 0 {
+		return err
+	} else if err != nil {
 		return errors.Join(t.print(made), err)
 	}
 	for i := range made {
