@@ -57,7 +57,7 @@ func (b *bench) engine(ctx context.Context) (e *engine, err error) {
 	// Another Kafka has topics of its own, and maybe those of an earlier run.
 	e = &engine{b: b, prefix: "waybill-bench-" + uuid.NewString()[:8]}
 	key := make([]byte, sealKeyBytes)
-	rand.Read(key) //nolint:errcheck // it never fails
+	rand.Read(key) // never fails
 	e.keys = "bench:" + base64.StdEncoding.EncodeToString(key)
 	if e.dir, err = os.MkdirTemp("", "waybill-bench-"); err != nil {
 		return nil, fmt.Errorf("make a temporary directory: %w", err)
