@@ -1,6 +1,7 @@
 package runner_test
 
 import (
+	"errors"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -152,7 +153,7 @@ func TestAnOwnerMayDieAnywhereInACheckpoint(t *testing.T) {
 						if writes(req, topic) {
 							if seen++; seen == nth {
 								m.gate.kill()
-								return nil, errCut, before
+								return nil, errors.New("the connection was cut"), before
 							}
 						}
 						return nil, nil, false
