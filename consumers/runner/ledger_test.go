@@ -13,7 +13,7 @@ func TestALedgerFindsWhatIsKeptAndNothingElse(t *testing.T) {
 	var order [][16]byte
 	key := func(n int) (k [16]byte) {
 		binary.BigEndian.PutUint64(k[:], uint64(n/100))
-		binary.BigEndian.PutUint64(k[8:], uint64(n))   
+		binary.BigEndian.PutUint64(k[8:], uint64(n))
 		return k
 	}
 	for n := range 20_000 {
