@@ -232,7 +232,11 @@ func (p *player) done(w machine.Work) {
 	}
 	_ = json.Unmarshal(w.Input, &in)
 	out := say{"output": say{"value": w.ActivityID}}
-	expiry := time.Now().Add(time.Duration(p.dice.IntN(4)) * time.Second).UTC().Format(time.RFC3339)
+	good := time.Hour
+	if !p.kind {
+		good = time.Duration(p.dice.IntN(4)) * time.Second
+	}
+	expiry := time.Now().Add(good).UTC().Format(time.RFC3339)
 	switch w.Type {
 	case "catalog":
 		offer := say{"assetId": in.AssetID, "offerId": "o-1", "policy": say{"permission": []string{"use"}}, "formats": []string{"HttpData-PULL", "HttpData-PUSH"}}

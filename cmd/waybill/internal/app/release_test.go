@@ -386,7 +386,7 @@ func (r *goldenRecord) is(wireType string) bool {
 // is told to go on.
 func (g *golden) goOn(t *testing.T, m *app.Main, before []map[string]any) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	p := newPlayer(ctx, t, m, true)
 	var open []string
@@ -399,35 +399,41 @@ func (g *golden) goOn(t *testing.T, m *app.Main, before []map[string]any) {
 		t.Fatal("nothing was under way")
 	}
 	t.Logf("%d jobs of %d are under way", len(open), len(before))
-	for _, id := range open {
-		p.give(schemas.AggregateOrchestration, id, schemas.OrchestrationResume, say{"by": "ada", "reason": "upgraded"})
+	resume := func() {
 		for _, row := range rows(t, m)["nodes"] {
-			if row["job"] == id {
-				p.give(schemas.AggregateOrchestration, id, schemas.ActivityResume, say{"by": "ada", "reason": "upgraded", "activityId": row["id"]})
+			if job := fmt.Sprint(row["job_id"]); slices.Contains(open, job) && row["paused"] != nil {
+				p.give(schemas.AggregateOrchestration, job, schemas.ActivityResume, say{"by": "ada", "reason": "upgraded", "activityId": row["id"]})
 			}
+		}
+		for _, id := range open {
+			p.give(schemas.AggregateOrchestration, id, schemas.OrchestrationResume, say{"by": "ada", "reason": "upgraded"})
 		}
 	}
-	began, told := time.Now(), false
+	resume()
+	began, told := time.Now(), time.Now()
 	for {
 		p.turn()
-		left := 0
-		for _, row := range rows(t, m)["jobs"] {
-			if row["ended_at"] == nil {
-				left++
-			}
-		}
-		if left == 0 {
+		open = slices.DeleteFunc(open, func(id string) bool {
+			return slices.ContainsFunc(rows(t, m)["jobs"], func(row map[string]any) bool { return row["id"] == id && row["ended_at"] != nil })
+		})
+		if len(open) == 0 {
 			t.Logf("they ended within %s", time.Since(began).Round(time.Millisecond))
 			return
 		}
-		if !told && time.Since(began) > 2*time.Second { // of transfers that are suspended, say: nobody asked them to go on
-			told = true
+		if time.Since(told) > 2*time.Second { // of transfers that are suspended, say: nobody asks them to go on
+			told = time.Now()
+			resume()
 			for _, id := range p.transfers {
 				p.give(schemas.AggregateTransfer, id, schemas.TransferTerminate, say{"by": "ada", "reason": "upgraded"})
 			}
 		}
 		if ctx.Err() != nil {
-			t.Fatalf("%d of %d jobs that were under way have not ended", left, len(open))
+			for _, row := range rows(t, m)["nodes"] {
+				if slices.Contains(open, fmt.Sprint(row["job_id"])) {
+					t.Log(row)
+				}
+			}
+			t.Fatalf("these, which were under way, have not ended: %v", open)
 		}
 	}
 }
