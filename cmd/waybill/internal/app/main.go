@@ -236,7 +236,7 @@ func (m *Main) watchRights(ctx context.Context, log kafka.Log) error {
 	for _, role := range m.cfg.Roles {
 		m.watch.Roles = append(m.watch.Roles, kafka.Role(role))
 	}
-	m.checkKafka(m.watch.Check)
+	m.checkKafka(m.watch.Check) //nolint:contextcheck // readiness is asked for long after the start
 	return m.watch.Rights(ctx)
 }
 

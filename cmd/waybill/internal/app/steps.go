@@ -51,8 +51,10 @@ func (m *Main) activityTypes() []string {
 
 // Topics are the topics below a prefix that a server needs.
 func Topics(prefix string, embedded bool, activityTypes ...string) kafka.Log {
-	return kafka.Log{Topics: kafka.Topics{Prefix: prefix, Embedded: embedded}, Aggregates: aggregates(), ActivityTypes: activityTypes,
-		Askers: []string{schemas.AggregateOrchestration, schemas.AggregateTransfer, schemas.AggregateNegotiation}}
+	return kafka.Log{
+		Topics: kafka.Topics{Prefix: prefix, Embedded: embedded}, Aggregates: aggregates(), ActivityTypes: activityTypes,
+		Askers: []string{schemas.AggregateOrchestration, schemas.AggregateTransfer, schemas.AggregateNegotiation},
+	}
 }
 
 func (m *Main) startProjections(ctx context.Context) error {

@@ -143,17 +143,19 @@ func (t *topics) create(ctx context.Context, cl *kgo.Client, creation kafka.Crea
 		return usagef("--replication %d: want 1 or more", creation.Replication)
 	}
 	made, err := creation.Create(ctx, cl, t.specs())
-	states, err2 := t.after(ctx, cl, made, creation.DryRun, err)
-	if err = errors.Join(err, err2); err != nil && len(made) == 0 {
+	if err != nil && len(made) == 0 {
 		return err
-	} else if err != nil {
-		return errors.Join(t.print(made), err)
 	}
 	for i := range made {
 		made[i].State = map[bool]string{false: "created", true: "to be created"}[creation.DryRun]
 	}
-	if alter && !creation.DryRun {
-		altered, err := kafka.Alter(ctx, cl, states)
+	if err != nil {
+		return errors.Join(t.print(made), err)
+	}
+	states, err := kafka.InspectOnly(ctx, cl, t.specs())
+	if err == nil && alter && !creation.DryRun {
+		var altered []kafka.TopicState
+		altered, err = kafka.Alter(ctx, cl, states)
 		for i := range altered {
 			altered[i].State = "altered"
 		}
@@ -161,32 +163,13 @@ func (t *topics) create(ctx context.Context, cl *kgo.Client, creation kafka.Crea
 		if err == nil {
 			states, err = kafka.InspectOnly(ctx, cl, t.specs())
 		}
-		if err != nil {
-			return errors.Join(t.print(made), err)
-		}
 	}
-	if len(made) == 0 && !t.asJSON() {
+	if len(made) == 0 && err == nil && !t.asJSON() {
 		fmt.Fprintln(t.env.Out, "every topic was there")
-	} else if err := t.print(made); err != nil {
-		return err
+	} else if len(made) > 0 || t.asJSON() {
+		err = errors.Join(t.print(made), err)
 	}
-	return kafka.Unfit(slices.DeleteFunc(states, func(s kafka.TopicState) bool { return s.State == kafka.TopicMissing }))
-}
-
-// after looks at what there is once the missing topics are created.
-func (t *topics) after(ctx context.Context, cl *kgo.Client, made []kafka.TopicState, dryRun bool, failed error) ([]kafka.TopicState, error) {
-	if failed != nil {
-		return nil, nil
-	}
-	states, err := kafka.InspectOnly(ctx, cl, t.specs())
-	if err == nil && !dryRun && len(made) > 0 {
-		for i := range made { // what the brokers made of it
-			if at := slices.IndexFunc(states, func(s kafka.TopicState) bool { return s.Name == made[i].Name }); at >= 0 {
-				made[i].Replication = states[at].Replication
-			}
-		}
-	}
-	return states, err
+	return errors.Join(err, kafka.Unfit(slices.DeleteFunc(states, func(s kafka.TopicState) bool { return s.State == kafka.TopicMissing })))
 }
 
 func newTopicsDescribe(env *Env) *cobra.Command {
