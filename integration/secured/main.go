@@ -101,9 +101,9 @@ func (s *scenario) run(ctx context.Context) (err error) {
 	step("jobs go on while one waits for a topic that is not there", s.jobs)
 	step("a right fewer is told by name", s.denials)
 	step("not let in is told within seconds", s.strangers)
-	step("the job over all roles has ended", func(context.Context) error { return s.lateEnd() })
 	step("PLAIN, SCRAM-SHA-256, a changed password", s.otherWays)
 	step("certificates alone", s.certificates)
+	step("the job over all roles has ended", func(context.Context) error { return s.lateEnd() })
 	step("no password in any output or command line", s.secrets)
 	if err == nil {
 		fmt.Printf("all of it took %.0f s\n", time.Since(began).Seconds())
