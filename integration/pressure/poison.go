@@ -74,8 +74,10 @@ func (s *scene) poisons() map[string]*kgo.Record {
 	return l
 }
 
+// unreadable writes them. A client waits for ever for a record that is on its way to a broker that has been
+// ended, with the scenario, unless it may give it up.
 func (s *scene) unreadable(ctx context.Context) error {
-	cl, err := s.kafka.NewClient(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.GzipCompression()), kgo.ProducerBatchMaxBytes(96<<20))
+	cl, err := s.kafka.NewClient(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.GzipCompression()), kgo.ProducerBatchMaxBytes(96<<20), kgo.AllowIdempotentProduceCancellation())
 	if err != nil {
 		return err
 	}
@@ -215,7 +217,7 @@ func (s *scene) unfoldable(ctx context.Context) error {
 	if _, err := s.server.Stop(stopWithin); err != nil {
 		return err
 	}
-	cl, err := s.kafka.NewClient(kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	cl, err := s.kafka.NewClient(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.AllowIdempotentProduceCancellation())
 	if err != nil {
 		return err
 	}
