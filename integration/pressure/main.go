@@ -19,7 +19,7 @@ type settings struct {
 	push    time.Duration
 	act     string
 	brokers string
-	real    bool
+	apache  bool
 }
 
 func main() {
@@ -27,7 +27,7 @@ func main() {
 	flag.DurationVar(&s.push, "for", 5*time.Second, "how long to push, each time")
 	flag.StringVar(&s.act, "act", "", "only this: agents, view, kafka or poison")
 	flag.StringVar(&s.brokers, "brokers", strings.Join(cluster.Brokers(), ","), "a Kafka that is there already, HOST:PORT,…; it is not paused")
-	flag.BoolVar(&s.real, "real", false, "start an Apache Kafka for it")
+	flag.BoolVar(&s.apache, "real", false, "start an Apache Kafka for it")
 	flags := stage.NewFlags(10 * time.Minute)
 	flag.Parse()
 	os.Exit(flags.Play("pressure", func(ctx context.Context, on stage.Stage) error { return play(ctx, on, s) }))
@@ -61,22 +61,22 @@ func acts() []act {
 	}
 }
 
-func play(ctx context.Context, on stage.Stage, s settings) error {
+func play(ctx context.Context, on stage.Stage, s settings) (err error) {
 	bin, err := process.Build(ctx, on.Dir)
 	if err != nil {
 		return err
 	}
-	var real *cluster.Cluster
-	if s.real {
-		if real, err = cluster.Start(ctx, cluster.Options{}); err != nil {
+	var apache *cluster.Cluster
+	if s.apache {
+		if apache, err = cluster.Start(ctx, cluster.Options{}); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, real.Stop()) }()
-		s.brokers = strings.Join(real.Brokers(), ",")
+		defer func() { err = errors.Join(err, apache.Stop()) }() //nolint:contextcheck // it is stopped whatever has ended
+		s.brokers = strings.Join(apache.Brokers(), ",")
 	}
 	played := 0
 	for _, a := range acts() {
-		if s.act != "" && s.act != a.name || a.pauses && s.brokers != "" && real == nil {
+		if s.act != "" && s.act != a.name || a.pauses && s.brokers != "" && apache == nil {
 			continue
 		}
 		played++
@@ -84,7 +84,7 @@ func play(ctx context.Context, on stage.Stage, s settings) error {
 		if err := os.MkdirAll(dir, 0o750); err != nil {
 			return err
 		}
-		p := &scene{act: a, settings: s, bin: bin, dir: dir, log: on.Log, real: real}
+		p := &scene{act: a, settings: s, bin: bin, dir: dir, log: on.Log, apache: apache}
 		if err := p.play(ctx); err != nil {
 			return fmt.Errorf("%s: %w", a.name, err)
 		}

@@ -39,8 +39,10 @@ func (p *pushed) push(ctx, pushing context.Context, client int) error {
 	for n := 0; pushing.Err() == nil; n++ {
 		id := fmt.Sprintf("%s-%d-%d", p.name, client, n)
 		for taken := false; !taken; {
-			if pushing.Err() != nil {
+			select {
+			case <-pushing.Done():
 				return nil
+			default:
 			}
 			var err error
 			if taken, err = p.start(ctx, id); err != nil {

@@ -154,6 +154,9 @@ func (in *Intake) put(ctx context.Context, c producers.Command) (producers.Accep
 		return producers.Accepted{}, err
 	}
 	in.gate.wrote(pos)
+	if c.Type == schemas.OrchestrationStart {
+		in.gate.begun.Add(1)
+	}
 	return producers.Accepted{ID: c.Key, CommandID: c.ID, Position: pos}, nil
 }
 

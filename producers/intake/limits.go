@@ -119,6 +119,7 @@ type gate struct {
 	published map[shard]int64 // the last offset that was published, as far as it is known here
 
 	live   atomic.Int64
+	begun  atomic.Int64 // here, since that was counted
 	asked  atomic.Int64 // when that was counted, unix nanoseconds
 	logged atomic.Int64 // when a refusal was
 }
@@ -283,16 +284,18 @@ func (g *gate) admit(ctx context.Context, aggregate, wireType, key string) error
 	return nil
 }
 
-// alive is how many jobs have not ended, as far as the view tells; counted once a second at most, by one of
-// those who ask.
+// alive is how many jobs have not ended, as far as the view tells, and how many were begun here since; counted once
+// a second at most, by one of those who ask.
 func (g *gate) alive(ctx context.Context) int64 {
 	was, now := g.asked.Load(), time.Now().UnixNano()
 	if now-was >= int64(liveFor) && g.asked.CompareAndSwap(was, now) {
+		begun := g.begun.Load()
 		if n, err := g.reads.Live(ctx); err == nil {
 			g.live.Store(n)
+			g.begun.Add(-begun)
 		}
 	}
-	return g.live.Load()
+	return g.live.Load() + g.begun.Load()
 }
 
 // untilAdmitted is admit for one of many: it waits until there is room, a while.

@@ -229,9 +229,9 @@ func (m *Main) startMachines(ctx context.Context) error {
 	}
 	cfg := runner.Config{
 		Kafka: m.kafka, Shards: m.cfg.Shards, Member: m.member, Logger: m.cfg.Logger, KeepHistory: m.cfg.KeepHistory,
-		// HTTP is told before, and whoever it has let in must not be refused here: keys spread unevenly,
-		// and the view is behind.
-		MaxLive: int(2*m.cfg.MaxLive/int64(m.cfg.Shards)) + 1,
+		// HTTP is told before, and whoever it has let in must not be refused here: keys spread unevenly, and
+		// what is undecided, as far as the view shows, has not been counted.
+		MaxLive: int(2*m.cfg.MaxLive/int64(m.cfg.Shards) + 2*m.cfg.MaxBacklog),
 		Machines: []runner.Binding{
 			machines.Orchestration(m.definitions, routes, m.cfg.KeepBlobs), machines.Definition(m.definitions),
 			machines.Transfer(routes), machines.Negotiation(routes, m.negotiations),
