@@ -61,22 +61,22 @@ func acts() []act {
 	}
 }
 
-func play(ctx context.Context, on stage.Stage, s settings) error {
+func play(ctx context.Context, on stage.Stage, s settings) (err error) {
 	bin, err := process.Build(ctx, on.Dir)
 	if err != nil {
 		return err
 	}
-	var real *cluster.Cluster
+	var apache *cluster.Cluster
 	if s.real {
-		if real, err = cluster.Start(ctx, cluster.Options{}); err != nil {
+		if apache, err = cluster.Start(ctx, cluster.Options{}); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, real.Stop()) }()
-		s.brokers = strings.Join(real.Brokers(), ",")
+		defer func() { err = errors.Join(err, apache.Stop()) }() //nolint:contextcheck // it is stopped after ctx has ended, too
+		s.brokers = strings.Join(apache.Brokers(), ",")
 	}
 	played := 0
 	for _, a := range acts() {
-		if s.act != "" && s.act != a.name || a.pauses && s.brokers != "" && real == nil {
+		if s.act != "" && s.act != a.name || a.pauses && s.brokers != "" && apache == nil {
 			continue
 		}
 		played++
@@ -84,7 +84,7 @@ func play(ctx context.Context, on stage.Stage, s settings) error {
 		if err := os.MkdirAll(dir, 0o750); err != nil {
 			return err
 		}
-		p := &scene{act: a, settings: s, bin: bin, dir: dir, log: on.Log, real: real}
+		p := &scene{act: a, settings: s, bin: bin, dir: dir, log: on.Log, real: apache}
 		if err := p.play(ctx); err != nil {
 			return fmt.Errorf("%s: %w", a.name, err)
 		}

@@ -44,25 +44,24 @@ func (s *scene) poison(ctx context.Context) error {
 // poisons are the records that nobody can read, by what is wrong with them.
 func (s *scene) poisons() map[string]*kgo.Record {
 	t := s.kafka.Topics()
-	command := func(key, typ string, value []byte) *kgo.Record {
+	command := func(key string, value []byte) *kgo.Record {
 		return &kgo.Record{
 			Topic: t.Commands(schemas.AggregateOrchestration), Key: []byte(key), Value: value, Partition: kafka.PartitionFor([]byte(key), shardCount),
-			Headers: kafka.CloudEvent{ID: "poison-" + key, Source: "poison", Type: typ, Subject: key, InputOffset: -1}.Headers(),
+			Headers: kafka.CloudEvent{ID: "poison-" + key, Source: "poison", Type: schemas.OrchestrationStart, Subject: key, InputOffset: -1}.Headers(),
 		}
 	}
 	bare := func(topic, value string) *kgo.Record {
 		return &kgo.Record{Topic: topic, Key: []byte("k"), Value: []byte(value)}
 	}
-	start := schemas.OrchestrationStart
-	odd := command("elsewhere", start, []byte(strings.Repeat(" ", 10<<20)))
+	odd := command("elsewhere", []byte(strings.Repeat(" ", 10<<20)))
 	odd.Partition = (odd.Partition + 1) % shardCount
-	keyless := command("", start, []byte("{}"))
+	keyless := command("", []byte("{}"))
 	keyless.Key = nil
 	l := map[string]*kgo.Record{
-		"not JSON": command("a", start, []byte("{")), "not UTF-8": command("b", start, []byte("{\"type\":\"\xff\"}")), "no value": command("c", start, nil),
+		"not JSON": command("a", []byte("{")), "not UTF-8": command("b", []byte("{\"type\":\"\xff\"}")), "no value": command("c", nil),
 		"no key": keyless, "no envelope": bare(t.Commands(schemas.AggregateOrchestration), "{}"), "10 MB on the wrong partition": odd,
-		"a bomb of a command": command("d", start, make([]byte, kafka.MaxUnpackedBytes+1)),
-		"a shard's key":       command(schemas.ShardKey, start, []byte("{}")),
+		"a bomb of a command": command("d", make([]byte, kafka.MaxUnpackedBytes+1)),
+		"a shard's key":       command(schemas.ShardKey, []byte("{}")),
 		"work":                bare(t.Work("noop"), "{"), "a bomb of work": bare(t.Work("http"), string(make([]byte, kafka.MaxUnpackedBytes+1))),
 		"a definition": bare(t.Definitions(), "{"), "a blob": bare(t.Blobs(), "{"), "a chunk of two thousand million": {Topic: t.Blobs(), Key: []byte("x/2147483646"), Value: []byte("x")},
 		"a completion": bare(t.Completions(schemas.AggregateOrchestration), "{"), "a dead letter": bare(t.DeadLetters(), "{"),

@@ -40,7 +40,7 @@ func (p *pushed) push(ctx, pushing context.Context, client int) error {
 		id := fmt.Sprintf("%s-%d-%d", p.name, client, n)
 		for taken := false; !taken; {
 			if pushing.Err() != nil {
-				return nil
+				return nil //nolint:nilerr // that is how the pushing ends
 			}
 			var err error
 			if taken, err = p.start(ctx, id); err != nil {

@@ -145,7 +145,7 @@ func (s *scene) press(ctx context.Context) error {
 		return err
 	}
 	fmt.Printf("%s: %d clients for %s: %d accepted, %d told to come again (%s of Retry-After); the server held %d MB idle and %d MB at most (limit %d MB)\n",
-		s.name, clients, s.settings.push, len(s.pushed.accepted), s.pushed.refused, s.pushed.waits(), idle>>20, peak>>20, maxMemory>>20)
+		s.name, clients, s.push, len(s.pushed.accepted), s.pushed.refused, s.pushed.waits(), idle>>20, peak>>20, maxMemory>>20)
 	switch {
 	case peak > maxMemory:
 		return errors.New("that is over the limit of memory")
@@ -250,8 +250,8 @@ func (s *scene) stop() error {
 const slowType = "slow.example.com"
 
 // serveSlowly carries work out, until the scene is over.
-func serveSlowly(_ context.Context, s *scene) error {
-	ctx, cancel := context.WithCancel(context.Background())
+func serveSlowly(ctx context.Context, s *scene) error {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan error, 1)
 	go func() {
 		done <- agent.Run(ctx, agent.Config{Name: "slow", Type: slowType, Concurrency: 32, Kafka: s.kafka, Log: slog.New(slog.NewTextHandler(s.log, nil))},
@@ -270,17 +270,17 @@ func serveSlowly(_ context.Context, s *scene) error {
 }
 
 // holdView holds the lock of the view's file for most of the time, as somebody with a shell would.
-func holdView(ctx context.Context, s *scene) error {
+func holdView(ctx context.Context, s *scene) (err error) {
 	db, err := sql.Open("sqlite3", "file:"+filepath.Join(s.data(), "projections.db")+"?_txlock=immediate&_busy_timeout=5000")
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer func() { err = errors.Join(err, db.Close()) }()
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
-	if err := api.Pause(ctx, s.settings.push+time.Second); err != nil {
+	if err := api.Pause(ctx, s.push+time.Second); err != nil {
 		return errors.Join(err, tx.Rollback())
 	}
 	return tx.Rollback()
@@ -292,12 +292,12 @@ func pauseKafka(ctx context.Context, s *scene) error {
 	if s.real != nil {
 		pause, resume = func() error { return s.real.Pause(ctx, 1) }, func() error { return s.real.Resume(context.WithoutCancel(ctx), 1) }
 	}
-	if err := api.Pause(ctx, s.settings.push/4); err != nil {
+	if err := api.Pause(ctx, s.push/4); err != nil {
 		return err
 	}
 	if err := pause(); err != nil {
 		return err
 	}
 	// Whatever happens, a stopped process is not left behind.
-	return errors.Join(api.Pause(ctx, s.settings.push), resume())
+	return errors.Join(api.Pause(ctx, s.push), resume())
 }
