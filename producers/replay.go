@@ -116,19 +116,18 @@ func (p *Publisher) lies(ctx context.Context, cl *kgo.Client, r Record) (*kgo.Re
 	case err != nil:
 		return nil, &UnreachableError{Brokers: p.brokers, Topic: r.Topic, Err: err}
 	}
-	for _, found := range fetches.Records() {
-		if found.Offset != r.Offset {
-			break
-		}
-		again := &kgo.Record{Topic: r.Topic, Key: found.Key, Value: found.Value}
-		for _, h := range found.Headers {
-			if !strings.HasPrefix(h.Key, schemas.DeadLetterPrefix) {
-				again.Headers = append(again.Headers, h)
-			}
-		}
-		return again, nil
+	records := fetches.Records()
+	if len(records) == 0 || records[0].Offset != r.Offset {
+		return nil, p.gone(r)
 	}
-	return nil, p.gone(r)
+	found := records[0]
+	again := &kgo.Record{Topic: r.Topic, Key: found.Key, Value: found.Value}
+	for _, h := range found.Headers {
+		if !strings.HasPrefix(h.Key, schemas.DeadLetterPrefix) {
+			again.Headers = append(again.Headers, h)
+		}
+	}
+	return again, nil
 }
 
 func (p *Publisher) gone(r Record) error {

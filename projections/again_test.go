@@ -103,7 +103,11 @@ func TestAFileThatAnotherProgramHoldsIsWaitedForAndReadinessSaysSo(t *testing.T)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer other.close()
+	defer func() {
+		if err := other.close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	if _, err := other.exec("BEGIN IMMEDIATE"); err != nil {
 		t.Fatal(err)
 	}

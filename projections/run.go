@@ -69,10 +69,8 @@ type follower struct {
 	parts       map[string]map[int32]*partition
 	last        int // records in the batch before
 
-	poison  map[spot]*panicError // what this build panics over
-	careful bool                 // one record at a time, to find out over which
-	at      *kgo.Record          // the last that was folded in
-	held    bool                 // nothing could be written lately
+	poison map[spot]*panicError // what this build panics over
+	held   bool                 // nothing could be written lately
 }
 
 // begin finds the partitions and goes on where the file says.

@@ -228,7 +228,7 @@ func (c *store[S, C, E]) writeEntry(m *making[S], en *entry[S]) error {
 	l := liveState{en.id, en.seq, en.first, c.m.Snapshot.Version, state}
 	before := len(m.rest)
 	m.rest = appendFrame(m.rest, liveFrame, l.append(nil))
-	en.bytes = int32(min(len(m.rest)-before, 1<<30)) //nolint:gosec // bounded
+	en.bytes = int32(min(len(m.rest)-before, 1<<30))
 	m.Aggregates++
 	return nil
 }

@@ -4,10 +4,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -146,12 +148,12 @@ func TestAnOwnerMayDieAnywhereInACheckpoint(t *testing.T) {
 					m := f.join("a", noop)
 					f.owns(m, 1)
 					seen, topic := 0, f.id(f.topic())
-					f.cluster.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
-						f.cluster.KeepControl()
+					f.memory().ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+						f.memory().KeepControl()
 						if writes(req, topic) {
 							if seen++; seen == nth {
 								m.gate.kill()
-								return nil, fmt.Errorf("cut"), before
+								return nil, errors.New("the connection was cut"), before
 							}
 						}
 						return nil, nil, false
@@ -220,6 +222,24 @@ func (f *fleet) forge(change func(c *schemas.Checkpoint), parts ...[]byte) {
 	if err := f.cl.ProduceSync(f.t.Context(), records...).FirstErr(); err != nil {
 		f.t.Fatal(err)
 	}
+}
+
+// TestACheckpointOfANewerWaybillStopsTheShard: it stands for that owner's own record, which nobody reads then.
+func TestACheckpointOfANewerWaybillStopsTheShard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 1, quickPlans(t))
+		m := f.join("a", noop)
+		f.owns(m, 1)
+		f.ended("job", 8)
+		m.stop()
+		f.forge(func(c *schemas.Checkpoint) { c.Format = schemas.LogFormat + 1 }, runner.LiveFrame("job-0", 99, 1, 1, `{}`))
+		m = f.join("a", noop)
+		f.passes(time.Minute)
+		want := fmt.Sprintf("written by a newer Waybill (format %d; this one knows up to %d): upgrade this process", schemas.LogFormat+1, schemas.LogFormat)
+		if err := m.Ready(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("readiness says %v, want %q", err, want)
+		}
+	})
 }
 
 func TestACheckpointThatIsNoGoodIsPassedOver(t *testing.T) {

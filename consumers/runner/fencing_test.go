@@ -65,12 +65,6 @@ func (m *member) sleepInCommit() (caught func() bool) {
 	}
 }
 
-type cutError struct{}
-
-func (cutError) Error() string { return "the connection was cut" }
-
-var errCut = cutError{}
-
 func TestAMemberThatLosesItsShardInsideATransactionChangesNothing(t *testing.T) {
 	bothKinds(t, 1, quickPlans, func(f *fleet) {
 		a := f.join("a", noop)

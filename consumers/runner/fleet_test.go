@@ -78,6 +78,15 @@ type member struct {
 	stop func()
 }
 
+// memory is the broker in memory, which can be told to fail; on another the test is passed over.
+func (f *fleet) memory() *kfake.Cluster {
+	f.t.Helper()
+	if f.real {
+		f.t.Skip("a broker of others cannot be told when to fail")
+	}
+	return f.cluster
+}
+
 // join starts a member; register adds its local agents.
 func (f *fleet) join(name string, register func(*agent.Pool)) *member {
 	f.t.Helper()
@@ -321,6 +330,7 @@ func (f *fleet) start(id, typ string) {
 func (f *fleet) read(topic string) []*kgo.Record {
 	f.t.Helper()
 	if f.real {
+		f.settles(topic)
 		return f.readAll(topic) // how long a broker may be silent is not known
 	}
 	cl, err := f.cfg.NewClient(kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
@@ -337,6 +347,26 @@ func (f *fleet) read(topic string) []*kgo.Record {
 			return all
 		}
 		fetches.EachRecord(func(r *kgo.Record) { all = append(all, r) })
+	}
+}
+
+// settles waits a moment for the end of what is being committed: a commit is told to one partition after
+// the other, and who has seen it in one may look at another too soon.
+func (f *fleet) settles(topic string) {
+	f.t.Helper()
+	adm := kadm.NewClient(f.cl)
+	for range 20 {
+		committed, err1 := adm.ListCommittedOffsets(f.t.Context(), topic)
+		written, err2 := adm.ListEndOffsets(f.t.Context(), topic)
+		open := errors.Join(err1, err2) != nil
+		written.Each(func(o kadm.ListedOffset) {
+			c, ok := committed.Lookup(o.Topic, o.Partition)
+			open = open || ok && c.Offset < o.Offset
+		})
+		if !open {
+			return
+		}
+		f.passes(100 * time.Millisecond)
 	}
 }
 

@@ -24,7 +24,7 @@ type liveState struct {
 
 var errCutShort = errors.New("a frame is cut short")
 
-func appendNumber(b []byte, n int64) []byte { return binary.AppendUvarint(b, uint64(n)) } //nolint:gosec // none is negative
+func appendNumber(b []byte, n int64) []byte { return binary.AppendUvarint(b, uint64(n)) }
 
 func appendText(b []byte, s string) []byte { return append(appendNumber(b, int64(len(s))), s...) }
 
@@ -43,7 +43,7 @@ func (l liveState) append(b []byte) []byte {
 func appendRow(b []byte, kind byte, r row) []byte {
 	b = append(b, r.key[:]...)
 	if kind == idFrame {
-		b = binary.BigEndian.AppendUint64(b, uint64(r.a)) //nolint:gosec // all 64 bits are kept
+		b = binary.BigEndian.AppendUint64(b, uint64(r.a))
 	} else {
 		b = appendNumber(b, r.a)
 	}
@@ -71,10 +71,10 @@ func (s *scanner) feed(value []byte) error {
 		if k == 0 || uint64(len(b)-1-k) < n {
 			break
 		}
-		if err := s.frame(b[0], b[1+k:1+k+int(n)]); err != nil { //nolint:gosec // it is below the length
+		if err := s.frame(b[0], b[1+k:1+k+int(n)]); err != nil {
 			return err
 		}
-		b = b[1+k+int(n):] //nolint:gosec // likewise
+		b = b[1+k+int(n):]
 	}
 	s.left = append([]byte(nil), b...)
 	return nil
@@ -140,7 +140,7 @@ func readRow(kind byte, b []byte) (r row, left []byte, err error) {
 	}
 	b = b[copy(r.key[:], b):]
 	if kind == idFrame {
-		r.a, b = int64(binary.BigEndian.Uint64(b)), b[8:] //nolint:gosec // all 64 bits are kept
+		r.a, b = int64(binary.BigEndian.Uint64(b)), b[8:]
 	} else if r.a, b, err = readNumber(b); err != nil {
 		return r, nil, err
 	}

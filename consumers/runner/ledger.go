@@ -100,7 +100,7 @@ func (l *ledger) put(key [16]byte, n int64) {
 	for l.slots[i] != 0 {
 		i = (i + 1) & mask
 	}
-	l.slots[i] = uint32(n%cycle) + 1 //nolint:gosec // it is below cycle
+	l.slots[i] = uint32(n%cycle) + 1
 	l.used++
 }
 
@@ -139,7 +139,10 @@ func (l *ledger) keep(kept func(*row) bool) {
 // from goes through the rows from a number on.
 func (l *ledger) from(n int64) iter.Seq[*row] {
 	return func(yield func(*row) bool) {
-		for n = max(n, l.first); n < l.end() && yield(l.at(n)); n++ {
+		for n = max(n, l.first); n < l.end(); n++ {
+			if !yield(l.at(n)) {
+				return
+			}
 		}
 	}
 }

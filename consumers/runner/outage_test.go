@@ -11,13 +11,13 @@ import (
 
 // failCommits makes the next n commits fail as those do that a broker which was away has aborted.
 func (f *fleet) failCommits(n int) {
-	f.cluster.ControlKey(kmsg.EndTxn.Int16(), func(req kmsg.Request) (kmsg.Response, error, bool) {
+	f.memory().ControlKey(kmsg.EndTxn.Int16(), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		if n == 0 {
-			f.cluster.DropControl()
+			f.memory().DropControl()
 			return nil, nil, false
 		}
 		n--
-		f.cluster.KeepControl()
+		f.memory().KeepControl()
 		resp := req.ResponseKind().(*kmsg.EndTxnResponse) //nolint:forcetypeassert // its own kind
 		resp.ErrorCode = kerr.InvalidTxnState.Code
 		return resp, nil, true

@@ -25,7 +25,7 @@ func hashKey(hash string) int64 {
 	for i := range len(hash) {
 		h = (h ^ uint64(hash[i])) * 1099511628211
 	}
-	return int64(h) //nolint:gosec // all 64 bits are kept
+	return int64(h) // all 64 bits are kept
 }
 
 // add remembers a command and forgets those that are old at that time.

@@ -261,7 +261,7 @@ func (c *store[S, C, E]) loadLive(l liveState) error {
 		return fmt.Errorf("read %s %s: %w", c.m.Name, l.id, err)
 	}
 	en := c.fresh(l.id)
-	en.state, en.seq, en.first, en.bytes = state, l.seq, l.first, int32(min(len(l.state), 1<<30)) //nolint:gosec // bounded
+	en.state, en.seq, en.first, en.bytes = state, l.seq, l.first, int32(min(len(l.state), 1<<30))
 	en.far = over(state)
 	c.entries[l.id] = en
 	return nil

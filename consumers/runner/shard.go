@@ -301,10 +301,15 @@ func fetchError(ctx context.Context, f kgo.Fetches) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	for _, e := range f.Errors() {
-		return fmt.Errorf("read %s/%d: %w", e.Topic, e.Partition, e.Err)
+	errs := f.Errors()
+	if len(errs) == 0 {
+		return nil
 	}
-	return nil
+	e := errs[0]
+	if packed, ok := errors.AsType[*kgo.ErrDecompressTooLarge](e.Err); ok {
+		return &StoppedError{Topic: e.Topic, Partition: e.Partition, Offset: packed.Offset, Err: e.Err}
+	}
+	return fmt.Errorf("read %s/%d: %w", e.Topic, e.Partition, e.Err)
 }
 
 // readError says what went wrong with reading commands, but for batches that nobody can

@@ -3,10 +3,7 @@ package orchestration
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"reflect"
 	"testing"
 	"time"
@@ -14,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/waybill/waybill/domain/definition"
+	"github.com/waybill/waybill/domain/machine/machinetest"
 )
 
 // TestSnapshotsOfWhateverHappens takes a snapshot after each step of a random history and restores it:
@@ -123,12 +121,6 @@ func (r *run) shadeFold(e Event, follows any) {
 	r.restored(r.shadow.s)
 }
 
-// rewriting says that golden files are to be written anew: -rewrite is the transcripts' flag.
-func rewriting() bool {
-	f := flag.Lookup("rewrite")
-	return f != nil && f.Value.String() == "true"
-}
-
 // sampled is a state with something of everything.
 func sampled(tb testing.TB) State {
 	tb.Helper()
@@ -181,79 +173,22 @@ func sampled(tb testing.TB) State {
 	return s
 }
 
-// TestGoldenSnapshots reads what every version ever wrote.
-func TestGoldenSnapshots(t *testing.T) {
-	want := sampled(t)
-	data, err := want.EncodeSnapshot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if rewriting() {
-		if err := os.WriteFile(golden(SnapshotVersion), append(data, '\n'), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for version := 1; version <= SnapshotVersion; version++ {
-		written, err := os.ReadFile(golden(version))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if version == SnapshotVersion && !bytes.Equal(bytes.TrimSpace(written), data) {
-			t.Errorf("version %d is written otherwise than it was; a change needs another version:\n%s\nwas:\n%s", version, data, written)
-		}
-		got, err := New("o-1").DecodeSnapshot(version, written, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if derived(got) != derived(want) {
-			t.Errorf("version %d is read as\n%s\nwant\n%s", version, derived(got), derived(want))
-		}
-	}
+var snapshots = machinetest.Snapshots[State]{
+	Version: SnapshotVersion, Sample: sampled,
+	Decode: func(version int, data []byte) (State, error) { return New("o-1").DecodeSnapshot(version, data, nil) },
 }
 
-func golden(version int) string {
-	return filepath.Join("testdata", fmt.Sprintf("snapshot.v%d.json", version))
-}
+func TestGoldenSnapshots(t *testing.T) { snapshots.Golden(t) }
 
 func TestASnapshotOfAnotherBuildIsRefused(t *testing.T) {
-	data, err := sampled(t).EncodeSnapshot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, c := range map[string]struct {
-		version int
-		data    string
-	}{
-		"a newer version":  {SnapshotVersion + 1, string(data)},
-		"an unknown part":  {SnapshotVersion, `{"phase":"COMPLETED","more":1}`},
-		"a torn one":       {SnapshotVersion, string(data[:len(data)/2])},
-		"more than one":    {SnapshotVersion, string(data) + string(data)},
-		"an unknown state": {SnapshotVersion, `{"phase":"ASLEEP"}`},
-		"a missing node":   {SnapshotVersion, `{"phase":"IN_PROGRESS","graph":{"plan":{"type":"t","activities":[{"id":"a","type":"noop"}]},"startedAt":"2026-01-02T03:04:05Z","nodes":[]}}`},
-	} {
-		if _, err := New("o-1").DecodeSnapshot(c.version, []byte(c.data), nil); err == nil {
-			t.Errorf("%s is taken", name)
-		}
-	}
+	snapshots.Refuses(t,
+		`{"phase":"ASLEEP"}`,
+		`{"phase":"IN_PROGRESS","graph":{"plan":{"type":"t","activities":[{"id":"a","type":"noop"}]},"startedAt":"2026-01-02T03:04:05Z","nodes":[]}}`,
+	)
 }
 
-// FuzzDecodeSnapshot reads anything: it is refused, or a state that can go on and is written down as it
-// was read.
 func FuzzDecodeSnapshot(f *testing.F) {
-	data, err := sampled(f).EncodeSnapshot()
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(data)
-	f.Add([]byte(`{"phase":"COMPLETED","run":1}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		s, err := New("o-1").DecodeSnapshot(SnapshotVersion, data, nil)
-		if err != nil {
-			return
-		}
-		if _, err := s.EncodeSnapshot(); err != nil {
-			t.Fatalf("it can be read, and not be written: %v", err)
-		}
+	snapshots.Fuzz(f, func(s State) {
 		if due := s.Deadline(); s.g != nil && !due.IsZero() {
 			_, _ = s.Decide(due, Wake{})
 		}

@@ -3,15 +3,13 @@ package transfer
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
 
+	"github.com/waybill/waybill/domain/machine/machinetest"
 	"github.com/waybill/waybill/domain/orchestration"
 )
 
@@ -80,12 +78,6 @@ func spelled(v any) string {
 	return fmt.Sprintf("%T %s %v", v, b, err)
 }
 
-// rewriting says that golden files are to be written anew: -rewrite is the transcripts' flag.
-func rewriting() bool {
-	f := flag.Lookup("rewrite")
-	return f != nil && f.Value.String() == "true"
-}
-
 // sampled is a state with something of everything.
 func sampled(tb testing.TB) State {
 	tb.Helper()
@@ -118,74 +110,13 @@ func sampled(tb testing.TB) State {
 	return s
 }
 
-// TestGoldenSnapshots reads what every version ever wrote.
-func TestGoldenSnapshots(t *testing.T) {
-	data, err := sampled(t).EncodeSnapshot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if rewriting() {
-		if err := os.WriteFile(golden(SnapshotVersion), append(data, '\n'), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for version := 1; version <= SnapshotVersion; version++ {
-		written, err := os.ReadFile(golden(version))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if version == SnapshotVersion && !bytes.Equal(bytes.TrimSpace(written), data) {
-			t.Errorf("version %d is written otherwise than it was; a change needs another version:\n%s\nwas:\n%s", version, data, written)
-		}
-		got, err := New("t-1").DecodeSnapshot(version, written)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if again, err := got.EncodeSnapshot(); err != nil || !bytes.Equal(again, data) {
-			t.Errorf("version %d is read as\n%s (%v)\nwant\n%s", version, again, err, data)
-		}
-	}
+var snapshots = machinetest.Snapshots[State]{
+	Version: SnapshotVersion, Sample: sampled,
+	Decode: func(version int, data []byte) (State, error) { return New("t-1").DecodeSnapshot(version, data) },
 }
 
-func golden(version int) string {
-	return filepath.Join("testdata", fmt.Sprintf("snapshot.v%d.json", version))
-}
+func TestGoldenSnapshots(t *testing.T) { snapshots.Golden(t) }
 
-func TestASnapshotOfAnotherBuildIsRefused(t *testing.T) {
-	data, err := sampled(t).EncodeSnapshot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, c := range map[string]struct {
-		version int
-		data    string
-	}{
-		"a newer version": {SnapshotVersion + 1, string(data)},
-		"an unknown part": {SnapshotVersion, `{"more":1}`},
-		"a torn one":      {SnapshotVersion, string(data[:len(data)/2])},
-		"more than one":   {SnapshotVersion, string(data) + string(data)},
-	} {
-		if _, err := New("t-1").DecodeSnapshot(c.version, []byte(c.data)); err == nil {
-			t.Errorf("%s is taken", name)
-		}
-	}
-}
+func TestASnapshotOfAnotherBuildIsRefused(t *testing.T) { snapshots.Refuses(t) }
 
-// FuzzDecodeSnapshot reads anything: it is refused, or a state that can go on and be written down.
-func FuzzDecodeSnapshot(f *testing.F) {
-	data, err := sampled(f).EncodeSnapshot()
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(data)
-	f.Fuzz(func(t *testing.T, data []byte) {
-		s, err := New("t-1").DecodeSnapshot(SnapshotVersion, data)
-		if err != nil {
-			return
-		}
-		if _, err := s.EncodeSnapshot(); err != nil {
-			t.Fatalf("it can be read, and not be written: %v", err)
-		}
-		s.Deadline()
-	})
-}
+func FuzzDecodeSnapshot(f *testing.F) { snapshots.Fuzz(f, func(s State) { s.Deadline() }) }

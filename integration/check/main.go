@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"flag"
@@ -97,20 +96,15 @@ func written(log *audit.Log, path string) error {
 }
 
 // lines are those of a file that have something in them.
-func lines(path string) ([]string, error) {
+func lines(path string) (l []string, err error) {
 	if path == "" {
 		return nil, nil
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	var l []string
-	for s := bufio.NewScanner(f); s.Scan(); {
-		if text := strings.TrimSpace(s.Text()); text != "" {
+	data, err := os.ReadFile(path)
+	for text := range strings.Lines(string(data)) {
+		if text = strings.TrimSpace(text); text != "" {
 			l = append(l, text)
 		}
 	}
-	return l, nil
+	return l, err
 }

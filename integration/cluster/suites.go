@@ -32,7 +32,8 @@ type suite struct {
 var suites = []suite{
 	{pkg: "internal/pubsub", tests: "Suite|NothingIsLeftRunning"},
 	{pkg: "internal/blobs", slow: "ManyArePut"},
-	{pkg: "consumers/runner", slow: "AlwaysSomethingToDo|WhateverHappensToTheMembers|RunAgainAfterRestarts"},
+	{pkg: "consumers/runner", slow: "AlwaysSomethingToDo|WhateverHappensToTheMembers|RunAgainAfterRestarts|" +
+		"AnOwnerMayDieAnywhere|ThatIsNoGood|HistoryIsLetGo|HistoryOfWhatLives|HasNotChanged|WithoutCheckpoints"},
 	{pkg: "consumers/agent", tests: "OnKafka"},
 	{pkg: "consumers/agent/launch", tests: "ThatWasLaunched"},
 	{pkg: "consumers/completions"},

@@ -9,5 +9,10 @@
 // there before has to be there after: the waiting ones go on, an ended one asked for again
 // changes nothing, and the log has every event once.
 //
+// Both starts have to go on from checkpoints, and may fold in only so many events again as there can
+// be since, however long the history is. Then the checkpoints are taken away, and the process is started once more:
+// the events alone have to tell the same, however long that takes. With -keep-history nothing of that is
+// looked at but the space that is left in the end, and that what waits goes on.
+//
 // It prints the figures, and exits with 0 only if all of this was so.
 package main

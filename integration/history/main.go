@@ -25,6 +25,7 @@ type settings struct {
 	events, waiting int
 	keep            bool
 	on              string
+	keepHistory     string
 	limit           time.Duration
 }
 
@@ -34,6 +35,7 @@ func main() {
 	flag.IntVar(&s.waiting, "waiting", 1000, "how many orchestrations wait, besides")
 	flag.BoolVar(&s.keep, "keep", false, "leave the data behind")
 	flag.StringVar(&s.on, "on", "", "measure on data left behind, instead of making a history")
+	flag.StringVar(&s.keepHistory, "keep-history", "", "have the history let go after that time, and only look at what is left")
 	flag.DurationVar(&s.limit, "limit", 15*time.Minute, "give up after this")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -111,7 +111,7 @@ func (s *scenario) prepare(ctx context.Context, seed uint64) error {
 	if s.embedded, err = process.FreeAddress(); err != nil {
 		return err
 	}
-	s.cfg = s.settings.kafka.Config(s.embedded)
+	s.cfg = s.kafka.Config(s.embedded)
 	if s.jobs, s.providers, err = load.New(ctx, seed, "k", s.settings.jobs); err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (s *scenario) prepare(ctx context.Context, seed uint64) error {
 }
 
 func (s *scenario) start(ctx context.Context) (*process.Process, error) {
-	args := append([]string{"serve", "--data", filepath.Join(s.dir, "data"), "--listen", s.listen}, s.settings.kafka.Args(s.embedded)...)
+	args := append([]string{"serve", "--data", filepath.Join(s.dir, "data"), "--listen", s.listen}, s.kafka.Args(s.embedded)...)
 	for _, h := range s.providers.Hosts() {
 		args = append(args, "--allow", h)
 	}

@@ -101,7 +101,7 @@ func cut(ctx context.Context, s *scenario) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, c.Stop()) }()
+	defer func() { err = errors.Join(err, c.Stop()) }() //nolint:contextcheck // the end is bounded by itself
 	if s.fleet, err = fleet.New(ctx, s.on, s.seed, c.Brokers()); err != nil {
 		return err
 	}

@@ -45,7 +45,7 @@ func (d *disk) fill(leave int64) error {
 	}
 	var st syscall.Statfs_t
 	if err = syscall.Statfs(d.dir, &st); err == nil {
-		_, err = io.CopyN(f, zeros{}, int64(st.Bavail)*st.Bsize-leave) //nolint:gosec // some megabytes
+		_, err = io.CopyN(f, zeros{}, int64(st.Bavail)*st.Bsize-leave)
 	}
 	if errors.Is(err, syscall.ENOSPC) {
 		err = nil // somebody else was quicker
@@ -178,13 +178,13 @@ func (s *scenario) runFull(ctx context.Context, d *disk, srv *fleet.Server, how 
 		return err
 	}
 	if how.refuses {
-		resp, body, err := ask(ctx, http.MethodPost, srv.URL+"/v1/jobs", `{"id": "refused", "type": "load-fatal", "input": {}}`)
+		a, err := askForJob(ctx, srv)
 		if err != nil {
 			return err
 		}
-		fmt.Printf("  the disk is %s: the intake answers %d, Retry-After %q: %s\n", how.name, resp.StatusCode, resp.Header.Get("Retry-After"), body)
-		if resp.StatusCode != http.StatusServiceUnavailable {
-			s.wrong.Add("the disk is %s: the intake answers %d", how.name, resp.StatusCode)
+		fmt.Printf("  the disk is %s: the intake answers %s\n", how.name, a)
+		if a.status != http.StatusServiceUnavailable {
+			s.wrong.Add("the disk is %s: the intake answers %s", how.name, a)
 		}
 	}
 	r, err := srv.Readiness(ctx)
@@ -237,7 +237,7 @@ func (s *scenario) fullKafka(ctx context.Context) (err error) {
 		return err
 	}
 	// What it has written goes with the disk.
-	defer func() { _ = c.Stop() }()
+	defer func() { _ = c.Stop() }() //nolint:contextcheck // the end is bounded by itself
 	agent, err := s.start(ctx, c.Brokers())
 	if err != nil {
 		return err

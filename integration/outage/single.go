@@ -25,7 +25,7 @@ func single(ctx context.Context, s *scenario) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, c.Stop()) }()
+	defer func() { err = errors.Join(err, c.Stop()) }() //nolint:contextcheck // the end is bounded by itself
 	agent, err := s.start(ctx, c.Brokers())
 	if err != nil {
 		return err
@@ -184,14 +184,13 @@ func (s *scenario) gauge(all []*process.Process) ([]gauge, error) {
 func (s *scenario) clear(ctx context.Context) error {
 	srv := s.fleet.Servers[0]
 	began := time.Now()
-	resp, body, err := ask(ctx, http.MethodPost, srv.URL+"/v1/jobs", `{"id": "refused", "type": "load-fatal", "input": {}}`)
+	a, err := askForJob(ctx, srv)
 	if err != nil {
 		return err
 	}
-	took := time.Since(began)
-	fmt.Printf("  the intake answers after %.1f s: %d, Retry-After %q: %s\n", took.Seconds(), resp.StatusCode, resp.Header.Get("Retry-After"), body)
-	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
-		s.wrong.Add("the intake answered %d, Retry-After %q: want 503 and when to come again", resp.StatusCode, resp.Header.Get("Retry-After"))
+	fmt.Printf("  the intake answers after %.1f s: %s\n", time.Since(began).Seconds(), a)
+	if a.status != http.StatusServiceUnavailable || a.after == "" {
+		s.wrong.Add("the intake answered %s: want 503 and when to come again", a)
 	}
 	r, err := srv.Readiness(ctx)
 	if err != nil {
@@ -204,21 +203,33 @@ func (s *scenario) clear(ctx context.Context) error {
 	return nil
 }
 
-func ask(ctx context.Context, method, url, body string) (*http.Response, string, error) {
+// reply is what the intake has said.
+type reply struct {
+	status      int
+	after, body string
+}
+
+func (r reply) String() string {
+	return fmt.Sprintf("%d, Retry-After %q: %s", r.status, r.after, r.body)
+}
+
+// askForJob asks a server for a job once.
+func askForJob(ctx context.Context, srv *fleet.Server) (reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
+	body := strings.NewReader(`{"id": "refused", "type": "load-fatal", "input": {}}`)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, srv.URL+"/v1/jobs", body)
 	if err != nil {
-		return nil, "", err
+		return reply{}, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, "", err
+		return reply{}, err
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, 500))
-	return resp, strings.TrimSpace(string(answer)), err
+	return reply{resp.StatusCode, resp.Header.Get("Retry-After"), strings.TrimSpace(string(answer))}, err
 }
 
 // watchers are people who wait for a job while Kafka is away.

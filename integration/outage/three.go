@@ -50,7 +50,7 @@ func three(ctx context.Context, s *scenario) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, c.Stop()) }()
+	defer func() { err = errors.Join(err, c.Stop()) }() //nolint:contextcheck // the end is bounded by itself
 	agent, err := s.start(ctx, c.Brokers())
 	if err != nil {
 		return err

@@ -12,6 +12,10 @@
 //     the metrics say for what there was no room;
 //   - every job that was accepted ends COMPLETED, once: the log is held against its laws afterwards.
 //
+// Then it puts what nobody can read at the head of every topic, and checks that a job ends in every shard all the same, that
+// the server takes no more of the processor than when it is idle, that dead letters can be replayed, and that an event
+// which nobody knows stops its partition alone, by name.
+//
 // It prints the figures, and exits with 0 only if all of this was so. With -real it does the same on
 // Apache Kafka, and -brokers names one that is there already; then Kafka is not paused.
 package main

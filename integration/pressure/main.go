@@ -41,8 +41,8 @@ type act struct {
 	reasons []string // any of which has to be among those why there was no room
 	// during happens while jobs are pushed; nil: nothing.
 	during func(ctx context.Context, p *scene) error
-	// broker says that the broker has to be a process of its own.
-	broker bool
+	// broker says that the broker has to be a process of its own, and pauses that it is paused.
+	broker, pauses bool
 	// poison says that nothing is pushed: see scene.poison.
 	poison bool
 }
@@ -56,8 +56,8 @@ func acts() []act {
 			flags: []string{"--max-live", "1000"}, reasons: []string{"live"}, during: serveSlowly,
 		},
 		{name: "view", job: quick, flags: []string{"--max-backlog", "100"}, reasons: []string{"backlog"}, during: holdView},
-		{name: "kafka", job: quick, reasons: []string{"kafka", "requests"}, during: pauseKafka, broker: true},
-		{name: "poison", job: quick, poison: true},
+		{name: "kafka", job: quick, reasons: []string{"kafka", "requests"}, during: pauseKafka, broker: true, pauses: true},
+		{name: "poison", job: quick, broker: true, poison: true},
 	}
 }
 
@@ -76,7 +76,7 @@ func play(ctx context.Context, on stage.Stage, s settings) error {
 	}
 	played := 0
 	for _, a := range acts() {
-		if s.act != "" && s.act != a.name || a.broker && s.brokers != "" && real == nil {
+		if s.act != "" && s.act != a.name || a.pauses && s.brokers != "" && real == nil {
 			continue
 		}
 		played++

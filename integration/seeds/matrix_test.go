@@ -89,6 +89,7 @@ const held = 3 * time.Second
 const struck = 3
 
 func (c cell) lives(t *testing.T, seed uint64) {
+	t.Helper()
 	w := newWorld(t, seed, seed%2 != 0, !c.shared())
 	if c.key == kmsg.AddPartitionsToTxn {
 		// Newer ones write without asking for it.

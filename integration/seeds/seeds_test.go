@@ -28,7 +28,7 @@ var (
 // to nobody. Afterwards the log is held against its laws.
 func TestSeeds(t *testing.T) {
 	for i := range *seeds {
-		seed := *first + uint64(i) //nolint:gosec // a small count
+		seed := *first + uint64(i)
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { live(t, seed) })
 		})
@@ -43,6 +43,7 @@ type life struct {
 }
 
 func live(t *testing.T, seed uint64) {
+	t.Helper()
 	l := &life{world: newWorld(t, seed, seed%2 != 0, seed%4 < 2)}
 	l.add(&process{name: "far", agents: true}).start()
 	for i := range 2 + l.rng.IntN(2) {

@@ -137,7 +137,7 @@ func (c *wired) Read(b []byte) (int, error) {
 		return 0, err
 	}
 	if err == nil && (c.deaf.Load() || !c.w.hears()) {
-		_ = c.Conn.Close()
+		_ = c.Close()
 		return 0, io.ErrUnexpectedEOF
 	}
 	return n, err
@@ -150,13 +150,13 @@ func (c *wired) Write(b []byte) (int, error) {
 	h := c.w.harm.Load()
 	switch h.befalls(b) {
 	case lost:
-		_ = c.Conn.Close()
+		_ = c.Close()
 		return 0, io.ErrClosedPipe
 	case unheard:
 		c.deaf.Store(true)
 	case delayed:
 		time.Sleep(h.after) //nolint:forbidigo // fake time
-	case none:
+	case none, failed, late: // the broker does that
 	}
 	return c.Conn.Write(b)
 }

@@ -228,7 +228,7 @@ func (s *scenario) holds(ctx context.Context, srv *server, so func(readiness) bo
 			return nil
 		}
 		if pause := api.Pause(ctx, 50*time.Millisecond); pause != nil {
-			return fmt.Errorf("%w: it says %+v (%v)", context.Cause(ctx), r, err)
+			return fmt.Errorf("%w: it says %+v: %w", context.Cause(ctx), r, errors.Join(pause, err))
 		}
 	}
 }

@@ -64,7 +64,7 @@ func statfs(dir string) (free, size uint64, err error) {
 	if err := unix.Statfs(dir, &st); err != nil {
 		return 0, 0, err
 	}
-	return st.Bavail * uint64(st.Bsize), st.Blocks * uint64(st.Bsize), nil //nolint:gosec // a block's size is positive
+	return st.Bavail * uint64(st.Bsize), st.Blocks * uint64(st.Bsize), nil
 }
 
 func (s *space) run() {
@@ -151,7 +151,8 @@ func (s *space) refuse(req kmsg.Request) (kmsg.Response, error, bool) { //nolint
 		return nil, nil, false
 	}
 	why := s.full.Error()
-	resp := produce.ResponseKind().(*kmsg.ProduceResponse) //nolint:forcetypeassert // its own kind
+	resp := kmsg.NewPtrProduceResponse()
+	resp.Version = produce.Version
 	for _, t := range produce.Topics {
 		rt := kmsg.NewProduceResponseTopic()
 		rt.Topic, rt.TopicID = t.Topic, t.TopicID

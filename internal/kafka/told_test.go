@@ -20,7 +20,7 @@ func TestATroubleThatGoesOnIsToldNowAndThen(t *testing.T) {
 			if !told.Again(errors.New("nobody answers")) {
 				lines++
 			}
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) //nolint:forbidigo // fake time
 		}
 		if lines != 2 {
 			t.Errorf("%d lines in a minute, want 2", lines)

@@ -85,7 +85,11 @@ func (w *Watcher) locate(ctx context.Context) error {
 			case errors.Is(end.Err, kerr.UnknownTopicOrPartition) && p < 0:
 				continue
 			case end.Err != nil:
-				return fmt.Errorf("find the end of topic %q partition %d: %w", topic, p, end.Err)
+				// One topic must not keep the others from being watched: it is looked for again, and
+				// what it holds is unknown.
+				w.report("find the end", topic, p, end.Err)
+				w.held[topic] = true
+				continue
 			}
 			w.add(found, topic, p, kgo.NewOffset().At(end.Offset))
 			if start, ok := starts.Lookup(topic, p); !ok || start.Err != nil || start.Offset < end.Offset {
@@ -111,7 +115,8 @@ func (w *Watcher) add(found map[string]map[int32]kgo.Offset, topic string, p int
 	found[topic][p] = from
 }
 
-// Held says whether a topic held anything when the Watcher was made, which it does not see.
+// Held says whether a topic held anything when the Watcher was made, which it does not see, or
+// may have.
 func (w *Watcher) Held(topic string) bool { return w.held[topic] }
 
 // Close lets go of the connections.

@@ -167,7 +167,10 @@ type fixture struct {
 	told  bytes.Buffer // in the log of the process
 }
 
-func setUp(t *testing.T) *fixture { return setUpWith(t, func(*intake.Config) {}) }
+func setUp(t *testing.T) *fixture {
+	t.Helper()
+	return setUpWith(t, func(*intake.Config) {})
+}
 
 func setUpWith(t *testing.T, change func(*intake.Config)) *fixture {
 	t.Helper()

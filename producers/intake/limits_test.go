@@ -1,6 +1,7 @@
 package intake_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -165,7 +166,7 @@ type slowBody struct {
 
 func (s *slowBody) Read(p []byte) (int, error) {
 	n, err := s.Reader.Read(p)
-	if err == io.EOF { //nolint:errorlint // of a strings.Reader
+	if errors.Is(err, io.EOF) {
 		<-s.more
 	}
 	return n, err

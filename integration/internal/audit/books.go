@@ -19,9 +19,9 @@ type books struct {
 	last      schemas.Position
 	first     int64     // next, in the first position that is there; -1: none is
 	followed  int64     // the last transaction whose effects must be there
+	trails    bool      // effects go with a later transaction: it was the embedded broker
 	time      time.Time // nothing may be decided before
 	open      []*Record // events since the last position
-	refusals  []*refusal
 
 	producers map[int64]int16 // with their epochs
 	producer  int64
@@ -179,6 +179,7 @@ func (c *checker) position(b *books, r *Record) {
 	if c.sure(r) {
 		b.followed = p.Followed
 	}
+	b.trails = b.trails || p.Followed < p.Txn
 }
 
 func positionID(b *books, txn int64) string {

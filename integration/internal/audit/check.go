@@ -220,11 +220,10 @@ func orchestrations() folder[orchestration.State, orchestration.Event] {
 // how a process is configured, which nobody knows here.
 func delegated(f machine.Effect) ([]machine.Send, bool) {
 	typ := ""
-	switch f := f.(type) {
-	case machine.Work:
-		typ = f.Type
-	case machine.CancelWork:
-		typ = f.Type
+	if w, ok := f.(machine.Work); ok {
+		typ = w.Type
+	} else if x, ok := f.(machine.CancelWork); ok {
+		typ = x.Type
 	}
 	if typ == definition.Acquire {
 		return nil, true

@@ -145,7 +145,7 @@ func (c *checker) completions(name string) {
 // teller holds who tells an end, or refuses a command, against who has decided it: both are of one transaction,
 // but on the embedded broker.
 func (c *checker) teller(b *books, r *Record) {
-	if c.Embedded && r.Producer >= 0 || c.start(c.Names.Events(b.name), r.Partition) > 0 || !c.sureOf(b.name, r.Partition) {
+	if (c.Embedded || b.trails) && r.Producer >= 0 || c.start(c.Names.Events(b.name), r.Partition) > 0 || !c.sureOf(b.name, r.Partition) {
 		return
 	}
 	if !b.writers[writer{r.Producer, r.Epoch}] {

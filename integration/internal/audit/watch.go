@@ -197,11 +197,10 @@ func (w *orchestrationWatch) waits() bool {
 }
 
 func (w *orchestrationWatch) after(e orchestration.Event) bool {
-	switch e.(type) {
-	case orchestration.RerunStarted, orchestration.Disposed, orchestration.BlobsRemoved:
-		return true
-	}
-	return false
+	_, again := e.(orchestration.RerunStarted)
+	_, disposed := e.(orchestration.Disposed)
+	_, removed := e.(orchestration.BlobsRemoved)
+	return again || disposed || removed
 }
 
 func (w *orchestrationWatch) agrees(n *notes, s orchestration.State) {
@@ -361,6 +360,8 @@ func (w *orchestrationWatch) of(n *notes, at time.Time, e orchestration.Event) {
 	case orchestration.Skipped:
 		p := w.activity(n, e.ActivityID)
 		p.ends(n, e.ActivityID, p.attempts, orchestration.ActivitySkipped)
+	case orchestration.Started, orchestration.RerunStarted, orchestration.TransfersFinished, orchestration.Paused, orchestration.Resumed, orchestration.Compensating,
+		orchestration.Ended, orchestration.Disposed, orchestration.BlobsRemoved, orchestration.ActivityPaused, orchestration.ActivityResumed:
 	}
 }
 

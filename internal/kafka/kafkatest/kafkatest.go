@@ -42,7 +42,7 @@ func Others(t testing.TB) (kafka.Config, bool) {
 	}
 	cfg := kafka.Config{Brokers: brokers, Prefix: "waybill-test-" + uuid.NewString()}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), clearing)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), clearing)
 		defer cancel()
 		if err := Clear(ctx, cfg); err != nil {
 			t.Errorf("what the test left on %v below %s: %v", cfg.Brokers, cfg.Prefix, err)

@@ -31,7 +31,10 @@ func TestAClientThatReadsNothingIsLetGoAndOneThatReadsSlowlyIsNot(t *testing.T) 
 		}))}
 		ln := make(pipes)
 		go func() { _ = server.Serve(ln) }()
-		defer func() { close(ln); server.Close() }()
+		defer func() {
+			close(ln)
+			_ = server.Close() // of a network in memory
+		}()
 		dial := func() net.Conn {
 			here, there := net.Pipe()
 			ln <- there
@@ -59,7 +62,7 @@ func TestAClientThatReadsNothingIsLetGoAndOneThatReadsSlowlyIsNot(t *testing.T) 
 		if err := <-ended; err != nil {
 			t.Errorf("after %s: %v", time.Since(began), err)
 		}
-		slow.Close()
+		_ = slow.Close() // as above
 		reading.Wait()
 	})
 }

@@ -2,6 +2,8 @@ package bench
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,6 +29,7 @@ const (
 	// readyTimeout bounds the start of the program; on another Kafka a group has to form.
 	readyTimeout = time.Minute
 	readyPoll    = 2 * time.Millisecond
+	sealKeyBytes = 32
 	// patience is how long nothing may complete before a measurement is given up.
 	patience = 2 * time.Minute
 )
@@ -37,6 +40,7 @@ type engine struct {
 	b      *bench
 	dir    string // temporary
 	prefix string // of the topics
+	keys   string // for what is sealed on them: another Kafka's could be read by other processes
 	main   *app.Main
 
 	client    *client.Client
@@ -52,6 +56,9 @@ type engine struct {
 func (b *bench) engine(ctx context.Context) (e *engine, err error) {
 	// Another Kafka has topics of its own, and maybe those of an earlier run.
 	e = &engine{b: b, prefix: "waybill-bench-" + uuid.NewString()[:8]}
+	key := make([]byte, sealKeyBytes)
+	rand.Read(key) // never fails
+	e.keys = "bench:" + base64.StdEncoding.EncodeToString(key)
 	if e.dir, err = os.MkdirTemp("", "waybill-bench-"); err != nil {
 		return nil, fmt.Errorf("make a temporary directory: %w", err)
 	}
@@ -69,7 +76,7 @@ func (e *engine) start(ctx context.Context) error {
 	e.main = app.New(app.Config{
 		Data: filepath.Join(e.dir, "data"), Listen: "127.0.0.1:0", KafkaListen: "127.0.0.1:0",
 		Brokers: e.b.Brokers, Security: e.b.Security, CreateTopics: true, Fsync: e.b.Fsync, Prefix: e.prefix, Shards: int32(e.b.Shards), Version: e.b.Version,
-		Agents: map[string]agent.Processor{treeType: grower{}}, Connectors: e.b.connectors,
+		Agents: map[string]agent.Processor{treeType: grower{}}, Connectors: e.b.connectors, SealKeys: e.keys,
 	})
 	if err := e.main.Start(ctx); err != nil {
 		return err
