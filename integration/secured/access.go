@@ -241,7 +241,7 @@ func (s *scenario) strangers(ctx context.Context) error {
 		return err
 	}
 	submit := []string{"submit", "--brokers", s.brokers(), "--type", "none"}
-	serve := []string{"serve", "--brokers", s.brokers(), "--roles", "machines", "--data", filepath.Join(s.dir, "stranger"), "--listen", "127.0.0.1:0", "--log-level", "error"}
+	serve := []string{"serve", "--brokers", s.brokers(), "--roles", "machines", "--listen", "127.0.0.1:0", "--log-level", "error"}
 	greet := []string{"--brokers", s.brokers()}
 	cases := []struct {
 		what, says string
@@ -272,7 +272,7 @@ func (s *scenario) strangers(ctx context.Context) error {
 				return err
 			}
 			return errors.Join(err,
-				s.command(ctx, s.environment("machines"), slices.Concat(serve, c.args)...).want("serve", 4, c.says),
+				s.command(ctx, s.environment("machines"), slices.Concat(serve, []string{"--data", filepath.Join(s.dir, fmt.Sprint("stranger-", i))}, c.args)...).want("serve", 4, c.says),
 				s.program(ctx, s.greeter, s.environment("greeter"), slices.Concat(greet, c.args)...).want("greeter", 4, c.says))
 		})
 	}
