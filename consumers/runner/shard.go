@@ -211,25 +211,35 @@ func (sh *shard) restore(ctx context.Context, ends map[string]int64) error {
 		return o.Offset, o.Err
 	}
 	left := make(map[string]*replaying)
+	from, read := make(map[string]map[int32]kgo.Offset), make(map[string][]int32)
 	for name, c := range sh.byName {
 		snapshots, events := sh.topics.Snapshots(name), sh.topics.Events(name)
-		from, err := start(snapshots)
+		begins, err := start(snapshots)
 		if err != nil {
 			return err
 		}
-		if err := c.search(ctx, from, ends[snapshots]); err != nil {
+		if err := c.search(ctx, begins, ends[snapshots]); err != nil {
 			return err
 		}
 		r := &replaying{cell: c, topic: events, end: ends[events]}
 		if r.start, err = start(events); err != nil {
 			return err
 		}
-		if err := sh.from(ctx, r); err != nil {
+		at, err := c.restore(ctx, r.start, r.end)
+		if err != nil {
 			return err
 		}
+		from[events], read[events] = map[int32]kgo.Offset{sh.id: kgo.NewOffset().At(at)}, []int32{sh.id}
 		left[events] = r
 	}
-	return sh.replay(ctx, left)
+	// All at once, and likewise at the end: each change lets go of what is being fetched, and the
+	// client waits a second before it asks again.
+	sh.cl.AddConsumePartitions(from)
+	if err := sh.replay(ctx, left); err != nil {
+		return err
+	}
+	sh.cl.RemoveConsumePartitions(read)
+	return nil
 }
 
 // origin says where the state of each aggregate type comes from.
@@ -252,8 +262,8 @@ type replaying struct {
 	stale      bool  // it began anew: what was fetched before is not wanted
 }
 
-// from reads the events from where the cell's next checkpoint says.
-func (sh *shard) from(ctx context.Context, r *replaying) error {
+// again reads the events from where the cell's next checkpoint says.
+func (sh *shard) again(ctx context.Context, r *replaying) error {
 	at, err := r.cell.restore(ctx, r.start, r.end)
 	if err != nil {
 		return err
@@ -283,13 +293,12 @@ func (sh *shard) replay(ctx context.Context, left map[string]*replaying) error {
 			if _, ok := errors.AsType[*mismatchError](err); ok {
 				sh.cl.RemoveConsumePartitions(map[string][]int32{r.topic: {sh.id}})
 				r.cell.refuseCheckpoint(err)
-				err, r.stale = sh.from(ctx, r), true
+				err, r.stale = sh.again(ctx, r), true
 			}
 			if err != nil {
 				return err
 			}
 			if end && !r.stale {
-				sh.cl.RemoveConsumePartitions(map[string][]int32{r.topic: {sh.id}})
 				delete(left, r.topic)
 			}
 		}
