@@ -66,33 +66,44 @@ func (a *archive) admin() (*kadm.Client, error) {
 	return kadm.NewClient(cl), nil
 }
 
-// leader finds who leads a partition.
+// leader finds who leads a partition. No lock is held while the broker is asked: a question that hangs must not
+// hold up the other shards.
 func (a *archive) leader(ctx context.Context, topic string, partition int32) (*kgo.Client, kadm.TopicDetail, int32, error) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if _, err := a.client(); err != nil {
+	cl, err := a.client()
+	t, ok := a.topics[topic]
+	a.mu.Unlock()
+	if err != nil {
 		return nil, kadm.TopicDetail{}, 0, err
 	}
-	t, ok := a.topics[topic]
 	if !ok {
-		all, err := kadm.NewClient(a.cl).ListTopics(ctx, topic)
+		all, err := kadm.NewClient(cl).ListTopics(ctx, topic)
 		if err != nil {
 			return nil, t, 0, fmt.Errorf("find who leads %s: %w", topic, err)
 		}
 		if t = all[topic]; t.Err != nil {
 			return nil, t, 0, fmt.Errorf("find who leads %s: %w", topic, t.Err)
 		}
-		a.topics[topic] = t
+		a.know(cl, topic, t)
 	}
 	p, ok := t.Partitions[partition]
 	switch {
 	case !ok:
 		return nil, t, 0, kerr.UnknownTopicOrPartition
 	case p.Err != nil || p.Leader < 0:
-		delete(a.topics, topic)
+		a.forget(topic)
 		return nil, t, 0, kerr.LeaderNotAvailable
 	}
-	return a.cl, t, p.Leader, nil
+	return cl, t, p.Leader, nil
+}
+
+// know keeps what the broker said of a topic, unless the client has been closed meanwhile.
+func (a *archive) know(cl *kgo.Client, topic string, t kadm.TopicDetail) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.cl == cl {
+		a.topics[topic] = t
+	}
 }
 
 func (a *archive) forget(topic string) {

@@ -401,6 +401,7 @@ func (c *store[S, C, E]) decideReport(ctx context.Context, b *batch, rec command
 	}
 	en, err := c.aggregate(ctx, b, rec.key)
 	if err == nil {
+		c.ordinary(en, cmd)
 		var events []E
 		if events, err = en.state.Decide(b.at, cmd); err == nil {
 			err = c.apply(b, en, events, cause{id: rec.env.ID, offset: rec.at})
@@ -559,7 +560,9 @@ func (c *store[S, C, E]) decideResult(b *batch, w machine.Work, r Result) error 
 	if en == nil {
 		return nil // it has ended so long ago that it is not in memory any more, or there is no such
 	}
-	events, err := en.state.Decide(b.at, c.m.Report(w, r))
+	cmd := c.m.Report(w, r)
+	c.ordinary(en, cmd)
+	events, err := en.state.Decide(b.at, cmd)
 	if err == nil {
 		err = c.apply(b, en, events, cause{id: machine.ID("report", w.ID, strconv.Itoa(w.Attempt)), offset: -1})
 	}

@@ -156,10 +156,23 @@ func (c *store[S, C, E]) unreadable(ctx context.Context, id string, err error) e
 	return err
 }
 
+// ordinary lets an ended aggregate that was read back, and remembers all, forget before a command that does
+// not need that: it is decided as if the aggregate had been in memory since its end.
+func (c *store[S, C, E]) ordinary(en *entry[S], cmd C) {
+	h := c.m.History
+	if h == nil || !en.state.Ended() {
+		return
+	}
+	if forgetful := h.Forget(en.state); !h.Needs(forgetful, cmd) {
+		en.state = forgetful
+	}
+}
+
 // decideOn decides a command and folds in what it makes happen; where the state has forgotten what
 // that takes, on one that was read back.
 func (c *store[S, C, E]) decideOn(ctx context.Context, b *batch, en *entry[S], cmd C, why cause) (events []E, err error) {
 	h := c.m.History
+	c.ordinary(en, cmd)
 	if h == nil || !h.Needs(en.state, cmd) {
 		if events, err = en.state.Decide(b.at, cmd); err == nil {
 			err = c.apply(b, en, events, why)

@@ -385,7 +385,7 @@ func (g *graph) allFailures(at time.Time, more *Failure) []Failure {
 // heartbeat claims an attempt or extends the claim. The lease is written anew only when
 // a third of it has passed, however often the agent is heard. It is never answered.
 func (s State) heartbeat(at time.Time, c Heartbeat) []Event {
-	if s.g == nil {
+	if s.g == nil || s.Ended() { // an ended one has a graph while it remembers
 		return nil
 	}
 	i, ok := s.g.findWork(c.WorkID)
@@ -408,7 +408,7 @@ func (s State) heartbeat(at time.Time, c Heartbeat) []Event {
 
 // release offers an attempt again that its agent has given back.
 func (s State) release(c Release) []Event {
-	if s.g == nil || s.g.doomed != nil {
+	if s.g == nil || s.Ended() || s.g.doomed != nil {
 		return nil // what is about to end is not begun anew
 	}
 	i, ok := s.g.findWork(c.WorkID)
@@ -424,7 +424,7 @@ func (s State) release(c Release) []Event {
 
 // takeOver offers again what was lost with the old owner.
 func (s State) takeOver(c TakeOver) []Event {
-	if s.g == nil || s.g.doomed != nil {
+	if s.g == nil || s.Ended() || s.g.doomed != nil {
 		return nil // what is about to end is not begun anew
 	}
 	var events []Event

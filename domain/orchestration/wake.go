@@ -25,7 +25,7 @@ func givenUp(step string) bool {
 // wake lets what is due happen: at most one activity's end at a time, so that what
 // follows from it is counted right. The caller wakes again while something is due.
 func (s State) wake(at time.Time) []Event {
-	if s.g == nil {
+	if s.g == nil || s.Ended() {
 		return s.removeBlobs(at)
 	}
 	g, now := s.g, at.UnixMilli()
