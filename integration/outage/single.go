@@ -248,12 +248,28 @@ func (s *scenario) watch(ctx context.Context) (*watchers, error) {
 	if err := w.job.Submit(ctx, s.fleet.Client()); err != nil {
 		return nil, err
 	}
+	if err := seen(ctx, api.New(s.fleet.Servers[0].URL), w.job.ID); err != nil {
+		return nil, err
+	}
 	if w.over["watch"], err = s.fleet.Run(ctx, "watch", "watch", w.job.ID, "--server", s.fleet.Servers[0].URL); err != nil {
 		return nil, err
 	}
 	w.over["submit --wait"], err = s.fleet.Run(ctx, "submit", "submit", "--brokers", strings.Join(s.fleet.Brokers, ","),
 		"--id", w.job.ID, "--type", "load-waiting", "--input", fmt.Sprintf(`{"token": %q}`, w.job.Value), "--label", "kind=waiting", "--wait")
 	return w, errors.Join(err, api.Pause(ctx, time.Second))
+}
+
+// seen waits until a server shows a job.
+func seen(ctx context.Context, c *api.Client, id string) error {
+	for {
+		err := c.Once(ctx, http.MethodGet, "/v1/jobs/"+id, nil, nil)
+		if !api.Is(err, http.StatusNotFound) {
+			return err
+		}
+		if err := api.Pause(ctx, 50*time.Millisecond); err != nil {
+			return err
+		}
+	}
 }
 
 // end completes the job, of which the watchers must learn.
