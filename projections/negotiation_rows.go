@@ -73,7 +73,7 @@ func (w *writer) negotiated(ctx context.Context, of *counterparty, e negotiation
 	if a.round == nil {
 		return nil
 	}
-	a.round.dirty, a.round.command = true, max(a.round.command, of.command)
+	a.round.dirty, a.round.command = true, max(a.round.command, ce.InputOffset)
 	if failure != nil && !a.round.phase.Final() {
 		a.round.failure = failure
 	}
@@ -95,7 +95,7 @@ func (w *writer) evicted(ctx context.Context, of *counterparty, at int64, e nego
 			w.change(a)
 			a.past.add(past{sequence: ce.Sequence, typ: ce.Type, at: at, cause: ce.Cause, data: r.Value}, nil)
 			if a.round != nil {
-				a.round.dirty, a.round.command = true, max(a.round.command, of.command)
+				a.round.dirty, a.round.command = true, max(a.round.command, ce.InputOffset)
 				a.round.evict(at, l.agreement)
 			}
 		}

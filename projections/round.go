@@ -34,7 +34,7 @@ type round struct {
 	kept      bool
 	dirty     bool
 	partition int32
-	command   int64 // offset of the last command read from the log when it last changed; -1 for none
+	command   int64 // offset of the last command from the log that changed it; -1 for none
 
 	provider, connector, party string // ours, and who they are
 	asset, offer, constraints  string
@@ -172,7 +172,7 @@ type Negotiation struct {
 	Until                  *time.Time      `json:"until"` // the state lasts no longer
 	Deadline               *time.Time      `json:"deadline"`
 	EndedAt                *time.Time      `json:"endedAt"`
-	// Position is the last command that had been read from the log when it last changed; null for none.
+	// Position is the last command from the log that changed it; null for none.
 	Position *kafka.Position `json:"position"`
 	History  []Moment        `json:"history"`
 	Tasks    []Task          `json:"tasks"`
