@@ -237,8 +237,10 @@ func TestDispose(t *testing.T) {
 func TestWhatRemembersTakesNothingAfterItsEnd(t *testing.T) {
 	s, _ := play(t, New("o-1").Remember(), epoch, start(plan(activity("a"), activity("b"))), Heartbeat{Report: report("a", 1), Agent: "one"}, Cancel{})
 	for _, c := range []Command{
-		Heartbeat{Report: report("b", 1), Agent: "one"}, Release{Report: report("a", 1), Agent: "one"},
-		Wake{}, TakeOver{Placement: "here", Agent: "one", Since: epoch.Add(time.Minute)},
+		Heartbeat{Report: report("b", 1), Agent: "one"},
+		Release{Report: report("a", 1), Agent: "one"},
+		Wake{},
+		TakeOver{Placement: "here", Agent: "one", Since: epoch.Add(time.Minute)},
 	} {
 		if events, err := s.Decide(epoch.Add(time.Second), c); len(events) > 0 || err != nil {
 			t.Errorf("%#v: %v, %v", c, events, err)
