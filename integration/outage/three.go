@@ -56,7 +56,7 @@ func three(ctx context.Context, s *scenario) (err error) {
 		return err
 	}
 	defer s.fleet.Close()
-	do := s.oneAndOthers
+	do := s.one
 	if s.full {
 		do = s.everything
 	}
@@ -70,29 +70,13 @@ func three(ctx context.Context, s *scenario) (err error) {
 	return nil
 }
 
-// oneAndOthers kills the node that coordinates the group of the shards, starts it again, and restarts
-// the others, one after the other.
-func (s *scenario) oneAndOthers(ctx context.Context, c *cluster.Cluster) error {
+// one kills the node that coordinates the group of the shards, and starts it again.
+func (s *scenario) one(ctx context.Context, c *cluster.Cluster) error {
 	roles, err := findRoles(ctx, c.Brokers())
 	if err != nil {
 		return err
 	}
-	killed := roles[groupCoordinator]
-	_, err = s.fleet.Under(ctx, &s.wrong, fmt.Sprintf("node %d killed (%s), then the others restarted", killed, groupCoordinator), nil, func(ctx context.Context) error {
-		if err := c.Kill(ctx, killed); err != nil {
-			return err
-		}
-		if err := api.Pause(ctx, 6*time.Second); err != nil {
-			return err
-		}
-		for node := range nodes {
-			if err := restart(ctx, c, (killed+node-1)%nodes+1); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return err
+	return s.kill(ctx, c, roles[groupCoordinator], groupCoordinator)
 }
 
 // everything kills a node of each role in turn, pauses one, and restarts all.
