@@ -4,8 +4,9 @@
 // Small jobs of every shard are asked for all the time, of two servers in turn and with an agent
 // in a process of its own, and jobs of every kind beside them. The acts:
 //
-//   - three: of a Kafka of three nodes one is killed (in full, each in turn, by its role, and one is
-//     paused), and all are restarted one after the other: no shard stands still for longer than 15 s.
+//   - three: of a Kafka of three nodes one is killed, and started again (in full, each in turn, by its
+//     role, one is paused, and all are restarted one after the other): no shard stands still for
+//     longer than 15 s.
 //   - single: the only node of a Kafka is gone for a while. Nothing ends; readiness and the intake
 //     say what is wrong; processes take next to no time of the cores and tell no endless story in
 //     their logs; those who wait for a job (`watch`, `submit --wait`) go on waiting. Then all goes on.
