@@ -6,8 +6,7 @@
 //
 //   - three: of a Kafka of three nodes one is killed, and started again (in full, each in turn, by its
 //     role, one is paused, and all are restarted one after the other): no shard stands still for
-//     longer than 15 s. The short form leaves it out: on two busy cores a shard has stood still for
-//     up to 24 s.
+//     longer than 15 s.
 //   - single: the only node of a Kafka is gone for a while. Nothing ends; readiness and the intake
 //     say what is wrong; processes take next to no time of the cores and tell no endless story in
 //     their logs; those who wait for a job (`watch`, `submit --wait`) go on waiting. Then all goes on.

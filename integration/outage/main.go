@@ -92,28 +92,30 @@ func play(ctx context.Context, on stage.Stage, s settings) error {
 	return sc.wrong.Report(os.Stdout)
 }
 
-// together plays the acts of the short form side by side, in processes of their own, for they mostly wait.
+// together plays the acts in processes of their own: first what needs the cores most, then the
+// others side by side, for they mostly wait.
 func together(ctx context.Context, seed uint64) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	names := []string{"single", "cut", "full"}
-	said, ended := make([]bytes.Buffer, len(names)), make([]error, len(names))
-	var all sync.WaitGroup
-	for i, name := range names {
-		cmd := exec.CommandContext(ctx, self, "-only", name, "-seed", strconv.FormatUint(seed, 10)) //nolint:gosec // this very program
-		cmd.Stdout, cmd.Stderr = &said[i], &said[i]
-		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // it has processes to end
-		cmd.WaitDelay = time.Minute
-		all.Go(func() { ended[i] = cmd.Run() })
-	}
-	all.Wait()
 	var errs []error
-	for i, name := range names {
-		fmt.Print(said[i].String())
-		if ended[i] != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", name, ended[i]))
+	for _, names := range [][]string{{"three"}, {"single", "cut", "full"}} {
+		said, ended := make([]bytes.Buffer, len(names)), make([]error, len(names))
+		var all sync.WaitGroup
+		for i, name := range names {
+			cmd := exec.CommandContext(ctx, self, "-only", name, "-seed", strconv.FormatUint(seed, 10)) //nolint:gosec // this very program
+			cmd.Stdout, cmd.Stderr = &said[i], &said[i]
+			cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // it has processes to end
+			cmd.WaitDelay = time.Minute
+			all.Go(func() { ended[i] = cmd.Run() })
+		}
+		all.Wait()
+		for i, name := range names {
+			fmt.Print(said[i].String())
+			if ended[i] != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", name, ended[i]))
+			}
 		}
 	}
 	return errors.Join(errs...)
