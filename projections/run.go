@@ -280,6 +280,9 @@ func (f *follower) broken(ctx context.Context, p *partition, fp kgo.FetchTopicPa
 		return nil
 	case p == nil:
 		return fmt.Errorf("read the log: %w", fp.Err)
+	case errors.Is(fp.Err, kerr.OffsetOutOfRange) && f.within(ctx, p):
+		rest(ctx) // a broker that has just come to lead may be behind for a moment
+		return nil
 	case errors.Is(fp.Err, kerr.OffsetOutOfRange), errors.As(fp.Err, &lost):
 		return p.stop(p.next, "", errTrimmed)
 	case errors.As(fp.Err, &packed) && p.aggregate == "":
@@ -309,6 +312,26 @@ func (f *follower) there(ctx context.Context, p *partition) bool {
 	}
 	t := details[p.topic]
 	return t.Err == nil && t.ID.String() == p.topicID || t.Err != nil && !errors.Is(t.Err, kerr.UnknownTopicOrPartition)
+}
+
+// within says that the log of a partition holds where the reading has come to, or goes on there, as far as
+// anybody can tell.
+func (f *follower) within(ctx context.Context, p *partition) bool {
+	adm := kadm.NewClient(f.cl)
+	starts, err := adm.ListStartOffsets(ctx, p.topic)
+	if err != nil {
+		return true // nobody can
+	}
+	ends, err := adm.ListEndOffsets(ctx, p.topic)
+	if err != nil {
+		return true
+	}
+	start, known := starts.Lookup(p.topic, p.number)
+	end, ended := ends.Lookup(p.topic, p.number)
+	if !known || !ended || start.Err != nil || end.Err != nil {
+		return true
+	}
+	return start.Offset <= p.next && p.next <= end.Offset
 }
 
 var errNoEnd = errors.New("the broker does not tell")

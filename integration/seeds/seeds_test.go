@@ -259,9 +259,8 @@ func answers() map[kmsg.Key][]*kerr.Error {
 	generation := append(slices.Clone(group), kerr.IllegalGeneration)
 	leader := []*kerr.Error{kerr.NotLeaderForPartition, kerr.UnknownTopicOrPartition, kerr.UnknownServerError, kerr.RequestTimedOut}
 	return map[kmsg.Key][]*kerr.Error{
-		kmsg.Produce: append(slices.Clone(leader), kerr.NotEnoughReplicas, kerr.NotEnoughReplicasAfterAppend, kerr.ConcurrentTransactions, kerr.InvalidProducerEpoch, kerr.OutOfOrderSequenceNumber, kerr.KafkaStorageError),
-		// Not OFFSET_OUT_OF_RANGE: that records are gone stops who reads them, by name, and somebody has to look.
-		kmsg.Fetch:                   append(slices.Clone(leader), kerr.FencedLeaderEpoch, kerr.UnknownLeaderEpoch, kerr.KafkaStorageError, kerr.OffsetNotAvailable),
+		kmsg.Produce:                 append(slices.Clone(leader), kerr.NotEnoughReplicas, kerr.NotEnoughReplicasAfterAppend, kerr.ConcurrentTransactions, kerr.InvalidProducerEpoch, kerr.OutOfOrderSequenceNumber, kerr.KafkaStorageError),
+		kmsg.Fetch:                   append(slices.Clone(leader), kerr.OffsetOutOfRange, kerr.FencedLeaderEpoch, kerr.UnknownLeaderEpoch, kerr.KafkaStorageError, kerr.OffsetNotAvailable),
 		kmsg.ListOffsets:             append(slices.Clone(leader), kerr.LeaderNotAvailable, kerr.OffsetNotAvailable),
 		kmsg.Metadata:                {kerr.LeaderNotAvailable, kerr.UnknownTopicOrPartition, kerr.UnknownServerError},
 		kmsg.FindCoordinator:         {kerr.CoordinatorNotAvailable, kerr.UnknownServerError, kerr.RequestTimedOut},
