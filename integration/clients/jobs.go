@@ -38,7 +38,11 @@ func (s *scenario) ask(ctx context.Context, clients []client) (map[string]string
 		for i := range s.jobs {
 			id := fmt.Sprintf("%s-%02d", strings.ToLower(c.name), i)
 			want[id] = fmt.Sprintf("said by %s, nº %d", c.name, i)
-			records = append(records, s.starts(id, want[id], i)...)
+			both, err := s.starts(id, want[id], i)
+			if err != nil {
+				return nil, err
+			}
+			records = append(records, both...)
 		}
 		began := time.Now()
 		if err := c.write(ctx, records); err != nil {
@@ -59,10 +63,10 @@ func (s *scenario) ask(ctx context.Context, clients []client) (map[string]string
 
 // starts are two records of one command: where the client's partitioner puts them, or, for every
 // third job, first on a partition that is wrong for certain and then on another.
-func (s *scenario) starts(id, text string, i int) []record {
+func (s *scenario) starts(id, text string, i int) ([]record, error) {
 	body, err := json.Marshal(map[string]any{"type": "say", "input": map[string]string{"text": text}})
 	if err != nil {
-		panic(err) // of strings
+		return nil, err
 	}
 	r := record{
 		Topic: s.topics.Commands(schemas.AggregateOrchestration), Key: id, Payload: string(body),
@@ -77,7 +81,7 @@ func (s *scenario) starts(id, text string, i int) []record {
 		wrong, other := (right+1)%kafka.DefaultShards, (right+2)%kafka.DefaultShards
 		r.Partition, again.Partition = &wrong, &other
 	}
-	return []record{r, again}
+	return []record{r, again}, nil
 }
 
 // misplaced counts the commands on another partition than their key's.
