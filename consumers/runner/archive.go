@@ -29,8 +29,12 @@ type archive struct {
 const (
 	// archiveWait is how long the broker waits for the first record at the end of a partition.
 	archiveWait = 500 * time.Millisecond
-	// archiveTries is how often a partition is asked for of whoever leads it now.
-	archiveTries = 20
+	// archivePatience is how long a broker may take for an answer besides: one that hangs leads nothing soon.
+	archivePatience = 3 * time.Second
+	// archiveTries is how often a partition is asked for of whoever leads it now, and archiveRest the
+	// time in between. All of it is longer than brokers take to give up one that is gone.
+	archiveTries = 60
+	archiveRest  = 250 * time.Millisecond
 )
 
 // close ends the client. The archive can be used again all the same.
@@ -117,16 +121,31 @@ func (a *archive) forget(topic string) {
 func (a *archive) read(ctx context.Context, topic string, partition int32, from int64, atMost int32) ([]*kgo.Record, int64, error) {
 	for try := 1; ; try++ {
 		records, next, err := a.try(ctx, topic, partition, from, atMost)
-		if err == nil || ctx.Err() != nil || try == archiveTries || !kerr.IsRetriable(err) && !kgo.IsRetryableBrokerErr(err) && !errors.Is(err, kerr.UnknownTopicID) {
+		if err == nil || ctx.Err() != nil || try == archiveTries || !elsewhere(err) {
 			return records, next, err
 		}
 		a.forget(topic)
 		select {
 		case <-ctx.Done():
 			return nil, from, ctx.Err()
-		case <-time.After(archiveWait):
+		case <-time.After(archiveRest):
 		}
 	}
+}
+
+// unreachedError is a broker that could not be asked.
+type unreachedError struct{ error }
+
+// Unwrap gives the cause.
+func (e unreachedError) Unwrap() error { return e.error }
+
+// elsewhere says that another broker may have the answer, or this one a moment later.
+func elsewhere(err error) bool {
+	if _, ok := errors.AsType[*kafka.AccessError](kafka.Explain(err)); ok {
+		return false
+	}
+	_, unreached := errors.AsType[unreachedError](err)
+	return unreached || kerr.IsRetriable(err) || errors.Is(err, kerr.UnknownTopicID)
 }
 
 func (a *archive) try(ctx context.Context, topic string, partition int32, from int64, atMost int32) ([]*kgo.Record, int64, error) {
@@ -142,9 +161,12 @@ func (a *archive) try(ctx context.Context, topic string, partition int32, from i
 	p.Partition, p.FetchOffset, p.PartitionMaxBytes = partition, from, atMost
 	t.Partitions = append(t.Partitions, p)
 	req.Topics = append(req.Topics, t)
-	answer, err := cl.Broker(int(leader)).RetriableRequest(ctx, req)
+	asking, cancel := context.WithTimeout(ctx, archiveWait+archivePatience)
+	defer cancel()
+	// Not asked again by the client: it would ask the same broker, gone or not, for as long as it can.
+	answer, err := cl.Broker(int(leader)).Request(asking, req)
 	if err != nil {
-		return nil, from, fmt.Errorf("read %s/%d from offset %d: %w", topic, partition, from, err)
+		return nil, from, fmt.Errorf("read %s/%d from offset %d: %w", topic, partition, from, unreachedError{err})
 	}
 	resp, ok := answer.(*kmsg.FetchResponse)
 	if !ok {
