@@ -40,6 +40,7 @@ func acts() []act {
 		{"single", false, single},
 		{"cut", true, cut},
 		{"full", true, fullDisk},
+		{"clock", false, clocks},
 	}
 }
 
@@ -100,7 +101,7 @@ func together(ctx context.Context, seed uint64) error {
 		return err
 	}
 	var errs []error
-	for _, names := range [][]string{{"three"}, {"single", "cut", "full"}} {
+	for _, names := range [][]string{{"three"}, {"single", "cut", "full", "clock"}} {
 		said, ended := make([]bytes.Buffer, len(names)), make([]error, len(names))
 		var all sync.WaitGroup
 		for i, name := range names {
