@@ -46,6 +46,7 @@ func acts() []act {
 		{"single", false, single},
 		{"cut", true, cut},
 		{"full", true, fullDisk},
+		{"clock", false, clocks},
 	}
 }
 
@@ -106,7 +107,7 @@ func together(ctx context.Context, s settings) error {
 		return err
 	}
 	var errs []error
-	for _, names := range [][]string{{"three"}, {"single", "cut", "full"}} {
+	for _, names := range [][]string{{"three"}, {"single", "cut", "full", "clock"}} {
 		names = slices.DeleteFunc(names, func(name string) bool { return !s.plays(name) })
 		said, ended := make([]bytes.Buffer, len(names)), make([]error, len(names))
 		var all sync.WaitGroup
