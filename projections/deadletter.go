@@ -45,13 +45,13 @@ func (w *writer) deadLetter(r *kgo.Record) error {
 	return err
 }
 
-// unreadable keeps a place for dead letters that nobody can unpack.
-func (w *writer) unreadable(packed *kgo.ErrDecompressTooLarge) error {
+// unreadable stands for dead letters that nobody can unpack.
+func unreadable(packed *kgo.ErrDecompressTooLarge, at int64) *kgo.Record {
 	why := fmt.Sprintf("the dead letters up to offset %d came compressed in one batch of more than %d bytes, and are not kept here", packed.NextOffset-1, kafka.MaxUnpackedBytes)
-	return w.deadLetter(&kgo.Record{
-		Topic: packed.Topic, Partition: packed.Partition, Offset: packed.Offset, Timestamp: time.Unix(0, w.newest),
+	return &kgo.Record{
+		Topic: packed.Topic, Partition: packed.Partition, Offset: packed.Offset, Timestamp: time.Unix(0, at),
 		Headers: []kgo.RecordHeader{{Key: schemas.DeadLetterError, Value: []byte(why)}},
-	})
+	}
 }
 
 // grave is where a dead letter stood, and why it could not be read.

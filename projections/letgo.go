@@ -85,13 +85,13 @@ func (f *follower) begins(p *partition, offset int64) {
 }
 
 // poll waits for records, but no longer than there is something else to do.
-func (f *follower) poll(ctx context.Context) kgo.Fetches {
+func (f *follower) poll(ctx context.Context, most int) kgo.Fetches {
 	if len(f.w.leaving) > 0 {
-		return f.cl.PollRecords(nil, f.d.cfg.MaxBatch) //nolint:staticcheck,contextcheck // nil is how the client is told not to wait
+		return f.cl.PollRecords(nil, most) //nolint:staticcheck,contextcheck // nil is how the client is told not to wait
 	}
 	soon, cancel := context.WithTimeout(ctx, lookEvery)
 	defer cancel()
-	return f.cl.PollRecords(soon, f.d.cfg.MaxBatch)
+	return f.cl.PollRecords(soon, most)
 }
 
 // letGo removes some of what the log has let go of. It comes when the batch is written: what is folded in memory

@@ -48,7 +48,7 @@ func (d *DB) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("projections: %w", err)
 	}
-	f := &follower{d: d, w: d.writer, cl: cl, checkpoints: k, poison: make(map[spot]*panicError)}
+	f := &follower{d: d, w: d.writer, cl: cl, checkpoints: k, poison: make(map[spot]*recordError)}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return k.run(ctx) })
 	g.Go(func() error {
@@ -71,15 +71,20 @@ type follower struct {
 	parts       map[string]map[int32]*partition
 	last        int // records in the batch before
 
-	poison map[spot]*panicError               // what this build panics over
+	folded int         // records since the last commit
+	latest *kgo.Record // of these
+
+	poison map[spot]*recordError              // what this build cannot keep
+	singly []spot                             // up to there each record is written by itself
 	held   bool                               // nothing could be written lately
 	starts atomic.Pointer[kadm.ListedOffsets] // where the log begins, as far as that is news
 }
 
-// begin finds the partitions and goes on where the file says.
+// begin finds the partitions and goes on where the file says. Where it may not read the log it does not
+// begin; a right that is taken away later is waited for.
 func (f *follower) begin(ctx context.Context) error {
 	parts, err := f.find(ctx)
-	for ctx.Err() == nil && kafka.Passing(err) && !isMissing(err) {
+	for ctx.Err() == nil && (kafka.Passing(err) && !isMissing(err) || f.parts != nil && kafka.Denied(err)) {
 		rest(ctx)
 		parts, err = f.find(ctx)
 	}
@@ -214,11 +219,13 @@ const (
 
 // step folds in what has arrived, and tells whoever waits for it.
 func (f *follower) step(ctx context.Context) error {
-	n, err := f.fold(ctx, f.poll(ctx))
-	if err == nil && n < min(plenty, f.d.cfg.MaxBatch) {
+	f.folded = 0
+	most := f.most()
+	n, err := f.fold(ctx, f.poll(ctx, most))
+	if err == nil && n < min(plenty, most) {
 		f.d.waiting.linger(ctx, f.patience())
 		var more int
-		more, err = f.fold(ctx, f.cl.PollRecords(nil, f.d.cfg.MaxBatch-n)) //nolint:staticcheck,contextcheck // nil is how the client is told not to wait
+		more, err = f.fold(ctx, f.cl.PollRecords(nil, most-n)) //nolint:staticcheck,contextcheck // nil is how the client is told not to wait
 		n += more
 	}
 	f.last = n
@@ -229,7 +236,7 @@ func (f *follower) step(ctx context.Context) error {
 	if err != nil {
 		return f.w.abandon(err)
 	}
-	changed, err := f.w.flush()
+	changed, err := f.flush()
 	if err != nil {
 		return f.w.abandon(err)
 	}
@@ -288,14 +295,14 @@ func (f *follower) checkpoint() error {
 }
 
 // broken decides what an error of a fetch means: a *Fault where the log is not what it
-// was, nothing where it passes, for the client goes on by itself, and the end of Run otherwise.
+// was, nothing where it passes, or a right was taken away, for the client goes on by itself, and the end of Run otherwise.
 func (f *follower) broken(ctx context.Context, p *partition, fp kgo.FetchTopicPartition) error {
 	var lost *kgo.ErrDataLoss
 	var packed *kgo.ErrDecompressTooLarge
 	switch {
 	case p == nil && errors.Is(fp.Err, context.DeadlineExceeded):
 		return nil // nothing has come
-	case p == nil && kafka.Passing(fp.Err):
+	case p == nil && (kafka.Passing(fp.Err) || kafka.Denied(fp.Err)):
 		rest(ctx)
 		return nil
 	case p == nil:
@@ -306,7 +313,7 @@ func (f *follower) broken(ctx context.Context, p *partition, fp kgo.FetchTopicPa
 	case errors.Is(fp.Err, kerr.OffsetOutOfRange), errors.As(fp.Err, &lost):
 		return p.stop(p.next, "", errTrimmed)
 	case errors.As(fp.Err, &packed) && p.aggregate == "":
-		return f.pass(p, packed)
+		return f.pass(ctx, p, packed)
 	case errors.As(fp.Err, &packed):
 		return p.stop(packed.Offset, "", fmt.Errorf("its records take more than %d bytes once they are unpacked, which nothing of ours does", kafka.MaxUnpackedBytes))
 	case errors.Is(fp.Err, kerr.UnknownTopicID), errors.Is(fp.Err, kerr.UnknownTopicOrPartition):
@@ -316,7 +323,7 @@ func (f *follower) broken(ctx context.Context, p *partition, fp kgo.FetchTopicPa
 			return nil
 		}
 		return p.stop(p.next, "", errRecreated)
-	case kafka.Passing(fp.Err):
+	case kafka.Passing(fp.Err), kafka.Denied(fp.Err):
 		rest(ctx)
 		return nil
 	default:

@@ -148,7 +148,7 @@ func (m *Main) makeOutside(ctx context.Context) error {
 	for _, p := range made {
 		if k, ok := p.(*agents.Kafka); ok {
 			m.closers = append(m.closers, func() error { k.Close(); return nil })
-			m.begin(ctx, "kafka replies", k.Run)
+			m.begin(ctx, "kafka replies", func(ctx context.Context) error { k.Keep(ctx); return nil })
 		}
 	}
 	if err != nil {
