@@ -24,6 +24,8 @@ type Config struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Security says how the brokers are reached and who we are to them.
 	Security Security
+	// Silence is what the clients of a process tell each other of brokers that do not answer; nil: nothing.
+	Silence *Silence
 	// Embedded says that the broker is the embedded one, whose transactions can be
 	// torn between partitions by a kill.
 	Embedded bool
@@ -35,6 +37,10 @@ type Config struct {
 // CONCURRENT_TRANSACTIONS right after a commit, and the client then waits for a metadata
 // refresh: with the client's default of 5 s single commits took that long.
 const MetadataMinAge = 10 * time.Millisecond
+
+// metadataMaxAge is how soon a client learns at the latest that the cluster has given a broker up, or that it
+// hangs: some wait for nothing else of it.
+const metadataMaxAge = 5 * time.Second
 
 // unknownTopicRetries is how often a record may be told that its topic is not known before it fails:
 // each time the client waits for MetadataMinAge at least. A broker that was just made the leader of a
@@ -67,7 +73,12 @@ func (c Config) options(more []kgo.Opt) ([]kgo.Opt, error) {
 		// It asks every client for measurements, packed, and throws them away.
 		opts = append(opts, kgo.DisableClientMetrics())
 	}
-	secured, err := c.Security.options(c.Dial)
+	dial := dialer(c.Dial)
+	if c.Silence != nil {
+		dial = c.Silence.dialer(dial)
+		opts = append(opts, kgo.RequestTimeoutOverhead(requestTimeout), kgo.MetadataMaxAge(metadataMaxAge))
+	}
+	secured, err := c.Security.options(dial)
 	if err != nil {
 		return nil, err
 	}
