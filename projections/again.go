@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/mattn/go-sqlite3"
@@ -14,22 +15,25 @@ import (
 )
 
 // What a batch was thrown away for is folded again from the positions in the file: a record over which
-// this build panics, so that its partition stops there and the others go on, and a file
-// that cannot be written for now.
+// this build panics, or that SQLite does not take, so that its partition stops there and the others go on; and a
+// file that cannot be written for now. Where that shows only when the batch is written, nobody knows which
+// record it was: the batch is folded again record by record, each in a transaction of its own.
 
-// panicError is a panic over a record.
-type panicError struct {
-	topic     string
-	partition int32
-	offset    int64
-	typ       string
-	cause     any
-	stack     []byte
+// recordError says why this build cannot keep a record.
+type recordError struct {
+	at    spot
+	typ   string
+	cause error
 }
 
 // Error implements error.
-func (e *panicError) Error() string {
-	return fmt.Sprintf("this build panics over it: %v\n%s", e.cause, e.stack)
+func (e *recordError) Error() string { return e.cause.Error() }
+
+func (e *recordError) Unwrap() error { return e.cause }
+
+// panicked makes an error of what was recovered.
+func panicked(v any) error {
+	return fmt.Errorf("this build panics over it: %v\n%s", v, debug.Stack())
 }
 
 // spot is where a record lies.
@@ -59,6 +63,18 @@ func held(err error) bool {
 	return ok && (e.Code == sqlite3.ErrBusy || e.Code == sqlite3.ErrLocked || e.Code == sqlite3.ErrFull)
 }
 
+// refused says whether an error lies in what was to be written, and not in the file, the disk or in being told to end.
+func refused(err error) bool {
+	if isFault(err) || errors.Is(err, errForeignWriter) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	e, ok := errors.AsType[sqlite3.Error](err)
+	if !ok {
+		return true
+	}
+	return slices.Contains([]sqlite3.ErrNo{sqlite3.ErrError, sqlite3.ErrTooBig, sqlite3.ErrConstraint, sqlite3.ErrMismatch, sqlite3.ErrRange}, e.Code)
+}
+
 // run folds until something cannot be dealt with by going back.
 func (f *follower) run(ctx context.Context) error {
 	for {
@@ -78,8 +94,8 @@ func (f *follower) run(ctx context.Context) error {
 
 // again is nil where it helps to go back.
 func (f *follower) again(ctx context.Context, err error) error {
-	if p, ok := errors.AsType[*panicError](err); ok {
-		f.poison[spot{p.topic, p.partition, p.offset}] = p
+	if r, ok := errors.AsType[*recordError](err); ok {
+		f.blame(r)
 		return nil
 	}
 	if !held(err) {
@@ -108,18 +124,70 @@ func (f *follower) stop() {
 	f.cl.RemoveConsumePartitions(all)
 }
 
-// apply folds a record in, and stops its partition where this build is known to panic over it.
+// apply folds a record in, and stops its partition where this build is known not to be able to keep it.
 func (f *follower) apply(ctx context.Context, p *partition, r *kgo.Record) (err error) {
-	if bug := f.poison[spot{r.Topic, r.Partition, r.Offset}]; bug != nil {
-		return p.stop(r.Offset, bug.typ, bug)
+	at := spot{r.Topic, r.Partition, r.Offset}
+	if bad := f.poison[at]; bad != nil {
+		return p.stop(r.Offset, bad.typ, bad)
 	}
 	defer func() {
 		if v := recover(); v != nil {
-			ce, _ := kafka.ParseCloudEvent(r)
-			err = &panicError{r.Topic, r.Partition, r.Offset, ce.Type, v, debug.Stack()}
+			err = panicked(v)
+		}
+		if err != nil && refused(err) {
+			err = &recordError{at, typeOf(r), err}
 		}
 	}()
+	f.folded, f.latest = f.folded+1, r
 	return f.w.apply(ctx, p, r)
+}
+
+// flush writes what was folded.
+func (f *follower) flush() (changed []string, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = panicked(v)
+		}
+		if err == nil || !refused(err) {
+			return
+		}
+		e := &recordError{cause: err}
+		if r := f.latest; f.folded == 1 {
+			e.at, e.typ = spot{r.Topic, r.Partition, r.Offset}, typeOf(r)
+		}
+		err = e
+	}()
+	return f.w.flush()
+}
+
+func typeOf(r *kgo.Record) string {
+	ce, _ := kafka.ParseCloudEvent(r)
+	return ce.Type
+}
+
+// blame notes the record that cannot be kept. Where several come into question, each up to here is written by itself.
+func (f *follower) blame(e *recordError) {
+	if e.at.topic != "" {
+		f.poison[e.at] = e
+		return
+	}
+	for topic, parts := range f.parts {
+		for n, p := range parts {
+			f.singly = append(f.singly, spot{topic, n, p.next})
+		}
+	}
+}
+
+// most is how many records may be folded together.
+func (f *follower) most() int {
+	f.singly = slices.DeleteFunc(f.singly, func(s spot) bool {
+		p := f.parts[s.topic][s.partition]
+		return p == nil || p.fault != nil || p.next >= s.offset
+	})
+	if len(f.singly) > 0 {
+		return 1
+	}
+	return f.d.cfg.MaxBatch
 }
 
 // hold notes why the file cannot be written for now; nil: it can.
@@ -130,15 +198,11 @@ func (d *DB) hold(err error) {
 }
 
 // pass goes on behind dead letters that nobody can unpack: they are dead already, and say so in the list.
-func (f *follower) pass(p *partition, packed *kgo.ErrDecompressTooLarge) error {
-	if err := f.w.begin(); err != nil {
+func (f *follower) pass(ctx context.Context, p *partition, packed *kgo.ErrDecompressTooLarge) error {
+	if err := f.apply(ctx, p, unreadable(packed, f.w.newest)); err != nil {
 		return err
 	}
-	err := f.w.unreadable(packed)
-	if err == nil {
-		p.next = packed.NextOffset
-		f.w.touch(p)
-		kafka.Pass(f.cl, packed)
-	}
-	return err
+	p.next = packed.NextOffset
+	kafka.Pass(f.cl, packed)
+	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/waybill/waybill/domain/machine"
 	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/schemas"
 )
@@ -134,5 +135,63 @@ func TestAFileThatAnotherProgramHoldsIsWaitedForAndReadinessSaysSo(t *testing.T)
 	}
 	if _, err := db.Job(t.Context(), "job", 0); err != nil {
 		t.Error(err)
+	}
+}
+
+// What is wrong may show only when a batch is written, and then nobody knows which of its records it was.
+func TestARecordThatCannotBeWrittenStopsItsPartitionByNameAndTakesNothingElseOfItsBatchAlong(t *testing.T) {
+	for name, c := range map[string]struct {
+		spoil func(t *testing.T, w *writer)
+		says   string
+	}{
+		"the writing panics": {
+			func(t *testing.T, w *writer) {
+				w.c.stmts[insertRejection] = nil
+				t.Cleanup(func() { delete(w.c.stmts, insertRejection) })
+			},
+			"panics over it: runtime error",
+		},
+		"SQLite does not take it": {
+			func(t *testing.T, w *writer) {
+				if err := w.c.run("CREATE TRIGGER no BEFORE INSERT ON rejection BEGIN SELECT raise(ABORT, 'not this one'); END"); err != nil {
+					t.Fatal(err)
+				}
+			},
+			"not this one",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cl := newCluster(t)
+			good, bad := newScript(t, 0), newScript(t, 1)
+			good.runChain("good", chain(t))
+			good.position(schemas.Position{})
+			bad.runChain("before", chain(t))
+			bad.position(schemas.Position{Refused: []schemas.Refused{{CommandID: "x", Refusal: machine.Refusal{Code: machine.Schema}}}})
+			spoilt := bad.records[len(bad.records)-1]
+			bad.runChain("after", chain(t))
+			cl.write(append(good.take(0), bad.take(0)...)...)
+			db := cl.follow(func(w *writer) { c.spoil(t, w) })
+			var fault *Fault
+			for ctx := limited(t); !errors.As(db.Err(), &fault); runtime.Gosched() {
+				if ctx.Err() != nil {
+					t.Fatal(db.Err())
+				}
+			}
+			if fault.Topic != spoilt.Topic || fault.Partition != 1 || fault.Offset != spoilt.Offset || fault.Type != schemas.ShardPosition || !strings.Contains(fault.Error(), c.says) {
+				t.Errorf("%+v", fault)
+			}
+			good.runChain("later", chain(t))
+			good.position(schemas.Position{})
+			cl.write(good.take(0)...)
+			good.reach(db)
+			for _, id := range []string{"good", "before", "later"} {
+				if _, err := db.Job(t.Context(), id, 0); err != nil {
+					t.Errorf("%s: %v", id, err)
+				}
+			}
+			if n := len(db.Health().Faults); n != 1 {
+				t.Errorf("%d partitions have stopped", n)
+			}
+		})
 	}
 }

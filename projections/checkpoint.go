@@ -47,6 +47,9 @@ func (k *checkpointer) run(ctx context.Context) (err error) {
 		}
 		// Readers and the writer go on meanwhile; what they hold back is copied next time.
 		pages, err := k.c.checkpoint("PASSIVE")
+		if held(err) {
+			continue // nothing is lost by copying it next time
+		}
 		if err != nil {
 			return err
 		}

@@ -141,11 +141,16 @@ func (s *stmt) exec(ctx context.Context, args ...driver.Value) (int64, error) {
 // errStop ends each early, without an error.
 var errStop = errors.New("enough rows")
 
-func (s *stmt) each(ctx context.Context, each func(row []driver.Value) error, args ...driver.Value) error {
+func (s *stmt) each(ctx context.Context, each func(row []driver.Value) error, args ...driver.Value) (err error) {
 	rows, err := s.s.QueryContext(ctx, s.bind(args))
 	if err != nil {
 		return fmt.Errorf("%s: %w", firstLine(s.query), err)
 	}
+	defer func() { // where each panics as well: what is open would keep the write-ahead log from being copied
+		if err = errors.Join(err, rows.Close()); err != nil {
+			err = fmt.Errorf("%s: %w", firstLine(s.query), err)
+		}
+	}()
 	if s.row == nil {
 		s.row = make([]driver.Value, len(rows.Columns()))
 	}
@@ -157,10 +162,7 @@ func (s *stmt) each(ctx context.Context, each func(row []driver.Value) error, ar
 	if errors.Is(err, io.EOF) || errors.Is(err, errStop) {
 		err = nil
 	}
-	if err = errors.Join(err, rows.Close()); err != nil {
-		return fmt.Errorf("%s: %w", firstLine(s.query), err)
-	}
-	return nil
+	return err
 }
 
 // firstLine names a statement in an error.

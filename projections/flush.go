@@ -1,6 +1,7 @@
 package projections
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/waybill/waybill/schemas"
@@ -33,6 +34,9 @@ func (w *writer) flush() ([]string, error) {
 		return nil, err
 	}
 	if err := w.prune(); err != nil {
+		return nil, err
+	}
+	if err := w.letGo(); err != nil {
 		return nil, err
 	}
 	if err := w.writePositions(); err != nil {
@@ -130,8 +134,8 @@ func (w *writer) writeFresh(j *job, doc string) error {
 			return err
 		}
 	}
-	_, err := w.c.exec("INSERT OR REPLACE INTO job (key, id, seq, code, type, name, \"set\", created, doc, input, output) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		j.key, j.id, j.seq, int64(j.phase), j.typ, nullable(j.name), nullable(j.set), j.created, doc, nullable(inline), nullable(string(j.output)))
+	_, err := w.c.exec("INSERT OR REPLACE INTO job (key, id, seq, origin, code, type, name, \"set\", created, doc, input, output) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		j.key, j.id, j.seq, j.origin(), int64(j.phase), j.typ, nullable(j.name), nullable(j.set), j.created, doc, nullable(inline), nullable(string(j.output)))
 	if err != nil || len(j.labels) <= len("{}") {
 		return err
 	}
@@ -239,6 +243,8 @@ func commandKey(id string) []byte {
 	return b
 }
 
+const insertRejection = "INSERT OR IGNORE INTO rejection (command_id, hash, command_type, aggregate, aggregate_id, code, reason, errors, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
 func (w *writer) writeRejections() error {
 	for _, r := range w.batch.rejections {
 		errs, err := schemas.Encode(r.Errors)
@@ -248,7 +254,7 @@ func (w *writer) writeRejections() error {
 		if len(r.Errors) == 0 {
 			errs = []byte("[]")
 		}
-		_, err = w.c.exec("INSERT OR IGNORE INTO rejection (command_id, hash, command_type, aggregate, aggregate_id, code, reason, errors, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		_, err = w.c.exec(insertRejection,
 			r.CommandID, r.Hash, r.CommandType, r.aggregate, r.AggregateID, string(r.Code), r.Reason, string(errs), r.at)
 		if err != nil {
 			return fmt.Errorf("command %s: %w", r.CommandID, err)
@@ -284,6 +290,8 @@ func (w *writer) prune() error {
 	return nil
 }
 
+var errForeignWriter = errors.New("another process writes to the same file; give each its own")
+
 // writePositions writes how far each partition has been read. It refuses to go on from
 // where it has not been: then somebody else writes to this file as well.
 func (w *writer) writePositions() error {
@@ -301,7 +309,7 @@ func (w *writer) writePositions() error {
 			return err
 		}
 		if n != 1 {
-			return fmt.Errorf("position of %s/%d is not %d any more: another process writes to the same file; give each its own", p.topic, p.number, p.stored)
+			return fmt.Errorf("position of %s/%d is not %d any more: %w", p.topic, p.number, p.stored, errForeignWriter)
 		}
 	}
 	return nil

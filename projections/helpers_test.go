@@ -65,7 +65,12 @@ const shards = 2
 
 func newCluster(t testing.TB) *cluster {
 	t.Helper()
-	cfg := kafkatest.New(t)
+	return clusterOf(t, kafkatest.New(t))
+}
+
+// clusterOf makes the topics on a Kafka.
+func clusterOf(t testing.TB, cfg kafka.Config) *cluster {
+	t.Helper()
 	cl, err := cfg.NewClient(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionalID(cfg.Topics().TransactionalID(0)))
 	if err != nil {
 		t.Fatal(err)

@@ -5,11 +5,15 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"runtime"
 	"sync/atomic"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/waybill/waybill/internal/embedded/embeddedtest"
+	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/schemas"
 )
 
@@ -44,7 +48,7 @@ func TestABrokerThatGoesDownWhileAReaderBeginsIsWaitedFor(t *testing.T) {
 	s.reach(db)
 }
 
-func TestABrokerThatClosesAConnectionDoesNotEndAReader(t *testing.T) {
+func TestABrokerThatClosesAConnectionOrDeniesSomethingDoesNotEndAReader(t *testing.T) {
 	c := newCluster(t)
 	cl, err := c.NewClient()
 	if err != nil {
@@ -54,8 +58,50 @@ func TestABrokerThatClosesAConnectionDoesNotEndAReader(t *testing.T) {
 	f := &follower{cl: cl}
 	p := &partition{topic: c.Topics().Events("orchestration"), number: 1}
 	for _, at := range []*partition{p, nil} {
-		if err := f.broken(t.Context(), at, kgo.FetchTopicPartition{FetchPartition: kgo.FetchPartition{Err: &kgo.ErrFirstReadEOF{}}}); err != nil {
-			t.Error(err)
+		for _, passes := range []error{&kgo.ErrFirstReadEOF{}, kerr.TopicAuthorizationFailed, kerr.SaslAuthenticationFailed} {
+			if err := f.broken(t.Context(), at, kgo.FetchTopicPartition{FetchPartition: kgo.FetchPartition{Err: passes}}); err != nil {
+				t.Error(err)
+			}
 		}
+	}
+}
+
+// A right that is missing at the start is a mistake of whoever starts it; one that is taken away later must not need
+// a new start of everything when it is back.
+func TestARightThatIsTakenAwayIsWaitedForOnceTheLogIsRead(t *testing.T) {
+	user, admin, guard := embeddedtest.Guarded(t)
+	c := clusterOf(t, admin)
+	log := kafka.Log{Aggregates: aggregates}
+	if err := openWith(t, Config{Kafka: user}).Run(limited(t)); !kafka.Denied(err) {
+		t.Fatalf("it begins without any right: %v", err)
+	}
+	rights := log.Rights(kafka.RoleProjections)
+	guard.Allow(rights...)
+	s := newScript(t, 0)
+	s.runChain("job", chain(t))
+	s.position(schemas.Position{})
+	c.write(s.take(0)...)
+	followed := *c
+	followed.Config = user
+	db, stop := followed.run(Config{Path: filepath.Join(t.TempDir(), "p.db")})
+	defer stop()
+	s.reach(db)
+
+	guard.Take(rights...)
+	s.runChain("later", chain(t))
+	s.position(schemas.Position{})
+	c.write(s.take(0)...)
+	for ctx := limited(t); ; runtime.Gosched() {
+		if _, err := db.Lag(ctx); kafka.Denied(err) {
+			break
+		}
+		if ctx.Err() != nil {
+			t.Fatal("it may still read")
+		}
+	}
+	guard.Allow(rights...)
+	s.reach(db)
+	if _, err := db.Job(t.Context(), "later", 0); err != nil {
+		t.Error(err)
 	}
 }

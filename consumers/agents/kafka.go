@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -18,8 +17,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/sasl/plain"
-	"github.com/twmb/franz-go/pkg/sasl/scram"
 
 	"github.com/waybill/waybill/consumers/agent"
 	"github.com/waybill/waybill/consumers/agent/secret"
@@ -40,16 +37,18 @@ const (
 	workHeader = "waybill-work-id"
 	// publishTimeout bounds the publishing of one record.
 	publishTimeout = 30 * time.Second
+	// doubt is how long it may take before it is asked whether we are let in at all.
+	doubt = time.Second
 )
 
 // KafkaConfig says where records may go and where replies are read.
 type KafkaConfig struct {
 	// Brokers of another cluster; none means our own.
 	Brokers []string `json:"brokers,omitempty"`
-	// TLS says that they are reached by TLS.
-	TLS bool `json:"tls,omitempty"`
-	// SASL says who we are to them.
-	SASL *KafkaSASL `json:"sasl,omitempty"`
+	// Security says how they are reached and who we are to them, in the words of our own cluster.
+	kafka.Security
+	// Secret is the password's place where it is in no file.
+	Secret secret.Ref `json:"password,omitzero"`
 	// Topics may be published to: names, or patterns like "orders.*".
 	Topics []string `json:"topics"`
 	// Replies are the topics that replies are read from; names.
@@ -68,21 +67,16 @@ type KafkaConfig struct {
 	Log     *slog.Logger      `json:"-"`
 }
 
-// KafkaSASL is a user and the password.
-type KafkaSASL struct {
-	Mechanism string     `json:"mechanism"` // PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512
-	User      string     `json:"user"`
-	Password  secret.Ref `json:"password"`
-}
-
 // Kafka publishes a record and, where the input asks for it, waits for the reply that
 // repeats its correlation id. Any process of this type may be the one that reads the reply:
 // what it has to know stands in the correlation id.
 type Kafka struct {
 	cfg      KafkaConfig
-	producer *kafka.Writer // of the other cluster
+	reached  kafka.Config  // the other cluster
+	producer *kafka.Writer // of it
 	reports  *kafka.Writer // of ours
 	store    *blobs.Store
+	told     kafka.Told
 }
 
 // NewKafka makes a Kafka. The caller runs it, for the replies, and closes it.
@@ -101,11 +95,11 @@ func NewKafka(ctx context.Context, cfg KafkaConfig) (*Kafka, error) {
 		}
 	}
 	k := &Kafka{cfg: cfg, store: blobs.New(cfg.Own)}
-	other, err := k.other(ctx)
-	if err != nil {
+	var err error
+	if k.reached, err = k.other(ctx); err != nil {
 		return nil, err
 	}
-	if k.producer, err = other.NewWriter(kgo.RecordDeliveryTimeout(publishTimeout), kgo.UnknownTopicRetries(1)); err != nil {
+	if k.producer, err = k.reached.NewWriter(kgo.RecordDeliveryTimeout(publishTimeout), kgo.UnknownTopicRetries(1)); err != nil {
 		return nil, err
 	}
 	if k.reports, err = cfg.Own.NewWriter(); err != nil {
@@ -124,34 +118,28 @@ func (k *Kafka) Close() {
 
 // other says how the cluster that records go to is reached.
 func (k *Kafka) other(ctx context.Context) (kafka.Config, error) {
-	c := k.cfg.Own
+	own := k.cfg.Own
 	if len(k.cfg.Brokers) == 0 {
-		return c, nil
+		if k.cfg.Security != (kafka.Security{}) || !k.cfg.Secret.IsZero() {
+			return own, errors.New("the agent's section kafka says who we are, and to no brokers: our own cluster is reached as everything else reaches it")
+		}
+		return own, nil
 	}
-	c = kafka.Config{Brokers: k.cfg.Brokers, ClientID: c.ClientID, Dial: c.Dial}
-	if k.cfg.TLS {
-		c.Extra = append(c.Extra, kgo.DialTLSConfig(&tls.Config{MinVersion: tls.VersionTLS12}))
+	c := kafka.Config{Brokers: k.cfg.Brokers, ClientID: own.ClientID, Dial: own.Dial, Security: k.cfg.Security}
+	if k.cfg.Secret.File != "" {
+		c.Security.PasswordFile = k.cfg.Secret.File // read again for each connection
+	} else if !k.cfg.Secret.IsZero() {
+		if k.cfg.Secrets == nil {
+			return c, errors.New("password: this agent has no store of secrets")
+		}
+		password, err := k.cfg.Secrets.Get(ctx, k.cfg.Secret)
+		if err != nil {
+			return c, fmt.Errorf("password: %w", err)
+		}
+		c.Security.Password = kafka.Secret(password.Reveal())
 	}
-	s := k.cfg.SASL
-	if s == nil {
-		return c, nil
-	}
-	if k.cfg.Secrets == nil {
-		return c, errors.New("sasl: this agent has no store of secrets")
-	}
-	password, err := k.cfg.Secrets.Get(ctx, s.Password)
-	if err != nil {
-		return c, fmt.Errorf("sasl: %w", err)
-	}
-	switch s.Mechanism {
-	case "PLAIN":
-		c.Extra = append(c.Extra, kgo.SASL(plain.Auth{User: s.User, Pass: password.Reveal()}.AsMechanism()))
-	case "SCRAM-SHA-256":
-		c.Extra = append(c.Extra, kgo.SASL(scram.Auth{User: s.User, Pass: password.Reveal()}.AsSha256Mechanism()))
-	case "SCRAM-SHA-512":
-		c.Extra = append(c.Extra, kgo.SASL(scram.Auth{User: s.User, Pass: password.Reveal()}.AsSha512Mechanism()))
-	default:
-		return c, fmt.Errorf("sasl: mechanism %q: want PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512", s.Mechanism)
+	if err := c.Security.Check(c.Brokers); err != nil {
+		return c, fmt.Errorf("brokers %s, which the agent's section kafka names (its ca is what --kafka-ca is to ours, and so on): %w", strings.Join(c.Brokers, ","), err)
 	}
 	return c, nil
 }
@@ -194,6 +182,14 @@ func (k *Kafka) Process(ctx context.Context, a agent.Activity) agent.Result {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, publishTimeout, fmt.Errorf("not acknowledged within %s", publishTimeout))
 	defer cancel()
+	ctx, give := context.WithCancelCause(ctx)
+	defer give(nil)
+	// Who is not let in is not told: the client tries to get a connection until ctx ends.
+	defer time.AfterFunc(doubt, func() {
+		if err := k.reached.Admitted(ctx); err != nil {
+			give(err)
+		}
+	}).Stop()
 	cl := k.producer.Client()
 	written, err := cl.ProduceSync(ctx, r).First()
 	k.producer.Failed(ctx, cl, err)
@@ -208,9 +204,9 @@ func (k *Kafka) Process(ctx context.Context, a agent.Activity) agent.Result {
 
 func (k *Kafka) unpublished(ctx context.Context, topic string, err error) agent.Result {
 	if cause := context.Cause(ctx); cause != nil {
-		err = cause
+		return agent.Retry(fmt.Errorf("publish to %s: %w", topic, cause)).AtStep("publish")
 	}
-	err = fmt.Errorf("publish to %s: %w", topic, err)
+	err = kafka.Explain(fmt.Errorf("publish to %s: %w", topic, err))
 	if _, broker := errors.AsType[*kerr.Error](err); broker && !kerr.IsRetriable(err) || errors.Is(err, kerr.UnknownTopicOrPartition) {
 		return agent.Fatal(err).AtStep("publish")
 	}

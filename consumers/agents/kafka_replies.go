@@ -67,11 +67,7 @@ func (k *Kafka) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	other, err := k.other(ctx)
-	if err != nil {
-		return err
-	}
-	cl, err := other.NewClient(
+	cl, err := k.reached.NewClient(
 		kgo.ConsumerGroup(k.cfg.Own.Topics().Group("agents", KafkaType, "replies")),
 		kgo.ConsumeTopics(k.cfg.Replies...), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
 		// A group that is new has to see what was answered before it was there.
@@ -90,9 +86,7 @@ func (k *Kafka) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		fetches.EachError(func(topic string, partition int32, err error) {
-			k.cfg.Log.WarnContext(ctx, "replies cannot be read; it is tried again", "topic", topic, "partition", partition, "error", err)
-		})
+		k.unread(ctx, cl, fetches)
 		if err := k.reportAll(finish, fetches.Records()); err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -107,6 +101,27 @@ func (k *Kafka) Run(ctx context.Context) error {
 	}
 }
 
+// unread deals with what cannot be read: a batch that nobody can unpack is nobody's answer, and everything else may pass.
+func (k *Kafka) unread(ctx context.Context, cl *kgo.Client, fetches kgo.Fetches) {
+	failed := false
+	fetches.EachError(func(topic string, partition int32, err error) {
+		if packed, ok := errors.AsType[*kgo.ErrDecompressTooLarge](err); ok {
+			kafka.Pass(cl, packed)
+		} else {
+			failed = true
+		}
+		if !k.told.Again(err) {
+			k.cfg.Log.WarnContext(ctx, "replies cannot be read", "topic", topic, "partition", partition, "error", kafka.Explain(err))
+		}
+	})
+	if failed {
+		pause(ctx, unreadPause) //nolint:errcheck // whoever calls looks at the context
+	}
+}
+
+// unreadPause keeps an error that comes at once each time from taking a processor.
+const unreadPause = 250 * time.Millisecond
+
 // replyGrace is how long reports and their acknowledgement may take when it has to stop.
 const replyGrace = time.Second
 
@@ -118,12 +133,9 @@ func (k *Kafka) Keep(ctx context.Context) {
 			return
 		}
 		k.cfg.Log.ErrorContext(ctx, "replies are not read; it is tried again", "pause", replyPause, "error", err)
-		timer := time.NewTimer(replyPause)
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
+		if pause(ctx, replyPause) != nil {
+			return
 		}
-		timer.Stop()
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/waybill/waybill/consumers/agent"
+	"github.com/waybill/waybill/consumers/agent/secret"
 	"github.com/waybill/waybill/consumers/agents"
 	"github.com/waybill/waybill/internal/callbacks"
 	"github.com/waybill/waybill/internal/embedded/embeddedtest"
@@ -232,4 +235,56 @@ func TestKafkaPublishesWithoutAReply(t *testing.T) {
 	}
 	own := c.agent(t, func(cfg *agents.KafkaConfig) { cfg.Brokers, cfg.Topics = nil, []string{"*"} })
 	failed(t, own.Process(ctx, activity(`{"topic": "waybill.shards", "value": 1}`)), agent.Failed, "not among those")
+}
+
+func TestKafkaIsSomebodyToAnotherClusterAsToOurOwn(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, other, _ := embeddedtest.Guarded(t)
+	cl, err := other.NewClient()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	if _, err := kadm.NewClient(cl).CreateTopics(ctx, 1, 1, nil, "orders.new"); err != nil {
+		t.Fatal(err)
+	}
+	password := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(password, []byte("wrong\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	from := func(settings string) (*agents.Kafka, error) {
+		cfg := agents.KafkaConfig{Own: kafka.Config{Brokers: []string{"127.0.0.1:1"}}, Secrets: new(secret.Store)}
+		if err := json.Unmarshal([]byte(settings), &cfg); err != nil {
+			t.Fatal(err)
+		}
+		cfg.Own.Dial = other.Dial
+		return agents.NewKafka(ctx, cfg)
+	}
+	for settings, says := range map[string]string{
+		`{"brokers": ["h:1"], "sasl": "plain", "user": "admin", "passwordFile": "` + password + `"}`: "anybody on the way can listen",
+		`{"brokers": ["h:1"], "ca": "/none", "sasl": "plain", "user": "admin"}`:                        "no such file",
+		`{"brokers": ["h:1"], "sasl": "plain"}`: "needs --kafka-user",
+		`{"tls": true}`:                         "to no brokers",
+	} {
+		if _, err := from(settings); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", settings, err)
+		}
+	}
+	k, err := from(`{"topics": ["orders.*"], "brokers": ["` + other.Brokers[0] + `"], "sasl": "plain", "user": "admin", "password": {"file": "` + password + `"}}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(k.Close)
+	short, enough := context.WithTimeout(ctx, time.Second)
+	defer enough()
+	if r := k.Process(short, activity(`{"topic": "orders.new", "value": 1}`)); r.Kind() != agent.Retrying {
+		t.Errorf("with a wrong password it is %s: %v", r.Kind(), r.Err())
+	}
+	if err := os.WriteFile(password, []byte("a\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := k.Process(ctx, activity(`{"topic": "orders.new", "value": 1}`)); r.Kind() != agent.Completed {
+		t.Errorf("it does not go on with the right password: %v", r.Err())
+	}
 }

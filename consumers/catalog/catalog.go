@@ -49,7 +49,8 @@ func New(cfg kafka.Config) *Catalog {
 	}
 }
 
-// Run reads the topic until ctx ends, which returns nil. A broker that is away is waited for. A
+// Run reads the topic until ctx ends, which returns nil. A broker that is away, and a right that was taken
+// away, are waited for. A
 // definition that this build cannot read is an error for whoever needs it, and for nobody else: to
 // go on as if it were not there would refuse what is in force. A record whose key is that of no
 // definition is nobody's.
@@ -80,7 +81,7 @@ func (c *Catalog) Run(ctx context.Context) error {
 		if tooLarge || err == nil {
 			continue
 		}
-		if !kafka.Passing(err) {
+		if !kafka.Passing(err) && !kafka.Denied(err) {
 			return c.fail(fmt.Errorf("read %s: %w", c.topic, err))
 		}
 		rest(ctx)

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/waybill/waybill/consumers/catalog"
@@ -93,4 +94,41 @@ func TestABatchThatNobodyCanUnpackHoldsNoDefinitionBack(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Whoever starts without the right is told (kafka.Watch); one that is taken away must not end a server.
+func TestARightThatIsTakenAwayIsWaitedFor(t *testing.T) {
+	user, admin, guard := embeddedtest.Guarded(t)
+	cl, err := admin.NewClient()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	if err := kafka.EnsureTopics(t.Context(), cl, user.Topics().Specs(1, nil, nil)); err != nil {
+		t.Fatal(err)
+	}
+	cat := catalog.New(user)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- cat.Run(ctx) }()
+	for err := error(nil); !kafka.Denied(err); err = cat.CatchUp(ctx) {
+		select {
+		case err := <-done:
+			t.Fatalf("it has ended: %v", err)
+		default:
+		}
+	}
+	guard.Allow(kafka.Right{On: kafka.OnTopic, Name: user.Topics().Definitions(), Operations: []kadm.ACLOperation{kadm.OpRead, kadm.OpDescribe}})
+	r := &kgo.Record{Topic: user.Topics().Definitions(), Key: []byte("orchestration/order"), Value: []byte(order)}
+	if err := cl.ProduceSync(ctx, r).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cat.Await(ctx, "orchestration", "order", 1); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }

@@ -3,12 +3,13 @@
 //
 //   - agents: work takes its time, and more is asked for than they do;
 //   - the view: another program holds the SQLite file;
-//   - Kafka: the broker is stopped (SIGSTOP) for a while, in the middle of it.
+//   - Kafka: the broker is stopped (SIGSTOP) for a while, in the middle of it;
+//   - machines: somebody publishes commands to Kafka, past the intake, faster than they are decided.
 //
 // Of each it checks:
 //
 //   - the server's memory stays under a limit, which is printed with the most that was seen;
-//   - whoever pushes is answered 202 or, once there is no room, 503 with Retry-After, and nothing else;
+//   - whoever pushes is answered 202 or, once there is no room, 503 with Retry-After, and nothing else (Kafka takes everything);
 //     the metrics say for what there was no room;
 //   - every job that was accepted ends COMPLETED, once: the log is held against its laws afterwards.
 //

@@ -25,7 +25,7 @@ type settings struct {
 func main() {
 	var s settings
 	flag.DurationVar(&s.push, "for", 5*time.Second, "how long to push, each time")
-	flag.StringVar(&s.act, "act", "", "only this: agents, view, kafka or poison")
+	flag.StringVar(&s.act, "act", "", "only this: agents, view, kafka, machines or poison")
 	flag.StringVar(&s.brokers, "brokers", strings.Join(cluster.Brokers(), ","), "a Kafka that is there already, HOST:PORT,…; it is not paused")
 	flag.BoolVar(&s.apache, "real", false, "start an Apache Kafka for it")
 	flags := stage.NewFlags(10 * time.Minute)
@@ -43,8 +43,8 @@ type act struct {
 	during func(ctx context.Context, p *scene) error
 	// broker says that the broker has to be a process of its own, and pauses that it is paused.
 	broker, pauses bool
-	// poison says that nothing is pushed: see scene.poison.
-	poison bool
+	// floods says that commands are published to Kafka, and poison that nothing is pushed: see scene.flood and scene.poison.
+	floods, poison bool
 }
 
 const quick = `{"activities": [{"id": "a", "type": "noop"}, {"id": "b", "type": "noop", "dependsOn": "a"}]}`
@@ -57,6 +57,7 @@ func acts() []act {
 		},
 		{name: "view", job: quick, flags: []string{"--max-backlog", "100"}, reasons: []string{"backlog"}, during: holdView},
 		{name: "kafka", job: quick, reasons: []string{"kafka", "requests"}, during: pauseKafka, broker: true, pauses: true},
+		{name: "machines", job: quick, broker: true, floods: true},
 		{name: "poison", job: quick, broker: true, poison: true},
 	}
 }

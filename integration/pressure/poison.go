@@ -119,9 +119,8 @@ func (s *scene) goesOn(ctx context.Context) error {
 	if err := s.client.Once(ctx, http.MethodGet, "/readyz", nil, nil); err != nil {
 		return fmt.Errorf("with poison in every topic that may have some: %w", err)
 	}
-	// Eight commands, one of each other aggregate, one of work, and two that were dead already. Of the bomb of
-	// work there is none: the broker hands it out five times, to a member of a share group that cannot say what it is.
-	const want = 8 + 3 + 1 + 2
+	// Eight commands, one of each other aggregate, two of work, and two that were dead already.
+	const want = 8 + 3 + 2 + 2
 	ctx, cancel := context.WithTimeout(ctx, endsWithin)
 	defer cancel()
 	letters, err := s.letters(ctx)

@@ -67,7 +67,11 @@ func (s *scene) play(ctx context.Context) (err error) {
 	if s.act.poison {
 		return s.poison(ctx)
 	}
-	for _, step := range []func(context.Context) error{s.start, s.press, s.ends, s.lawful} {
+	steps := []func(context.Context) error{s.start, s.press, s.ends, s.lawful}
+	if s.floods {
+		steps = []func(context.Context) error{s.start, s.flood, s.lawful}
+	}
+	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err
 		}

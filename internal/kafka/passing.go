@@ -16,3 +16,10 @@ func Passing(err error) bool {
 	answer, ok := errors.AsType[*kerr.Error](err)
 	return !ok || answer.Retriable
 }
+
+// Denied says that the brokers do not let us in, or not do something, which whoever starts gives up for. Whoever
+// runs goes on once the right, or the password, is there again: until then readiness names it (Watch).
+func Denied(err error) bool {
+	_, denied := errors.AsType[*AccessError](Explain(err))
+	return denied
+}

@@ -5,8 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/waybill/waybill/internal/embedded/embeddedtest"
@@ -14,46 +12,19 @@ import (
 )
 
 // guarded is a cluster that allows nothing without an ACL, and its administrator.
-func guarded(t *testing.T) (c kafka.Config, admin *kgo.Client) {
+func guarded(t *testing.T) (c kafka.Config, admin *kgo.Client, g embeddedtest.Guard) {
 	t.Helper()
-	c = embeddedtest.New(t, kfake.ClusterID("guarded"), kfake.EnableSASL(), kfake.EnableACLs(),
-		kfake.Superuser("PLAIN", "admin", "a"), kfake.User("PLAIN", "user", "u"))
-	c.Embedded = false
-	root := c
-	root.Security = kafka.Security{SASL: "plain", User: "admin", Password: "a"}
+	c, root, g := embeddedtest.Guarded(t)
 	admin, err := root.NewClient()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(admin.Close)
-	c.Security = kafka.Security{SASL: "plain", User: "user", Password: "u"}
-	return c, admin
-}
-
-func allow(t *testing.T, admin *kgo.Client, r kafka.Right) {
-	t.Helper()
-	b := kadm.NewACLs().Allow("User:user").AllowHosts().Operations(r.Operations...).ResourcePatternType(kadm.ACLPatternLiteral)
-	if r.Prefixed {
-		b.ResourcePatternType(kadm.ACLPatternPrefixed)
-	}
-	if r.On == kafka.OnGroup {
-		b.Groups(r.Name)
-	} else {
-		b.Topics(r.Name)
-	}
-	done, err := kadm.NewClient(admin).CreateACLs(t.Context(), b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, d := range done {
-		if d.Err != nil {
-			t.Fatal(d.Err)
-		}
-	}
+	return c, admin, g
 }
 
 func TestEveryRightThatIsMissingIsNamedAtOnce(t *testing.T) {
-	c, admin := guarded(t)
+	c, admin, g := guarded(t)
 	log := kafka.Log{Aggregates: []string{"a", "b"}}
 	if err := kafka.EnsureTopics(t.Context(), admin, log.Specs(1, log.Aggregates, nil)); err != nil {
 		t.Fatal(err)
@@ -68,21 +39,19 @@ func TestEveryRightThatIsMissingIsNamedAtOnce(t *testing.T) {
 		t.Fatalf("want three missing rights, got %v", err)
 	}
 	rights := log.Rights(kafka.RoleProjections)
-	for _, r := range rights[1:] {
-		allow(t, admin, r)
-	}
+	g.Allow(rights[1:]...)
 	err = log.CheckRights(t.Context(), probe, kafka.RoleProjections)
 	if !errors.As(err, &lack) || len(lack.Missing) != 1 || !strings.Contains(err.Error(), "Read on topic waybill.a.events (fold them)") || !strings.Contains(err.Error(), "waybill topics acls --role projections") {
 		t.Fatalf("want the one missing right, got %v", err)
 	}
-	allow(t, admin, rights[0])
+	g.Allow(rights[0])
 	if err := log.CheckRights(t.Context(), probe, kafka.RoleProjections); err != nil {
 		t.Errorf("all rights are there: %v", err)
 	}
 }
 
 func TestTheGuardedTopicsAreNamed(t *testing.T) {
-	c, admin := guarded(t)
+	c, admin, _ := guarded(t)
 	cl, err := c.NewClient()
 	if err != nil {
 		t.Fatal(err)

@@ -44,7 +44,8 @@ type ShareSubscriberConfig struct {
 // A subscription has one message out at a time. An Ack accepts the record; a Nack gives it
 // back, to any member. The broker waits for the Ack no longer than its acquisition lock
 // (30 s unless configured) and drops what came back five times: a handler should Ack
-// early, and have another way to find what it lost. There is no order.
+// early, and have another way to find what it lost. There is no order. In place of a batch that nobody can unpack comes
+// one message that says so (HeaderUnpackable).
 type ShareSubscriber struct {
 	cfg  ShareSubscriberConfig
 	open open[*shareSubscription]
@@ -255,7 +256,11 @@ func (s *shareSubscription) run() {
 	if !s.prepare() {
 		return
 	}
-	if s.client, s.err = s.cfg.Kafka.NewClient(s.options()...); s.err != nil {
+	var unpacks *unpacker
+	if unpacks, s.err = newUnpacker(s.cfg.Kafka); s.err != nil {
+		return
+	}
+	if s.client, s.err = s.cfg.Kafka.NewClient(append(s.options(), kgo.WithDecompressor(unpacks))...); s.err != nil {
 		return
 	}
 	s.read()

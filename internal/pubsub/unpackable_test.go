@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -59,4 +60,41 @@ func TestABatchThatNobodyCanUnpackIsDeliveredAsAMessageThatSaysSoAndHoldsNothing
 			})
 		}
 	}
+}
+
+// Such a batch was handed out five times, each of its records by itself, and then dropped without a word.
+func TestAShareGroupIsGivenOneMessageForABatchThatNobodyCanUnpackAndThenWhatComesBehindIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBroker(t, 1)
+		p := b.publisher(pubsub.PublisherConfig{})
+		cl, err := b.cluster.NewClient(kgo.ProducerBatchCompression(kgo.GzipCompression()), kgo.ProducerBatchMaxBytes(96<<20), kgo.ProducerLinger(time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cl.Close()
+		var parts []*kgo.Record
+		for range 5 {
+			parts = append(parts, &kgo.Record{Topic: topic, Value: make([]byte, kafka.MaxUnpackedBytes/4)})
+		}
+		if err := cl.ProduceSync(t.Context(), parts...).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		b.publish(p, "after", 1)
+		_, members := newShared(t, b.cluster, "g")
+		messages, err := members.Subscribe(t.Context(), topic)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stand := receiveAndAck(t, messages)
+		if why := stand.Metadata.Get(pubsub.HeaderUnpackable); !strings.Contains(why, "in one batch of more than 67108864 bytes") {
+			t.Fatalf("%v came", stand.Metadata)
+		}
+		if offset, _ := pubsub.MessageOffset(stand.Context()); offset != 0 {
+			t.Errorf("it stands at offset %d", offset)
+		}
+		if after := receiveAndAck(t, messages); after.UUID != "after-0" {
+			t.Errorf("then %s came: %v", after.UUID, after.Metadata)
+		}
+		nothingComes(t, messages, time.Minute)
+	})
 }

@@ -1,0 +1,82 @@
+package pubsub
+
+import (
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/waybill/waybill/internal/kafka"
+)
+
+// unpacker unpacks for a member of a share group. In place of a batch that nobody can unpack it gives one record that says so
+// (HeaderUnpackable), at the batch's first offset. The client tells of such a batch, and gives back each of its records
+// that it has taken; after the fifth time the broker drops them without a word, and until then they hold up what comes
+// behind them. Of the batch with the one record in it the client accepts the others as not there.
+type unpacker struct {
+	bounded kgo.Decompressor // up to kafka.MaxUnpackedBytes
+
+	mu      sync.Mutex
+	seed    maphash.Seed
+	hostile map[uint64][]byte // what was given for what came, packed: it comes again for each of its records
+}
+
+// maxHostile bounds how much is remembered.
+const maxHostile = 128
+
+// newUnpacker takes the bounded decompressor of a client; the client has no other way to make one.
+func newUnpacker(cfg kafka.Config) (*unpacker, error) {
+	cl, err := cfg.NewClient()
+	if err != nil {
+		return nil, err
+	}
+	defer cl.Close()
+	bounded, ok := cl.OptValue(kgo.WithDecompressor).(kgo.Decompressor)
+	if !ok {
+		return nil, errors.New("the client does not say how it unpacks")
+	}
+	return &unpacker{bounded: bounded, seed: maphash.MakeSeed(), hostile: make(map[uint64][]byte)}, nil
+}
+
+// Decompress implements kgo.Decompressor.
+func (u *unpacker) Decompress(packed []byte, codec kgo.CompressionCodecType) ([]byte, error) {
+	if stand := u.known(packed); stand != nil {
+		return stand, nil
+	}
+	records, err := u.bounded.Decompress(packed, codec)
+	if err == nil {
+		return records, nil
+	}
+	why := fmt.Sprintf("the records from here on came compressed in one batch, which cannot be unpacked: %v", err)
+	if errors.Is(err, kgo.ErrMaxDecompress) {
+		why = fmt.Sprintf("the records from here on came compressed in one batch of more than %d bytes", kafka.MaxUnpackedBytes)
+	}
+	stand := one(why)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(u.hostile) >= maxHostile {
+		clear(u.hostile)
+	}
+	u.hostile[maphash.Bytes(u.seed, packed)] = stand
+	return stand, nil
+}
+
+func (u *unpacker) known(packed []byte) []byte {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(u.hostile) == 0 {
+		return nil
+	}
+	return u.hostile[maphash.Bytes(u.seed, packed)]
+}
+
+// one is a batch's only record, as it lies in it: without a key or value.
+func one(why string) []byte {
+	r := kmsg.NewRecord()
+	r.Headers = []kmsg.Header{{Key: HeaderUnpackable, Value: []byte(why)}}
+	r.Length = int32(len(r.AppendTo(nil)) - 1) // the length itself, which is 0 so far, takes a byte
+	return r.AppendTo(nil)
+}
