@@ -38,10 +38,6 @@ type Config struct {
 // refresh: with the client's default of 5 s single commits took that long.
 const MetadataMinAge = 10 * time.Millisecond
 
-// metadataMaxAge is how soon a client learns at the latest that the cluster has given a broker up, or that it
-// hangs: some wait for nothing else of it.
-const metadataMaxAge = 5 * time.Second
-
 // unknownTopicRetries is how often a record may be told that its topic is not known before it fails:
 // each time the client waits for MetadataMinAge at least. A broker that was just made the leader of a
 // new topic's partitions tells of them before it takes records for them, and others learn of
@@ -76,7 +72,7 @@ func (c Config) options(more []kgo.Opt) ([]kgo.Opt, error) {
 	dial := dialer(c.Dial)
 	if c.Silence != nil {
 		dial = c.Silence.dialer(dial)
-		opts = append(opts, kgo.RequestTimeoutOverhead(requestTimeout), kgo.MetadataMaxAge(metadataMaxAge))
+		opts = append(opts, kgo.RequestTimeoutOverhead(requestTimeout))
 	}
 	secured, err := c.Security.options(dial)
 	if err != nil {
