@@ -56,6 +56,7 @@ type shard struct {
 
 	pending []*kgo.Record // effects that go with the next transaction (embedded broker)
 	wanted  map[string]struct{}
+	held    held
 	barrier map[string]bool // aggregate types whose commands before the taking are decided
 	ready   func()
 
@@ -91,7 +92,7 @@ func (sh *shard) own(ctx context.Context) (err error) {
 	sh.token = uuid.NewString()
 	sh.signal = make(chan struct{}, 1)
 	sh.running = make(map[workKey]context.CancelFunc)
-	sh.wanted = make(map[string]struct{})
+	sh.wanted, sh.held = make(map[string]struct{}), held{}
 	sh.barrier = make(map[string]bool)
 	sh.commands = make(map[string]string)
 	sh.cl, err = sh.cfg.Kafka.NewClient(
@@ -404,6 +405,9 @@ func (sh *shard) run(ctx, work context.Context) error {
 			if err := sh.step(ctx, work, fetches); err != nil {
 				return err
 			}
+			if err := sh.offerHeld(ctx); err != nil {
+				return err
+			}
 			if err := sh.checkpoint(ctx, sh.cfg.Checkpoint); err != nil {
 				return err
 			}
@@ -413,6 +417,9 @@ func (sh *shard) run(ctx, work context.Context) error {
 			}
 		}
 		if err := sh.flush(ctx); err != nil {
+			return err
+		}
+		if err := sh.offerHeld(ctx); err != nil {
 			return err
 		}
 		if err := sh.checkpoint(ctx, sh.cfg.Checkpoint); err != nil {
@@ -524,9 +531,9 @@ func (sh *shard) untilDue() time.Duration {
 	if sh.goesOn() {
 		return 0
 	}
-	longest := longest
+	longest := sh.held.wait(longest)
 	if sh.say() {
-		longest = quiet
+		longest = min(longest, quiet)
 	}
 	if !sh.caughtUp() {
 		return longest
