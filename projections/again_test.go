@@ -85,7 +85,7 @@ func TestDeadLettersThatNobodyCanUnpackAreListedAsThat(t *testing.T) {
 		}
 	}
 	l, err := db.DeadLetter(t.Context(), DeadLetterID(large.Topic, 0, large.Offset))
-	if err != nil || !strings.Contains(l.Error, "in one batch of more than 67108864 bytes") {
+	if err != nil || !strings.Contains(l.Error, "in one batch, which cannot be unpacked") {
 		t.Errorf("%+v, %v", l, err)
 	}
 	if err := db.Err(); err != nil {
