@@ -16,6 +16,7 @@ type aggregated struct {
 	partition int32
 	kept      bool  // there is a row in SQLite
 	seq       int64 // of the last event folded in
+	first     int64 // offset of its first event
 	command   int64 // offset of the last command read from the log; -1 for none
 	dirty     bool
 	past      chunk
@@ -26,7 +27,7 @@ type aggregated struct {
 // follows says whether an event is the next one; one that we have is not. Its error is a *Fault.
 // Where the log has let go of its beginning, what it tells of aggregates that began there is passed over.
 func (p *partition) follows(a *aggregated, r *kgo.Record, ce kafka.CloudEvent) (bool, error) {
-	if a.seq == 0 && ce.Sequence > 1 && p.cut {
+	if a.seq == 0 && ce.Sequence > 1 && p.start > 0 {
 		return false, nil
 	}
 	if ce.Sequence > a.seq+1 {
@@ -35,8 +36,11 @@ func (p *partition) follows(a *aggregated, r *kgo.Record, ce kafka.CloudEvent) (
 	return ce.Sequence > a.seq, nil
 }
 
-// took notes that an event was folded in.
-func (a *aggregated) took(ce kafka.CloudEvent) {
+// took notes that an event was folded in, which lies at an offset.
+func (a *aggregated) took(offset int64, ce kafka.CloudEvent) {
+	if a.seq == 0 {
+		a.first = offset
+	}
 	a.seq = ce.Sequence
 	a.command = max(a.command, ce.InputOffset)
 }

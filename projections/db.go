@@ -90,7 +90,7 @@ var migrations embed.FS
 
 // schemaVersion is the user_version of a file with this build's schema. One of an older build is
 // removed, and the log is folded anew.
-const schemaVersion = 2
+const schemaVersion = 3
 
 const schemaFile = "schema/0001.sql"
 

@@ -24,7 +24,7 @@ func DeadLetterID(topic string, partition int32, offset int64) string {
 // deadLetter keeps a record that nobody could read. Whatever is missing in it is no
 // reason to stop: it is a dead letter already.
 func (w *writer) deadLetter(r *kgo.Record) error {
-	d := origin{topic: r.Topic, partition: int64(r.Partition), offset: r.Offset, at: r.Timestamp}
+	d := grave{topic: r.Topic, partition: int64(r.Partition), offset: r.Offset, at: r.Timestamp}
 	headers := make([][2]string, 0, len(r.Headers))
 	for _, h := range r.Headers {
 		if !d.header(h.Key, string(h.Value)) {
@@ -39,8 +39,8 @@ func (w *writer) deadLetter(r *kgo.Record) error {
 	if err != nil {
 		return fmt.Errorf("dead letter %s/%d/%d: %w", d.topic, d.partition, d.offset, err)
 	}
-	_, err = w.c.exec(`INSERT OR IGNORE INTO deadletter (id, topic, "partition", "offset", key, value, headers, error, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		id, d.topic, d.partition, d.offset,
+	_, err = w.c.exec(`INSERT OR IGNORE INTO deadletter (id, origin, topic, "partition", "offset", key, value, headers, error, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		id, originOf(r.Partition, r.Offset), d.topic, d.partition, d.offset,
 		slices.Clone(r.Key), slices.Clone(r.Value), string(list), d.reason, nanos(d.at))
 	return err
 }
@@ -54,8 +54,8 @@ func unreadable(packed *kgo.ErrDecompressTooLarge, at int64) *kgo.Record {
 	}
 }
 
-// origin is where a dead letter stood, and why it could not be read.
-type origin struct {
+// grave is where a dead letter stood, and why it could not be read.
+type grave struct {
 	topic             string
 	partition, offset int64
 	reason            string
@@ -64,7 +64,7 @@ type origin struct {
 
 // header takes what our own headers say; it answers false for one of the record's own. A
 // value that makes no sense leaves what is known otherwise.
-func (d *origin) header(key, value string) bool {
+func (d *grave) header(key, value string) bool {
 	switch key {
 	case schemas.DeadLetterTopic:
 		d.topic = value

@@ -37,6 +37,9 @@ func (w *writer) flush() ([]string, error) {
 	if err := w.prune(); err != nil {
 		return nil, err
 	}
+	if err := w.letGo(); err != nil {
+		return nil, err
+	}
 	if err := w.writePositions(); err != nil {
 		return nil, err
 	}
@@ -132,8 +135,8 @@ func (w *writer) writeFresh(j *job, doc string) error {
 			return err
 		}
 	}
-	_, err := w.c.exec("INSERT OR REPLACE INTO job (key, id, seq, code, type, name, \"set\", created, doc, input, output) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		j.key, j.id, j.seq, int64(j.phase), j.typ, nullable(j.name), nullable(j.set), j.created, doc, nullable(inline), nullable(string(j.output)))
+	_, err := w.c.exec("INSERT OR REPLACE INTO job (key, id, seq, origin, code, type, name, \"set\", created, doc, input, output) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		j.key, j.id, j.seq, j.origin(), int64(j.phase), j.typ, nullable(j.name), nullable(j.set), j.created, doc, nullable(inline), nullable(string(j.output)))
 	if err != nil || len(j.labels) <= len("{}") {
 		return err
 	}

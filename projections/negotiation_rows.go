@@ -32,7 +32,7 @@ func (w *writer) negotiationEvent(ctx context.Context, p *partition, r *kgo.Reco
 		of.dirty = true
 		w.batch.parties = append(w.batch.parties, of)
 	}
-	of.took(ce)
+	of.took(r.Offset, ce)
 	if err := w.negotiated(ctx, of, e, r, ce); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sort"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -47,13 +48,14 @@ func (d *DB) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("projections: %w", err)
 	}
+	f := &follower{d: d, w: d.writer, cl: cl, checkpoints: k, poison: make(map[spot]*recordError)}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return k.run(ctx) })
 	g.Go(func() error {
 		defer d.follow(nil, nil)
-		f := &follower{d: d, w: d.writer, cl: cl, checkpoints: k, poison: make(map[spot]*recordError)}
 		return f.run(ctx)
 	})
+	g.Go(func() error { return f.look(ctx) })
 	if err := g.Wait(); err != nil {
 		return fmt.Errorf("projections: %w", err)
 	}
@@ -72,9 +74,10 @@ type follower struct {
 	folded int         // records since the last commit
 	latest *kgo.Record // of these
 
-	poison map[spot]*recordError // what this build cannot keep
-	singly []spot                // up to there each record is written by itself
-	held   bool                  // nothing could be written lately
+	poison map[spot]*recordError              // what this build cannot keep
+	singly []spot                             // up to there each record is written by itself
+	held   bool                               // nothing could be written lately
+	starts atomic.Pointer[kadm.ListedOffsets] // where the log begins, as far as that is news
 }
 
 // begin finds the partitions and goes on where the file says. Where it may not read the log it does not
@@ -91,13 +94,16 @@ func (f *follower) begin(ctx context.Context) error {
 	if err := f.w.positions(ctx, parts); err != nil {
 		return err
 	}
-	f.parts = make(map[string]map[int32]*partition)
+	f.parts, f.w.leaving = make(map[string]map[int32]*partition), nil
 	from := make(map[string]map[int32]kgo.Offset)
 	for _, p := range parts {
 		if f.parts[p.topic] == nil {
 			f.parts[p.topic], from[p.topic] = make(map[int32]*partition), make(map[int32]kgo.Offset)
 		}
 		f.parts[p.topic][p.number] = p
+		if p.start > 0 {
+			f.w.leaving = append(f.w.leaving, p)
+		}
 		if p.fault == nil {
 			from[p.topic][p.number] = kgo.NewOffset().At(p.next)
 			if p.stored < 0 {
@@ -112,13 +118,11 @@ func (f *follower) begin(ctx context.Context) error {
 
 // find lists the partitions of the topics that are folded.
 func (f *follower) find(ctx context.Context) ([]*partition, error) {
-	topics := f.d.cfg.Kafka.Topics()
-	of := map[string]string{topics.DeadLetters(): ""}
-	names := []string{topics.DeadLetters()}
+	of := make(map[string]string)
 	for _, a := range aggregates {
-		of[topics.Events(a)] = a
-		names = append(names, topics.Events(a))
+		of[f.d.cfg.Kafka.Topics().Events(a)] = a
 	}
+	names := f.d.topics()
 	adm := kadm.NewClient(f.cl)
 	details, err := adm.ListTopics(ctx, names...)
 	if err != nil {
@@ -139,10 +143,20 @@ func (f *follower) find(ctx context.Context) ([]*partition, error) {
 		}
 		for _, n := range t.Partitions.Numbers() {
 			start, _ := starts.Lookup(name, n)
-			parts = append(parts, &partition{topic: name, topicID: t.ID.String(), aggregate: of[name], number: n, stored: -1, cut: start.Offset > 0})
+			parts = append(parts, &partition{topic: name, topicID: t.ID.String(), aggregate: of[name], number: n, stored: -1, start: start.Offset})
 		}
 	}
 	return parts, nil
+}
+
+// topics are those that are folded; the dead letters have no aggregate type.
+func (d *DB) topics() []string {
+	topics := d.cfg.Kafka.Topics()
+	names := []string{topics.DeadLetters()}
+	for _, a := range aggregates {
+		names = append(names, topics.Events(a))
+	}
+	return names
 }
 
 // missingError is a topic that nobody has created.
@@ -207,7 +221,7 @@ const (
 func (f *follower) step(ctx context.Context) error {
 	f.folded = 0
 	most := f.most()
-	n, err := f.fold(ctx, f.cl.PollRecords(ctx, most))
+	n, err := f.fold(ctx, f.poll(ctx, most))
 	if err == nil && n < min(plenty, most) {
 		f.d.waiting.linger(ctx, f.patience())
 		var more int
@@ -215,6 +229,10 @@ func (f *follower) step(ctx context.Context) error {
 		n += more
 	}
 	f.last = n
+	f.looked()
+	if err == nil && len(f.w.leaving) > 0 {
+		err = f.w.begin()
+	}
 	if err != nil {
 		return f.w.abandon(err)
 	}
@@ -282,6 +300,8 @@ func (f *follower) broken(ctx context.Context, p *partition, fp kgo.FetchTopicPa
 	var lost *kgo.ErrDataLoss
 	var packed *kgo.ErrDecompressTooLarge
 	switch {
+	case p == nil && errors.Is(fp.Err, context.DeadlineExceeded):
+		return nil // nothing has come
 	case p == nil && (kafka.Passing(fp.Err) || kafka.Denied(fp.Err)):
 		rest(ctx)
 		return nil
@@ -430,12 +450,7 @@ func (d *DB) Lag(ctx context.Context) ([]Lag, error) {
 	if cl == nil {
 		return nil, errNotRunning
 	}
-	topics := d.cfg.Kafka.Topics()
-	names := []string{topics.DeadLetters()}
-	for _, a := range aggregates {
-		names = append(names, topics.Events(a))
-	}
-	ends, err := kadm.NewClient(cl).ListCommittedOffsets(ctx, names...)
+	ends, err := kadm.NewClient(cl).ListCommittedOffsets(ctx, d.topics()...)
 	if err != nil {
 		return nil, fmt.Errorf("projections: ends of the log: %w", err)
 	}

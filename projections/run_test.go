@@ -2,6 +2,7 @@ package projections
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -554,4 +555,68 @@ func TestNodesEdgesAndEventsComeInPages(t *testing.T) {
 	if err != nil || len(p.Items) != 3 {
 		t.Errorf("events after 12: %d, %v", len(p.Items), err)
 	}
+}
+
+func TestWhatTheLogHasLetGoOfLeavesTheRows(t *testing.T) {
+	s := newScript(t, 0)
+	path := filepath.Join(t.TempDir(), "p.db")
+	c := newCluster(t)
+	var begins []int64 // of each job
+	for _, id := range []string{"old", "older", "young"} {
+		s.runChain(id, chain(t))
+		s.position(schemas.Position{})
+		records := s.take(0)
+		c.write(records...)
+		begins = append(begins, records[0].Offset)
+	}
+	db, stop := c.run(Config{Path: path})
+	s.reach(db)
+	stop()
+	topic := c.Topics().Events(schemas.AggregateOrchestration)
+	if _, err := kadm.NewClient(c.cl).DeleteRecords(t.Context(), kadm.Offsets{topic: {0: {Topic: topic, Partition: 0, At: begins[2]}}}); err != nil {
+		t.Fatal(err)
+	}
+	start(t, db)
+	for ctx := limited(t); ; runtime.Gosched() {
+		_, err := db.Job(ctx, "old", 1)
+		var gone *NotFoundError
+		if errors.As(err, &gone) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.runChain("youngest", chain(t))
+	s.position(schemas.Position{})
+	c.write(s.take(0)...)
+	s.reach(db)
+	fresh, _ := c.run(Config{})
+	s.reach(fresh)
+	for query, want := range map[string]int64{
+		"SELECT count(*) FROM job": 2,
+		"SELECT count(*) FROM node WHERE key >> 32 NOT IN (SELECT key FROM job)":    0,
+		"SELECT count(*) FROM history WHERE key >> 32 NOT IN (SELECT key FROM job)": 0,
+		"SELECT count(*) FROM node": 2 * 3,
+	} {
+		for what, db := range map[string]*DB{"the file": db, "a fresh one": fresh} {
+			if have := count(t, db, query); have != want {
+				t.Errorf("%s: %s: %d, want %d", what, query, have, want)
+			}
+		}
+	}
+}
+
+func count(t *testing.T, db *DB, query string) (n int64) {
+	t.Helper()
+	err := db.read(t.Context(), func(c *conn) error {
+		return c.queryOnce(t.Context(), query, func(row []driver.Value) error {
+			n = integer(row[0])
+			return nil
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }

@@ -29,7 +29,7 @@ func (w *writer) transferEvent(ctx context.Context, p *partition, r *kgo.Record,
 		t.dirty = true
 		w.batch.transfers = append(w.batch.transfers, t)
 	}
-	t.took(ce)
+	t.took(r.Offset, ce)
 	if err := t.apply(ce.Time, e); err != nil {
 		return p.stop(r.Offset, ce.Type, err)
 	}
@@ -63,9 +63,10 @@ func (w *writer) transfer(ctx context.Context, id string, partition int32) (*tra
 		return t, nil
 	}
 	t := &transferring{aggregated: aggregated{id: id, partition: partition, command: -1}}
-	err := w.c.query(ctx, "SELECT key, seq, code, created, doc FROM transfer WHERE id = ?", func(row []driver.Value) error {
+	err := w.c.query(ctx, "SELECT key, seq, code, created, doc, origin FROM transfer WHERE id = ?", func(row []driver.Value) error {
 		t.kept = true
 		t.key, t.seq, t.phase, t.created = integer(row[0]), integer(row[1]), transfer.Phase(integer(row[2])), integer(row[3])
+		t.first = offsetOf(integer(row[5]))
 		return t.readDoc(text(row[4]))
 	}, id)
 	if err != nil {
@@ -98,8 +99,8 @@ func (w *writer) writeTransfer(t *transferring) error {
 		_, err = w.c.exec("UPDATE transfer SET seq = ?, code = ?, negotiation = ?, doc = ? WHERE key = ?",
 			t.seq, int64(t.phase), nullable(t.negotiation), doc, t.key)
 	} else {
-		_, err = w.c.exec("INSERT INTO transfer (key, id, seq, code, created, provider, connector, asset, job, negotiation, doc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-			t.key, t.id, t.seq, int64(t.phase), t.created, t.provider, t.connector, t.asset, nullable(t.job), nullable(t.negotiation), doc)
+		_, err = w.c.exec("INSERT INTO transfer (key, id, seq, origin, code, created, provider, connector, asset, job, negotiation, doc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+			t.key, t.id, t.seq, t.origin(), int64(t.phase), t.created, t.provider, t.connector, t.asset, nullable(t.job), nullable(t.negotiation), doc)
 	}
 	if err != nil {
 		return err

@@ -25,7 +25,8 @@ type partition struct {
 	command   int64 // what lies before it on the commands partition has been decided
 	decidedAt int64
 	stored    int64 // next, as SQLite has it; -1 where it has none
-	cut       bool  // the log has let go of the partition's beginning
+	start     int64 // where the log begins, as far as that is known
+	left      int64 // origin up to which what the log has let go of has left the rows
 	dirty     bool  // rows depend on it
 	fault     *Fault
 }
@@ -45,8 +46,9 @@ type writer struct {
 	nextKey int64
 	plans   map[*orchestration.Plan]plan
 	keep    time.Duration
-	newest  int64 // time of the newest event
-	pruned  int64 // day up to which old commands are gone
+	newest  int64        // time of the newest event
+	pruned  int64        // day up to which old commands are gone
+	leaving []*partition // of which the rows may have more than the log
 	scratch []byte
 	rows    int // written since the last checkpoint
 	batch   batch
@@ -207,7 +209,7 @@ func (w *writer) orchestrationEvent(ctx context.Context, p *partition, r *kgo.Re
 	if !j.dirty {
 		w.batch.jobs = append(w.batch.jobs, j)
 	}
-	j.took(ce)
+	j.took(r.Offset, ce)
 	if err := j.apply(ce.Time, e); err != nil {
 		return p.stop(r.Offset, ce.Type, err)
 	}
@@ -285,10 +287,11 @@ func (w *writer) job(ctx context.Context, id string, partition int32) (*job, err
 		return j, nil
 	}
 	j := &job{aggregated: aggregated{id: id, partition: partition, command: -1}}
-	err := w.c.query(ctx, "SELECT key, seq, code, type, coalesce(name, ''), coalesce(\"set\", ''), created, doc FROM job WHERE id = ?", func(row []driver.Value) error {
+	err := w.c.query(ctx, "SELECT key, seq, code, type, coalesce(name, ''), coalesce(\"set\", ''), created, doc, origin FROM job WHERE id = ?", func(row []driver.Value) error {
 		j.kept = true
 		j.key, j.seq, j.phase = integer(row[0]), integer(row[1]), orchestration.Phase(integer(row[2]))
 		j.typ, j.name, j.set, j.created = text(row[3]), text(row[4]), text(row[5]), integer(row[6])
+		j.first = offsetOf(integer(row[8]))
 		return j.readDoc(text(row[7]))
 	}, id)
 	if err != nil {

@@ -41,6 +41,7 @@ type summary struct {
 	out                     io.Writer
 	passed, failed, skipped int
 	failedIn                map[string]int    // failed tests by package
+	why                     []string          // what each that failed said, in the order of their ends
 	output                  map[name][]string // what was said so far
 }
 
@@ -97,7 +98,7 @@ func (s *summary) testEnded(action string, n name) {
 	case "fail":
 		s.failed++
 		s.failedIn[n.pkg]++
-		fmt.Fprintf(s.out, "FAILED  %s %s\n%s", n.pkg, n.test, strings.Join(s.output[n], ""))
+		s.explain(fmt.Sprintf("FAILED  %s %s\n", n.pkg, n.test), s.output[n])
 	}
 }
 
@@ -106,13 +107,12 @@ func (s *summary) packageEnded(e event) {
 	said := s.output[name{e.Package, ""}]
 	if e.Action == "fail" && s.failedIn[e.Package] == 0 {
 		s.failed++
-		fmt.Fprintf(s.out, "FAILED  %s\n", e.Package)
 		for n, output := range s.output { // a panic or a timeout leaves tests without an end
 			if n.pkg == e.Package && n.test != "" {
 				said = append(said, output...)
 			}
 		}
-		fmt.Fprint(s.out, strings.Join(said, ""))
+		s.explain(fmt.Sprintf("FAILED  %s\n", e.Package), said)
 		return
 	}
 	if len(said) > 0 {
@@ -120,8 +120,19 @@ func (s *summary) packageEnded(e event) {
 	}
 }
 
-// print writes the last line and tells whether all is well.
+// explain prints what failed and all it said, and keeps the end of that.
+func (s *summary) explain(what string, said []string) {
+	fmt.Fprint(s.out, what, strings.Join(said, ""))
+	s.why = append(s.why, what+strings.Join(said[max(0, len(said)-shownAgain):], ""))
+}
+
+// shownAgain is how many lines of what failed, and of how many that failed, are shown again in the end:
+// the first reasons are not to be lost among all the packages that come after them.
+const shownAgain = 7
+
+// print writes the first that failed once more, and the last line, and tells whether all is well.
 func (s *summary) print() bool {
+	fmt.Fprint(s.out, strings.Join(s.why[:min(len(s.why), shownAgain)], ""))
 	fmt.Fprintf(s.out, "%d passed, %d failed, %d skipped\n", s.passed, s.failed, s.skipped)
 	if s.passed+s.failed == 0 {
 		fmt.Fprintln(s.out, "no test ran")

@@ -83,7 +83,7 @@ func (a *archive) leader(ctx context.Context, topic string, partition int32) (*k
 	if !ok {
 		all, err := kadm.NewClient(cl).ListTopics(ctx, topic)
 		if err != nil {
-			return nil, t, 0, fmt.Errorf("find who leads %s: %w", topic, err)
+			return nil, t, 0, fmt.Errorf("find who leads %s: %w", topic, unreachedError{err})
 		}
 		if t = all[topic]; t.Err != nil {
 			return nil, t, 0, fmt.Errorf("find who leads %s: %w", topic, t.Err)

@@ -79,6 +79,8 @@ type making[S any] struct {
 	first             int64         // offset of the first record; negative: none is on the log yet
 	whole             bool          // there is nothing more to write down
 	last              *kgo.Record
+	turns             int
+	longest           time.Duration // turn: for so long nothing was decided
 }
 
 // weight is what an entry has of that.
@@ -130,15 +132,18 @@ func (c *store[S, C, E]) checkpoint(least int64) []*kgo.Record {
 	return records
 }
 
-// checkpointed says that records of a checkpoint are on the log.
-func (c *store[S, C, E]) checkpointed(records []*kgo.Record) {
+// checkpointed says that records of a checkpoint are on the log, after so long a turn.
+func (c *store[S, C, E]) checkpointed(records []*kgo.Record, took time.Duration) {
 	m := c.making
+	m.turns, m.longest = m.turns+1, max(m.longest, took)
 	if m.first < 0 {
 		m.first = records[0].Offset
 	}
 	if m.last == nil {
 		return
 	}
+	c.sh.cfg.Logger.Debug("checkpoint written", "shard", c.sh.id, "aggregate", c.m.Name, "checkpoint", m.Number, "whole", m.Full(),
+		"aggregates", m.Aggregates, "bytes", m.Bytes, "turns", m.turns, "longest", m.longest)
 	c.newest = kept{m.Checkpoint, m.first, m.last.Offset, c.sh.at, true}
 	c.ids, c.changes, c.making = m.idsUntil, c.changes+m.Bytes, nil
 	if m.Full() {

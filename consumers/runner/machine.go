@@ -113,7 +113,7 @@ type cell interface {
 	// checkpoint goes on with a checkpoint, or begins one after that many bytes of events; checkpointed
 	// says that the records it returned are on the log.
 	checkpoint(least int64) []*kgo.Record
-	checkpointed(records []*kgo.Record)
+	checkpointed(records []*kgo.Record, took time.Duration)
 	goesOn() bool
 	// front says what can be cut off, of history too if that is wanted; agree takes back what is still needed.
 	front(history bool) (front, bool)

@@ -50,7 +50,7 @@ type cutting struct {
 	fronts  []front
 	history bool
 	agreed  bool
-	work    kadm.Offsets // what nobody has to agree to
+	others  kadm.Offsets // what nobody has to agree to
 	failed  bool
 }
 
@@ -169,14 +169,16 @@ func (sh *shard) look(ctx context.Context, adm *kadm.Client, c *cutting) error {
 		f.commands = old[sh.topics.Commands(f.name)].within(f.commands)
 		f.completions = old[sh.topics.Completions(f.name)].within(math.MaxInt64)
 	}
-	c.work, err = sh.oldWork(ctx, adm)
+	if c.others, err = sh.oldWork(ctx, adm); err == nil {
+		err = sh.oldLetters(ctx, adm, c.others)
+	}
 	return err
 }
 
 // cut cuts what was agreed to.
 func (sh *shard) cut(ctx context.Context, adm *kadm.Client, c *cutting) error {
 	offsets := make(kadm.Offsets)
-	for topic, o := range c.work {
+	for topic, o := range c.others {
 		offsets[topic] = o
 	}
 	for _, f := range c.fronts {
@@ -204,8 +206,9 @@ func (sh *shard) cut(ctx context.Context, adm *kadm.Client, c *cutting) error {
 
 // oldWork finds work records that are of no use any more, where the broker does not.
 func (sh *shard) oldWork(ctx context.Context, adm *kadm.Client) (kadm.Offsets, error) {
+	cut := make(kadm.Offsets)
 	if !sh.cfg.Kafka.Embedded {
-		return nil, nil
+		return cut, nil
 	}
 	all, err := adm.ListTopics(ctx)
 	if err != nil {
@@ -218,19 +221,32 @@ func (sh *shard) oldWork(ctx context.Context, adm *kadm.Client) (kadm.Offsets, e
 		}
 	}
 	if len(topics) == 0 {
-		return nil, nil
+		return cut, nil
 	}
 	old, err := sh.oldest(ctx, adm, min(keepWork, sh.cfg.KeepHistory), topics)
 	if err != nil {
 		return nil, err
 	}
-	cut := make(kadm.Offsets)
 	for topic, o := range old {
 		if at := o.within(math.MaxInt64); at > 0 {
 			cut.AddOffset(topic, sh.id, at, -1)
 		}
 	}
 	return cut, nil
+}
+
+// oldLetters adds dead letters that are as old as what they could be replayed among. Their topic has one partition,
+// which the owner of that shard looks after.
+func (sh *shard) oldLetters(ctx context.Context, adm *kadm.Client, cut kadm.Offsets) error {
+	if sh.id != 0 {
+		return nil
+	}
+	topic := sh.topics.DeadLetters()
+	old, err := sh.oldest(ctx, adm, sh.cfg.KeepHistory, []string{topic})
+	if at := old[topic].within(math.MaxInt64); err == nil && at > 0 {
+		cut.AddOffset(topic, sh.id, at, -1)
+	}
+	return err
 }
 
 // extent is the part of a partition that is old.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -73,6 +74,7 @@ type Runner struct {
 	states  map[int32]string   // why a shard that should be ours is not ready; empty: it is
 	unwell  map[int32][]string // what is set aside in a shard that goes on
 	joined  bool               // the group counts this process in
+	adrift  bool               // it does not, and the shards from before are still held
 	trouble error              // what keeps it from that, or did
 }
 
@@ -80,6 +82,7 @@ type Runner struct {
 type tenure struct {
 	cancel context.CancelFunc
 	done   chan struct{}
+	again  chan struct{} // the group has given it anew: what waits to take it need not wait
 }
 
 // New checks the configuration. It connects to nothing.
@@ -148,7 +151,7 @@ func (r *Runner) Run(ctx context.Context) error {
 			r.assigned(shards, m[topic])
 		}),
 		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { r.revoked(m[topic]) }),
-		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { r.lost(m[topic]) }),
+		kgo.OnPartitionsLost(func(context.Context, *kgo.Client, map[string][]int32) { r.lost() }),
 	)
 	if err != nil {
 		return fmt.Errorf("runner: %w", err)
@@ -219,23 +222,31 @@ func (r *Runner) holding() []int32 {
 	return l
 }
 
-// assigned begins to hold shards.
+// assigned begins to hold shards. After the group had lost this process, it is told all that is its own.
 func (r *Runner) assigned(ctx context.Context, shards []int32) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.joined, r.trouble = true, nil
+	adrift := r.adrift
+	r.joined, r.adrift, r.trouble = true, false, nil
 	for _, s := range shards {
-		if _, ok := r.owned[s]; ok {
+		if t, ok := r.owned[s]; ok {
+			select {
+			case t.again <- struct{}{}:
+			default:
+			}
 			continue
 		}
 		ctx, cancel := context.WithCancel(ctx)
-		t := &tenure{cancel, make(chan struct{})}
+		t := &tenure{cancel, make(chan struct{}), make(chan struct{}, 1)}
 		r.owned[s] = t
 		r.states[s] = "being taken"
 		go func() {
 			defer close(t.done)
-			r.hold(ctx, s)
+			r.hold(ctx, s, t.again)
 		}()
+	}
+	r.mu.Unlock()
+	if adrift {
+		r.revoked(slices.DeleteFunc(r.holding(), func(s int32) bool { return slices.Contains(shards, s) }))
 	}
 }
 
@@ -258,22 +269,27 @@ func (r *Runner) revoked(shards []int32) {
 	}
 }
 
-// lost lets go of shards because the group does not count this process in any more.
-func (r *Runner) lost(shards []int32) {
+// lost notes that the group does not count this process in any more. Its shards are held until the
+// group says whose they are: most often its coordinator has gone, and nobody else has been given
+// them. Who has fences this process, which then asks the group before it takes one again.
+func (r *Runner) lost() {
 	r.mu.Lock()
-	r.joined = false
-	r.mu.Unlock()
-	r.revoked(shards)
+	defer r.mu.Unlock()
+	r.joined, r.adrift = false, true
 }
 
 // hold takes a shard and, whenever it is dropped, takes it again if the group still says so, and
 // one session timeout later where another may have it: two members that fence each other end with
 // one owner.
-func (r *Runner) hold(ctx context.Context, s int32) {
+func (r *Runner) hold(ctx context.Context, s int32, again <-chan struct{}) {
 	failures := 0 // for reasons of its own
 	for ctx.Err() == nil {
 		began := time.Now()
 		sh, err := r.once(ctx, s)
+		select {
+		case <-again: // that was before it was dropped
+		default:
+		}
 		if ctx.Err() != nil {
 			if err != nil { // of a process that was away, say: it learns of both at once
 				r.cfg.Logger.Info("shard dropped, and not ours any more", "shard", s, "err", err)
@@ -305,6 +321,7 @@ func (r *Runner) hold(ctx context.Context, s int32) {
 		}
 		select {
 		case <-ctx.Done():
+		case <-again:
 		case <-time.After(pause):
 		}
 	}

@@ -432,6 +432,7 @@ func (sh *shard) run(ctx, work context.Context) error {
 // checkpoint lets the cells go on with their checkpoints, or begin them after that many bytes of events. It
 // comes between transactions, with one of its own.
 func (sh *shard) checkpoint(ctx context.Context, least int64) error {
+	began := time.Now()
 	var all []*kgo.Record
 	of := make(map[cell][]*kgo.Record)
 	for _, c := range sh.cells {
@@ -449,7 +450,7 @@ func (sh *shard) checkpoint(ctx context.Context, least int64) error {
 		return fmt.Errorf("write a checkpoint: %w", err)
 	}
 	for c, records := range of {
-		c.checkpointed(records)
+		c.checkpointed(records, time.Since(began))
 	}
 	return nil
 }

@@ -54,12 +54,12 @@ func run(ctx context.Context, only string, full bool) error {
 		case ctx.Err() != nil:
 			return errors.Join(err, context.Cause(ctx))
 		default:
-			fmt.Printf("  %s: FAILED: %v\n", s.pkg, err)
-			failed = append(failed, s.pkg)
+			fmt.Printf("  %s: FAILED\n", s.pkg)
+			failed = append(failed, fmt.Sprintf("%s: %v", s.pkg, err))
 		}
 	}
 	if len(failed) > 0 {
-		return fmt.Errorf("failed: %s", strings.Join(failed, ", "))
+		return fmt.Errorf("failed: %s", strings.Join(failed, "\n"))
 	}
 	fmt.Printf("%d tests passed on it within %.1f s\n", tests, time.Since(began).Seconds())
 	return nil

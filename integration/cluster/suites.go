@@ -73,9 +73,9 @@ func (s suite) run(ctx context.Context, full bool) (int, error) {
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
-	passed := s.follow(out)
+	passed, why := s.follow(out)
 	if err := cmd.Wait(); err != nil {
-		return passed, fmt.Errorf("go %s: %w", strings.Join(cmd.Args[1:], " "), err)
+		return passed, fmt.Errorf("%s\ngo %s: %w", why, strings.Join(cmd.Args[1:], " "), err)
 	}
 	if passed == 0 {
 		return 0, fmt.Errorf("no test ran on %s", os.Getenv(cluster.BrokersVariable))
@@ -84,8 +84,11 @@ func (s suite) run(ctx context.Context, full bool) (int, error) {
 	return passed, nil
 }
 
-// follow reads what go test tells, and prints the output of what failed.
-func (s suite) follow(out io.Reader) (passed int) {
+// shownAgain is how many lines of a test that failed stand in the error.
+const shownAgain = 8
+
+// follow reads what go test tells, and prints the output of what failed; why is the end of that.
+func (s suite) follow(out io.Reader) (passed int, why string) {
 	tests := map[string]*test{}
 	lines := bufio.NewScanner(out)
 	lines.Buffer(nil, 4<<20)
@@ -114,10 +117,13 @@ func (s suite) follow(out io.Reader) (passed int) {
 			delete(tests, e.Test)
 		case "fail", "build-fail":
 			fmt.Print(strings.Join(t.output, ""))
+			if e.Test != "" || why == "" {
+				why += strings.Join(t.output[max(0, len(t.output)-shownAgain):], "")
+			}
 			delete(tests, e.Test)
 		}
 	}
-	return passed
+	return passed, why
 }
 
 // nothingForgotten compares the table with the packages whose tests take any Kafka.

@@ -12,8 +12,8 @@ import (
 
 	"github.com/waybill/waybill/integration/internal/api"
 	"github.com/waybill/waybill/integration/internal/process"
-	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/producers"
+	"github.com/waybill/waybill/schemas"
 )
 
 const (
@@ -32,7 +32,7 @@ func (s *scenario) decide(ctx context.Context, p *process.Process, chains int) e
 			return err
 		}
 	}
-	publisher, err := producers.New(kafka.Config{Brokers: []string{s.kafka}})
+	publisher, err := producers.New(s.cluster)
 	if err != nil {
 		return err
 	}
@@ -73,8 +73,8 @@ func (s *scenario) decide(ctx context.Context, p *process.Process, chains int) e
 // completions reads the completions topic until so many orchestrations have ended, each
 // of which frees a slot.
 func (s *scenario) completions(ctx context.Context, chains int, slots <-chan struct{}, p *process.Process) error {
-	cl, err := kgo.NewClient(
-		kgo.SeedBrokers(s.kafka), kgo.ConsumeTopics("waybill.orchestration.completions"),
+	cl, err := s.cluster.NewClient(
+		kgo.ConsumeTopics(s.cluster.Topics().Completions(schemas.AggregateOrchestration)),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 	)
 	if err != nil {
@@ -99,7 +99,7 @@ func (s *scenario) completions(ctx context.Context, chains int, slots <-chan str
 			}
 			<-slots
 			if done++; done%tenth == 0 {
-				s.progress(p, done)
+				err = errors.Join(err, s.progress(p, done))
 			}
 		}
 		if err != nil {
@@ -119,16 +119,24 @@ func ended(r *kgo.Record) error {
 	return fmt.Errorf("%s was answered with %s", r.Key, r.Value)
 }
 
-// progress shows how memory grows with the history.
-func (s *scenario) progress(p *process.Process, done int) {
-	if resident, err := p.RSS(); err == nil {
-		fmt.Printf("  %d have ended: %.0f MB\n", done, float64(resident)/1e6)
+// progress shows how memory and the disk grow with the history.
+func (s *scenario) progress(p *process.Process, done int) error {
+	resident, err := p.RSS()
+	if err != nil {
+		return err
 	}
+	d, err := s.disk()
+	s.sizes = append(s.sizes, d)
+	fmt.Printf("  %d have ended: %.0f MB of memory, %s\n", done, float64(resident)/1e6, d)
+	return err
 }
 
 // projected waits until the view has the last orchestrations.
 func (s *scenario) projected(ctx context.Context, chains int) error {
 	c := s.client()
+	if s.keepHistory > 0 {
+		return nil // it may have let go of them already
+	}
 	for i := max(0, chains-inFlight); i < chains; i++ {
 		for {
 			var j api.Job
@@ -150,7 +158,7 @@ func (s *scenario) projected(ctx context.Context, chains int) error {
 // remembers checks that a process that was started on the history knows it: an ended
 // orchestration asked for again changes nothing, and one that waits goes on.
 func (s *scenario) remembers(ctx context.Context, c *api.Client) error {
-	if s.keepHistory != "" {
+	if s.keepHistory > 0 {
 		return s.goOn(ctx, c) // what has ended may have been let go
 	}
 	before, err := c.Events(ctx, chainID(0))

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/waybill/waybill/integration/internal/process"
+	"github.com/waybill/waybill/integration/internal/stage"
 )
 
 // What must hold.
@@ -25,8 +26,9 @@ type settings struct {
 	events, waiting int
 	keep            bool
 	on              string
-	keepHistory     string
+	keepHistory     time.Duration
 	limit           time.Duration
+	kafka           *stage.Kafka
 }
 
 func main() {
@@ -35,14 +37,19 @@ func main() {
 	flag.IntVar(&s.waiting, "waiting", 1000, "how many orchestrations wait, besides")
 	flag.BoolVar(&s.keep, "keep", false, "leave the data behind")
 	flag.StringVar(&s.on, "on", "", "measure on data left behind, instead of making a history")
-	flag.StringVar(&s.keepHistory, "keep-history", "", "have the history let go after that time, and only look at what is left")
+	flag.DurationVar(&s.keepHistory, "keep-history", 0, "have the history let go after that time, and look at what is left")
 	flag.DurationVar(&s.limit, "limit", 15*time.Minute, "give up after this")
+	s.kafka = stage.NewKafka("history")
 	flag.Parse()
+	if s.kafka.Others() && s.on != "" {
+		fmt.Fprintln(os.Stderr, "history: -on is for data with the embedded broker's log")
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	ctx, cancel := context.WithTimeoutCause(ctx, s.limit, fmt.Errorf("given up after %s", s.limit))
 	defer cancel()
-	if err := run(ctx, s); err != nil {
+	if err := errors.Join(run(ctx, s), s.kafka.Clear(ctx)); err != nil {
 		fmt.Fprintln(os.Stderr, "history:", err)
 		cancel()
 		stop()
@@ -92,9 +99,11 @@ func (s *scenario) prepare(ctx context.Context) (err error) {
 	if s.listen, err = process.FreeAddress(); err != nil {
 		return err
 	}
-	if s.kafka, err = process.FreeAddress(); err != nil {
+	broker, err := process.FreeAddress()
+	if err != nil {
 		return err
 	}
+	s.args, s.cluster = s.kafka.Args(broker), s.kafka.Config(broker)
 	s.log, err = os.OpenFile(filepath.Join(s.dir, "output"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	return err
 }

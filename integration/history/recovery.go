@@ -12,7 +12,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/waybill/waybill/schemas"
 )
 
 // mostFolded is how many events of orchestrations a shard may have to fold in again where it has checkpoints, however long
@@ -66,13 +67,13 @@ func (s *scenario) said() (int64, error) {
 
 // forget takes the checkpoints away: all but the last record of each partition is cut off.
 func (s *scenario) forget(ctx context.Context) error {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(s.kafka))
+	cl, err := s.cluster.NewClient()
 	if err != nil {
 		return err
 	}
 	defer cl.Close()
 	adm := kadm.NewClient(cl)
-	ends, err := adm.ListEndOffsets(ctx, "waybill.orchestration.snapshots")
+	ends, err := adm.ListEndOffsets(ctx, s.cluster.Topics().Snapshots(schemas.AggregateOrchestration))
 	if err != nil {
 		return err
 	}

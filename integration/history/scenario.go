@@ -8,12 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/waybill/waybill/integration/internal/api"
 	"github.com/waybill/waybill/integration/internal/audit"
 	"github.com/waybill/waybill/integration/internal/process"
+	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/schemas"
 )
 
 // The definitions of the history.
@@ -36,9 +37,12 @@ func waitingID(n int) string { return "waiting-" + strconv.Itoa(n) }
 
 type scenario struct {
 	settings
-	dir, bin, listen, kafka string
-	log                     *os.File
-	wrong                   []string
+	dir, bin, listen string
+	cluster          kafka.Config
+	args             []string // what serve has to be told of it
+	log              *os.File
+	sizes            []onDisk // while the history was made
+	wrong            []string
 }
 
 func (s *scenario) client() *api.Client { return api.New("http://" + s.listen) }
@@ -50,9 +54,9 @@ func (s *scenario) amiss(format string, args ...any) {
 }
 
 func (s *scenario) start(ctx context.Context) (*process.Process, error) {
-	args := []string{"serve", "--data", filepath.Join(s.dir, "data"), "--listen", s.listen, "--kafka-listen", s.kafka}
-	if s.keepHistory != "" {
-		args = append(args, "--keep-history", s.keepHistory)
+	args := append([]string{"serve", "--data", filepath.Join(s.dir, "data"), "--listen", s.listen}, s.args...)
+	if s.keepHistory > 0 {
+		args = append(args, "--keep-history", s.keepHistory.String(), "--remember", remembered.String())
 	}
 	return process.Start(ctx, process.Command{Path: s.bin, Log: s.log, Args: args})
 }
@@ -76,7 +80,18 @@ func (s *scenario) write(ctx context.Context) error {
 	if err := s.projected(ctx, chains); err != nil {
 		return err
 	}
-	fmt.Printf("  made in %.1f s, %.0f orchestrations/s; the view was there %.1f s later\n", took.Seconds(), float64(chains)/took.Seconds(), (time.Since(began) - took).Seconds())
+	later := time.Since(began) - took
+	cpu, err := p.CPU()
+	if err != nil {
+		return err
+	}
+	fmt.Printf("  made in %.1f s, %.0f orchestrations/s, %.2f ms of CPU for each; the view was there %.1f s later\n",
+		took.Seconds(), float64(chains)/took.Seconds(), cpu.Seconds()*1000/float64(chains), later.Seconds())
+	if s.keepHistory > 0 {
+		if err := s.steady(ctx, chains, took); err != nil {
+			return err
+		}
+	}
 	if err := s.memory(p, "while it was made"); err != nil {
 		return err
 	}
@@ -88,9 +103,11 @@ const withoutCheckpoints = "without checkpoints"
 
 // read starts on the history after a clean stop and after a kill.
 func (s *scenario) read(ctx context.Context) error {
-	if err := s.size(); err != nil {
+	before, err := s.disk()
+	if err != nil {
 		return err
 	}
+	fmt.Println("  on the disk:", before)
 	p, err := s.measure(ctx, "after a clean stop")
 	if err != nil {
 		return err
@@ -101,10 +118,7 @@ func (s *scenario) read(ctx context.Context) error {
 	if p, err = s.measure(ctx, "after kill -9"); err != nil {
 		return err
 	}
-	if s.keepHistory != "" {
-		if err := s.size(); err != nil {
-			return err
-		}
+	if s.keepHistory > 0 {
 		return s.stop(p)
 	}
 	if err := s.audit(ctx); err != nil {
@@ -217,31 +231,9 @@ func (s *scenario) stop(p *process.Process) error {
 	return nil
 }
 
-// size prints what the history takes on the disk.
-func (s *scenario) size() error {
-	var log, view int64
-	err := filepath.WalkDir(filepath.Join(s.dir, "data"), func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		if strings.Contains(filepath.Base(path), ".db") {
-			view += info.Size()
-		} else {
-			log += info.Size()
-		}
-		return nil
-	})
-	fmt.Printf("  on the disk: log %.0f MB, view %.0f MB\n", float64(log)/1e6, float64(view)/1e6)
-	return err
-}
-
 // audit counts the log and looks for what must not be there.
 func (s *scenario) audit(ctx context.Context) error {
-	n, err := audit.Count(ctx, []string{s.kafka}, "waybill.orchestration.events")
+	n, err := audit.Count(ctx, s.cluster.Brokers, s.cluster.Topics().Events(schemas.AggregateOrchestration))
 	if err != nil {
 		return err
 	}

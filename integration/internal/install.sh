@@ -13,12 +13,24 @@ retried() {
   "$@"
 }
 
+# alone runs a command while no other script runs one so under the same name, for package managers
+# that cannot stand each other. What the command leaves running does not hold the lock.
+alone() {
+  local name=$1
+  shift
+  if command -v flock >/dev/null; then
+    flock --close "/tmp/waybill-$name-$(id -u).lock" "$@"
+  else
+    "$@"
+  fi
+}
+
 # debian_packages NAME... installs packages of Debian, where that can be done.
 debian_packages() {
   command -v apt-get >/dev/null && [ "$(id -u)" = 0 ] || return 1
   export DEBIAN_FRONTEND=noninteractive
-  retried apt-get -qq update >/dev/null
-  retried apt-get -qq install -y --no-install-recommends "$@" >/dev/null
+  retried alone apt apt-get -qq update >/dev/null
+  retried alone apt apt-get -qq install -y --no-install-recommends "$@" >/dev/null
 }
 
 # python_packages DIR REQUIREMENTS installs Python packages into a directory, for PYTHONPATH.
@@ -38,5 +50,5 @@ maven_jars() {
   local dir=$1 pom=$2
   shift 2
   command -v mvn >/dev/null || { echo "mvn is not installed: Maven fetches the jars" >&2; return 1; }
-  retried mvn -B -q -f "$pom" "$@" -DincludeScope=runtime -DoutputDirectory="$dir" dependency:copy-dependencies
+  retried alone maven mvn -B -q -f "$pom" "$@" -DincludeScope=runtime -DoutputDirectory="$dir" dependency:copy-dependencies
 }

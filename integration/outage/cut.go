@@ -73,15 +73,7 @@ func (i *island) mend(ctx context.Context) error { return ip(ctx, "link", "set",
 
 // cut cuts one of two servers off from Kafka, which goes on for the other.
 func cut(ctx context.Context, s *scenario) (err error) {
-	address, err := process.FreeAddress()
-	if err != nil {
-		return err
-	}
-	_, number, err := net.SplitHostPort(address)
-	if err != nil {
-		return err
-	}
-	port, err := strconv.Atoi(number)
+	port, err := process.FreePorts(4)
 	if err != nil {
 		return err
 	}
@@ -92,7 +84,7 @@ func cut(ctx context.Context, s *scenario) (err error) {
 	defer func() { err = errors.Join(err, i.sink(ctx)) }()
 	// A listener of its own for the island: who connects there is told to come there again.
 	outside := net.JoinHostPort(i.kafka, strconv.Itoa(port+3))
-	inner := fmt.Sprintf("CLIENT://%s,INTERNAL://127.0.0.1:%d", address, port+1)
+	inner := fmt.Sprintf("CLIENT://127.0.0.1:%d,INTERNAL://127.0.0.1:%d", port, port+1)
 	c, err := cluster.Start(ctx, cluster.Options{Dir: filepath.Join(s.on.Dir, "kafka-cut"), Port: port, Set: map[string]string{
 		"listeners":                      fmt.Sprintf("%s,CONTROLLER://127.0.0.1:%d,ISLAND://%s", inner, port+2, outside),
 		"advertised.listeners":           fmt.Sprintf("%s,ISLAND://%s", inner, outside),

@@ -14,6 +14,10 @@
 //     has its shards, until the cable is put back.
 //   - full: the disk of a server with the embedded broker runs nearly full, full, and full with the
 //     process killed; that of a server whose broker is elsewhere; and in full that of a real broker.
+//   - clock: the wall clock of a server jumps an hour forward, its shards go to a server whose clock is
+//     right and come back, and its clock jumps back (in full, clocks are hours behind as well). Shards
+//     go on, their time never runs backwards, and what waits for a time has it. The program is
+//     linked with a time.Now that can be put: Go asks nobody who could be made to lie to it.
 //
 // Everything that was acknowledged must end as it must, with nothing missing and nothing twice, and
 // what servers show of it must be what a fresh replay shows. It prints the figures and the seed, and

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,6 +28,11 @@ type settings struct {
 	seed uint64
 }
 
+// plays says whether an act is one of those that are wanted.
+func (s settings) plays(act string) bool {
+	return s.only == "" || slices.Contains(strings.Split(s.only, ","), act)
+}
+
 // act is one part of the scenario, on a Kafka of its own.
 type act struct {
 	name string
@@ -40,6 +46,7 @@ func acts() []act {
 		{"single", false, single},
 		{"cut", true, cut},
 		{"full", true, fullDisk},
+		{"clock", false, clocks},
 	}
 }
 
@@ -66,13 +73,13 @@ func main() {
 }
 
 func play(ctx context.Context, on stage.Stage, s settings) error {
-	if s.only == "" && !s.full {
-		return together(ctx, s.seed)
+	if !s.full && (s.only == "" || strings.Contains(s.only, ",")) {
+		return together(ctx, s)
 	}
 	fmt.Printf("outages: seed %d\n", s.seed)
 	sc := &scenario{settings: s, on: on}
 	for _, a := range acts() {
-		if s.only != "" && !strings.Contains(","+s.only+",", ","+a.name+",") {
+		if !s.plays(a.name) {
 			continue
 		}
 		if a.root && os.Geteuid() != 0 {
@@ -94,17 +101,18 @@ func play(ctx context.Context, on stage.Stage, s settings) error {
 
 // together plays the acts in processes of their own: first what needs the cores most, then the
 // others side by side, for they mostly wait.
-func together(ctx context.Context, seed uint64) error {
+func together(ctx context.Context, s settings) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
 	var errs []error
-	for _, names := range [][]string{{"three"}, {"single", "cut", "full"}} {
+	for _, names := range [][]string{{"three"}, {"single", "cut", "full", "clock"}} {
+		names = slices.DeleteFunc(names, func(name string) bool { return !s.plays(name) })
 		said, ended := make([]bytes.Buffer, len(names)), make([]error, len(names))
 		var all sync.WaitGroup
 		for i, name := range names {
-			cmd := exec.CommandContext(ctx, self, "-only", name, "-seed", strconv.FormatUint(seed, 10)) //nolint:gosec // this very program
+			cmd := exec.CommandContext(ctx, self, "-only", name, "-seed", strconv.FormatUint(s.seed, 10)) //nolint:gosec // this very program
 			cmd.Stdout, cmd.Stderr = &said[i], &said[i]
 			cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // it has processes to end
 			cmd.WaitDelay = time.Minute

@@ -138,6 +138,7 @@ func (l Log) machines() []Right {
 		}
 	}
 	return append(rights,
+		Right{On: OnTopic, Name: l.DeadLetters(), Operations: remove, Optional: true, For: "cut off old ones, with --keep-history"},
 		Right{On: OnTopic, Name: l.Work(""), Prefixed: true, Operations: append(slices.Clone(write), kmsg.ACLOperationDescribeConfigs), For: "ask agents for work"},
 		Right{On: OnTopic, Name: l.Work(""), Prefixed: true, Operations: []kadm.ACLOperation{kmsg.ACLOperationCreate}, Optional: true, For: "make the topics of new activity types; else topics create --type makes them"},
 		Right{On: OnGroup, Name: l.Shards(), Operations: read, For: "who decides which shard"},

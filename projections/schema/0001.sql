@@ -23,6 +23,7 @@ CREATE TABLE job (
   key     INTEGER PRIMARY KEY,
   id      TEXT    NOT NULL,
   seq     INTEGER NOT NULL, -- of the last event folded in
+  origin  INTEGER NOT NULL, -- where its first event lies: partition * 2^48 + offset
   code    INTEGER NOT NULL, -- of the state
   type    TEXT    NOT NULL,
   name    TEXT,             -- of what it deploys, where it has one
@@ -35,6 +36,8 @@ CREATE TABLE job (
 CREATE UNIQUE INDEX job_id ON job (id);
 CREATE INDEX job_created ON job (created, id);
 CREATE INDEX job_type ON job (type, created, id);
+-- What the log has let go of is looked for by where it began.
+CREATE INDEX job_origin ON job (origin);
 -- Few jobs have a name.
 CREATE INDEX job_name ON job (name, created, id) WHERE name IS NOT NULL;
 CREATE INDEX job_set ON job ("set", created, id) WHERE "set" IS NOT NULL;
@@ -91,6 +94,7 @@ CREATE TABLE transfer (
   key         INTEGER PRIMARY KEY,
   id          TEXT    NOT NULL,
   seq         INTEGER NOT NULL, -- of the last event folded in
+  origin      INTEGER NOT NULL, -- as a job's
   code        INTEGER NOT NULL, -- of the state
   created     INTEGER NOT NULL,
   provider    TEXT    NOT NULL,
@@ -102,6 +106,7 @@ CREATE TABLE transfer (
 ) STRICT;
 CREATE UNIQUE INDEX transfer_id ON transfer (id);
 CREATE INDEX transfer_created ON transfer (created, id);
+CREATE INDEX transfer_origin ON transfer (origin);
 CREATE INDEX transfer_provider ON transfer (provider, created, id);
 CREATE INDEX transfer_asset ON transfer (asset, created, id);
 CREATE INDEX transfer_job ON transfer (job, created, id) WHERE job IS NOT NULL;
@@ -205,6 +210,7 @@ CREATE INDEX rejection_at ON rejection (at, command_id, hash);
 
 CREATE TABLE deadletter (
   id          TEXT PRIMARY KEY,
+  origin      INTEGER NOT NULL, -- where it lies itself, as a job's
   topic       TEXT    NOT NULL, -- of the original, as the offset
   "partition" INTEGER NOT NULL,
   "offset"    INTEGER NOT NULL,
@@ -215,6 +221,7 @@ CREATE TABLE deadletter (
   at          INTEGER NOT NULL
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX deadletter_at ON deadletter (at, id);
+CREATE INDEX deadletter_origin ON deadletter (origin);
 
 -- Every version of every definition; the newest that is not deleted is in force. A version
 -- that has changed hands is there once for each.

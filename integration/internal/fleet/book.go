@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -65,6 +66,31 @@ func (f *Fleet) Read(ctx context.Context) (*Book, error) {
 		})
 	}
 	return b, nil
+}
+
+// watch reads along until it is stopped. The times of what it has read are those at which a reader had
+// it, whatever the clocks say of those who wrote it.
+func (f *Fleet) watch(ctx context.Context) (stop func() *Book, err error) {
+	cfg := kafka.Config{Brokers: f.Brokers}
+	cl, err := cfg.NewClient(kgo.ConsumeTopics(cfg.Topics().Events(schemas.AggregateOrchestration)), kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()))
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	b := &Book{shards: map[int32][]entry{}}
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		defer cl.Close()
+		for ctx.Err() == nil {
+			cl.PollFetches(ctx).EachRecord(func(r *kgo.Record) {
+				if e, ok := read(r); ok {
+					e.at = time.Now()
+					b.shards[r.Partition] = append(b.shards[r.Partition], e)
+				}
+			})
+		}
+	})
+	return func() *Book { cancel(); reading.Wait(); return b }, nil
 }
 
 func read(r *kgo.Record) (entry, bool) {
@@ -198,6 +224,21 @@ func (b *Book) Decided(from, until time.Time) map[string]int {
 			if e.job && e.at.After(from) && e.at.Before(until) {
 				n[owner]++
 			}
+		}
+	}
+	return n
+}
+
+// Ahead counts the shards whose last event of a job was decided that long after a time.
+func (b *Book) Ahead(of time.Time, by time.Duration) int {
+	n := 0
+	for _, entries := range b.shards {
+		i := len(entries) - 1
+		for i >= 0 && !entries[i].job {
+			i--
+		}
+		if i >= 0 && entries[i].at.Sub(of) >= by {
+			n++
 		}
 	}
 	return n

@@ -26,6 +26,7 @@ type Fleet struct {
 	Jobs    []*load.Job // that were asked for in it, and must end as they say
 	Servers []*Server   // those that run, in the order of their start
 	Outside bool        // the pulse asks for work of an agent's own process as well
+	Clocks  bool        // those of the servers are not right: a reader's says how long shards stand still
 
 	dir       string
 	providers *load.Providers

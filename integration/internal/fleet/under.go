@@ -32,6 +32,11 @@ const (
 // stand still besides.
 func (f *Fleet) Under(ctx context.Context, wrong *audit.Wrongs, what string, away *time.Duration, do func(ctx context.Context) error) (*Book, error) {
 	began := time.Now()
+	seen, err := f.watch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer seen()
 	pulse := f.Pulse(ctx, beat)
 	mixed := f.someMixed(ctx)
 	if err := api.Pause(ctx, calm); err != nil {
@@ -56,7 +61,11 @@ func (f *Fleet) Under(ctx context.Context, wrong *audit.Wrongs, what string, awa
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	stills := book.Longest(began, until)
+	told := book
+	if f.Clocks {
+		told = seen()
+	}
+	stills := told.Longest(began, until)
 	limit := Stall
 	if away != nil {
 		limit += *away

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,9 +14,16 @@ import (
 	"time"
 )
 
+// ProgramsVariable names the environment variable with a directory of programs of this tree that are
+// built already.
+const ProgramsVariable = "WAYBILL_TEST_PROGRAMS"
+
 // Build builds waybill into a directory, with build tags if there are any, and returns the path of the
-// binary. The working directory must be in the module.
+// binary; without tags one that is built already will do. The working directory must be in the module.
 func Build(ctx context.Context, dir string, tags ...string) (string, error) {
+	if built := os.Getenv(ProgramsVariable); built != "" && len(tags) == 0 {
+		return filepath.Join(built, "waybill"), nil
+	}
 	bin := filepath.Join(dir, "waybill")
 	cmd := exec.CommandContext(ctx, "go", "build", "-tags", strings.Join(tags, ","), "-o", bin, "github.com/waybill/waybill/cmd/waybill") //nolint:gosec // a path of ours
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
@@ -185,20 +190,6 @@ func (p *Process) CPU() (time.Duration, error) {
 	user, err1 := strconv.ParseInt(fields[11], 10, 64)
 	system, err2 := strconv.ParseInt(fields[12], 10, 64)
 	return time.Duration(user+system) * time.Second / perSecond, errors.Join(err1, err2)
-}
-
-// FreeAddress finds an address nobody listens on. It lies below the ports that the system
-// hands out by itself, so that it stays free while a process that is killed is down.
-func FreeAddress() (string, error) {
-	for range 200 {
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(15000+rand.IntN(15000))) //nolint:gosec // a port, no secret
-		ln, err := net.Listen("tcp", address)                                          //nolint:noctx // closed at once
-		if err != nil {
-			continue
-		}
-		return address, ln.Close()
-	}
-	return "", errors.New("no free port was found between 15000 and 30000")
 }
 
 // Signal sends the process a signal: SIGSTOP and SIGCONT hold it up, as a machine that sleeps would.

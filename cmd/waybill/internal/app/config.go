@@ -72,8 +72,11 @@ type Config struct {
 	KeepBlobs time.Duration
 	// KeepHistory is how long the log keeps what has ended; 0 means for ever.
 	KeepHistory time.Duration
-	Version     string // shown by /metrics and the page
-	Logger      *slog.Logger
+	// Remember is how long the IDs of answered commands are kept, in memory and in the view; 0 means
+	// DefaultRemember.
+	Remember time.Duration
+	Version  string // shown by /metrics and the page
+	Logger   *slog.Logger
 
 	// Connectors are those through which providers are spoken with. Provisioners, beside the local
 	// one, make what a transfer needs to be there.
@@ -86,6 +89,12 @@ type Config struct {
 	// Agents carry out activities beside the built-in agents, by activity type.
 	Agents map[string]agent.Processor
 }
+
+// DefaultRemember is Config.Remember unless set, and leastRemember the least that makes sense.
+const (
+	DefaultRemember = 7 * 24 * time.Hour
+	leastRemember   = time.Minute
+)
 
 // UsageError is a mistake in how the program was called; its text says what to change.
 type UsageError struct{ Err error }
@@ -127,6 +136,9 @@ func (c Config) complete() (Config, error) {
 	if c.KeepBlobs == 0 {
 		c.KeepBlobs = orchestration.DefaultKeepBlobs
 	}
+	if c.Remember == 0 {
+		c.Remember = DefaultRemember
+	}
 	if len(c.Roles) == 0 {
 		c.Roles = Roles()
 	}
@@ -165,6 +177,9 @@ func (c *Config) checkPayload() error {
 	}
 	if c.KeepHistory < 0 {
 		return usage("--keep-history %s is negative", c.KeepHistory)
+	}
+	if c.Remember < leastRemember {
+		return usage("--remember %s: want at least %s, for as long clients repeat what was not acknowledged", c.Remember, leastRemember)
 	}
 	return nil
 }

@@ -61,7 +61,7 @@ func (m *Main) startProjections(ctx context.Context) error {
 	if !m.cfg.has(RoleProjections) {
 		return nil
 	}
-	db, err := projections.Open(ctx, projections.Config{Path: m.data.database(), Kafka: m.kafka})
+	db, err := projections.Open(ctx, projections.Config{Path: m.data.database(), Kafka: m.kafka, Retention: m.cfg.Remember})
 	if err != nil {
 		return err
 	}
@@ -228,7 +228,7 @@ func (m *Main) startMachines(ctx context.Context) error {
 		return usage("connectors: %w", err)
 	}
 	cfg := runner.Config{
-		Kafka: m.kafka, Shards: m.cfg.Shards, Member: m.member, Logger: m.cfg.Logger, KeepHistory: m.cfg.KeepHistory,
+		Kafka: m.kafka, Shards: m.cfg.Shards, Member: m.member, Logger: m.cfg.Logger, KeepHistory: m.cfg.KeepHistory, Remember: m.cfg.Remember,
 		// HTTP is told before, and whoever it has let in must not be refused here: keys spread unevenly, and
 		// what is undecided, as far as the view shows, has not been counted.
 		MaxLive: int(2*m.cfg.MaxLive/int64(m.cfg.Shards) + 2*m.cfg.MaxBacklog),

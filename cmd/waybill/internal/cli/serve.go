@@ -67,6 +67,7 @@ func serving(env *Env, c cobra.Command, run func(cmd *cobra.Command, cfg app.Con
 		printConfig bool
 		keepBlobs   = duration(orchestration.DefaultKeepBlobs)
 		keepHistory keeping
+		remember    = duration(app.DefaultRemember)
 	)
 	cmd := command(env, c, cobra.NoArgs, func(cmd *cobra.Command, _ []string) error {
 		file, err := readStructured(cmd.Flags(), env.Getenv)
@@ -104,7 +105,7 @@ func serving(env *Env, c cobra.Command, run func(cmd *cobra.Command, cfg app.Con
 				return err
 			}
 		}
-		cfg.KeepBlobs, cfg.KeepHistory = time.Duration(keepBlobs), time.Duration(keepHistory)
+		cfg.KeepBlobs, cfg.KeepHistory, cfg.Remember = time.Duration(keepBlobs), time.Duration(keepHistory), time.Duration(remember)
 		cfg.Version = version()
 		defer pace.Keep()()
 		return run(cmd, cfg)
@@ -127,6 +128,7 @@ func serving(env *Env, c cobra.Command, run func(cmd *cobra.Command, cfg app.Con
 	f.Int64Var(&cfg.MaxLive, "max-live", intake.DefaultLive, "jobs that have not ended at most when another is taken")
 	f.Int64Var(&cfg.MaxPayload, "max-payload", blob.DefaultMax, "bytes of an input or an output at most")
 	f.Var(&keepHistory, "keep-history", "how long the log keeps what has ended, 720h, P30D or forever")
+	f.Var(&remember, "remember", "how long a repeated command is told by its id, and what became of it can be asked for, 168h or P7D")
 	f.Var(&keepBlobs, "keep-blobs", "how long large values of ended jobs can be read, 168h or P7D")
 	f.StringVar(&keyFile, "callback-key-file", "", "file with the key that signs what callbacks are told (HMAC-SHA256)")
 	f.StringVar(&cfg.PublicURL, "public-url", "", "where others reach the API, for the addresses they are given (default the API's own address)")

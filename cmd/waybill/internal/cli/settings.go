@@ -32,7 +32,7 @@ const (
 func fileSettings() []string {
 	return []string{
 		"data", "listen", "kafka-listen", "brokers", "create-topics", "roles", "fsync", "prefix", "shards", "allow", "insecure",
-		"max-payload", "max-backlog", "max-live", "keep-blobs", "keep-history", "token-file", "callback-key-file", "public-url", "address-key-file", "seal-keys-file", "tls-cert", "tls-key", "log-format", "log-level", "server",
+		"max-payload", "max-backlog", "max-live", "keep-blobs", "keep-history", "remember", "token-file", "callback-key-file", "public-url", "address-key-file", "seal-keys-file", "tls-cert", "tls-key", "log-format", "log-level", "server",
 	}
 }
 
