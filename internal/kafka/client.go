@@ -46,6 +46,10 @@ const unknownTopicRetries = 200
 
 // options are those every client starts from, followed by more.
 func (c Config) options(more []kgo.Opt) ([]kgo.Opt, error) {
+	unpacker, err := Unpacker()
+	if err != nil {
+		return nil, err
+	}
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(c.Brokers...),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
@@ -58,7 +62,7 @@ func (c Config) options(more []kgo.Opt) ([]kgo.Opt, error) {
 		// embedded broker's among them, and the next one is fetched meanwhile.
 		kgo.FetchMaxBytes(4 << 20),
 		kgo.FetchMaxPartitionBytes(1 << 20),
-		kgo.MaxDecompressBatchBytes(MaxUnpackedBytes),
+		kgo.WithDecompressor(unpacker),
 		kgo.ProducerBatchMaxBytes(MaxMessageBytes),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
 	}
@@ -81,7 +85,7 @@ func (c Config) options(more []kgo.Opt) ([]kgo.Opt, error) {
 	return slices.Concat(opts, secured, more, c.Extra), nil
 }
 
-// Pass lets a client go on behind a batch that nobody can unpack (MaxUnpackedBytes), before which
+// Pass lets a client go on behind a batch that nobody can unpack (Unpacker), before which
 // it would stand for ever. Nothing of ours can lie in it: what we write is never that large.
 func Pass(cl *kgo.Client, batch *kgo.ErrDecompressTooLarge) {
 	cl.SetOffsets(map[string]map[int32]kgo.EpochOffset{
