@@ -545,13 +545,11 @@ func (sh *shard) untilDue() time.Duration {
 			at = d
 		}
 	}
-	if t := sh.tidying.next; !t.IsZero() && (at.IsZero() || t.Before(at)) {
-		at = t
-	}
+	until := min(longest, sh.untilTidy())
 	if at.IsZero() {
-		return longest
+		return until
 	}
-	return min(max(at.Sub(sh.now()), 0), longest)
+	return min(max(at.Sub(sh.now()), 0), until)
 }
 
 // caughtUp says that every command that was on the log at the taking has been decided;

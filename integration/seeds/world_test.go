@@ -40,7 +40,8 @@ type world struct {
 	shards  int32
 	plans   plans
 	routes  *connectors.Routes
-	groups  bool // agents use consumer groups, not share groups
+	groups  bool          // agents use consumer groups, not share groups
+	keep    time.Duration // history; 0: all of it
 	dir     string
 	harm    *harm
 
@@ -160,7 +161,8 @@ func (p *process) start() {
 func (p *process) machines(cfg kafka.Config, log *slog.Logger) *runner.Runner {
 	r, err := runner.New(runner.Config{
 		Kafka: cfg, Shards: p.w.shards, Member: p.name, Local: machines.Local(newPool(&p.w.outside, workTypes()...)), Logger: log,
-		Checkpoint: 4 << 10, Recent: 2, // so that a few minutes have many checkpoints, and ended aggregates leave memory
+		KeepHistory: p.w.keep,
+		Checkpoint:  4 << 10, Recent: 2, // so that a few minutes have many checkpoints, and ended aggregates leave memory
 		Machines: []runner.Binding{
 			machines.Orchestration(p.w.plans, p.w.routes, 0), machines.Definition(p.w.plans), machines.Transfer(p.w.routes),
 			machines.Negotiation(p.w.routes, func(string) negotiation.Config { return negotiation.Config{} }),
@@ -354,6 +356,9 @@ func (w *world) log() *audit.Log {
 // judge holds the log and the rows against the laws.
 func (w *world) judge() *audit.Report {
 	w.t.Helper()
+	if w.keep > 0 {
+		w.passes(2*w.keep + latest) // the rows come to know what the log has let go of
+	}
 	report := audit.Check(w.log(), audit.Options{Embedded: w.cfg.Embedded, Quiet: true, Now: time.Now(), LeftOut: true})
 	wrongs := report.Wrongs
 	for _, p := range w.processes {

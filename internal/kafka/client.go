@@ -24,6 +24,8 @@ type Config struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Security says how the brokers are reached and who we are to them.
 	Security Security
+	// Silence is what the clients of a process tell each other of brokers that do not answer; nil: nothing.
+	Silence *Silence
 	// Embedded says that the broker is the embedded one, whose transactions can be
 	// torn between partitions by a kill.
 	Embedded bool
@@ -71,7 +73,12 @@ func (c Config) options(more []kgo.Opt) ([]kgo.Opt, error) {
 		// It asks every client for measurements, packed, and throws them away.
 		opts = append(opts, kgo.DisableClientMetrics())
 	}
-	secured, err := c.Security.options(c.Dial)
+	dial := dialer(c.Dial)
+	if c.Silence != nil {
+		dial = c.Silence.dialer(dial)
+		opts = append(opts, kgo.RequestTimeoutOverhead(requestTimeout))
+	}
+	secured, err := c.Security.options(dial)
 	if err != nil {
 		return nil, err
 	}
