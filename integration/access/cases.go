@@ -65,7 +65,7 @@ func cases(ctx context.Context, s site) error {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
 	}
-	return srv.end()
+	return srv.end(ctx)
 }
 
 func repeat(n int, parts ...string) []string {

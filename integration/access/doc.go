@@ -8,4 +8,7 @@
 //	terminations  a provider is told exactly once, and only if it was ever asked; a pull tells nobody
 //	kills   serve is killed with SIGKILL while it waits, in each state of a pull, a push, a
 //	        provisioning and a suspension; what was asked for is done once
+//
+// In the end of each the history checker reads the log, and the view is what a fresh replay has. The flag
+// -brokers has it played on any Kafka.
 package main

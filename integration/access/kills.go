@@ -56,7 +56,7 @@ func kills(ctx context.Context, s site) error {
 		}
 	}
 	fmt.Printf("  killed in %d states, everything was done once\n", len(states))
-	return srv.end()
+	return srv.end(ctx)
 }
 
 func (w waitingIn) asset() string { return strings.ReplaceAll(w.name, " ", "-") }

@@ -77,12 +77,12 @@ func (s site) pair(ctx context.Context, edc *standin.Connector) (_ []*server, st
 		return nil, nil, err
 	}
 	halt := func() error { return nil }
-	if s.brokers == "" {
-		if s.brokers, err = process.FreeAddress(); err != nil {
+	if !s.kafka.Others() {
+		if s.broker, err = process.FreeAddress(); err != nil {
 			return nil, nil, err
 		}
 		broker, err := process.Start(ctx, process.Command{
-			Path: s.bin, Args: []string{"broker", "--data", filepath.Join(s.Dir, "broker"), "--kafka-listen", s.brokers}, Log: s.Log,
+			Path: s.bin, Args: []string{"broker", "--data", filepath.Join(s.Dir, "broker"), "--kafka-listen", s.broker}, Log: s.Log,
 		})
 		if err != nil {
 			return nil, nil, err
@@ -98,6 +98,6 @@ func (s site) pair(ctx context.Context, edc *standin.Connector) (_ []*server, st
 		servers = append(servers, srv)
 	}
 	return servers, func() error {
-		return errors.Join(servers[0].end(), servers[1].end(), halt())
+		return errors.Join(servers[0].end(ctx), servers[1].end(ctx), halt())
 	}, nil
 }

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"flag"
 	"fmt"
@@ -16,8 +14,10 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/waybill/waybill/integration/internal/api"
+	"github.com/waybill/waybill/integration/internal/audit"
 	"github.com/waybill/waybill/integration/internal/process"
 	"github.com/waybill/waybill/integration/internal/stage"
+	"github.com/waybill/waybill/internal/kafka"
 	"github.com/waybill/waybill/internal/standin"
 )
 
@@ -26,47 +26,55 @@ const (
 	apiKey = "the-key-of-the-stand-in"
 	// patience is how long one thing may take.
 	patience = 90 * time.Second
+	// settleWithin is how long what goes on after the last end may take.
+	settleWithin = 20 * time.Second
 	// glance is the time between two looks.
 	glance = 20 * time.Millisecond
 )
 
 func main() {
 	only := flag.String("only", "", "cases, limits, terminations or kills; all of them unless given")
-	brokers := flag.String("brokers", "", "host:port,… of a Kafka to play on instead of the embedded broker")
+	k := stage.NewKafka("access")
 	flags := stage.NewFlags(8 * time.Minute)
 	flag.Parse()
 	os.Exit(flags.Play("access", func(ctx context.Context, on stage.Stage) error {
-		bin, err := process.Build(ctx, on.Dir)
-		if err != nil {
+		return errors.Join(run(ctx, on, k, *only), k.Clear(ctx))
+	}))
+}
+
+func run(ctx context.Context, on stage.Stage, k *stage.Kafka, only string) error {
+	fmt.Printf("access (%s):\n", k)
+	bin, err := process.Build(ctx, on.Dir)
+	if err != nil {
+		return err
+	}
+	for _, part := range []struct {
+		name string
+		play func(context.Context, site) error
+	}{{"cases", cases}, {"limits", limits}, {"terminations", terminations}, {"kills", kills}} {
+		if only != "" && only != part.name {
+			continue
+		}
+		s := site{Stage: on, bin: bin, kafka: k.Apart(part.name)}
+		if s.Dir, err = os.MkdirTemp(on.Dir, part.name); err != nil {
 			return err
 		}
-		for _, part := range []struct {
-			name string
-			play func(context.Context, site) error
-		}{{"cases", cases}, {"limits", limits}, {"terminations", terminations}, {"kills", kills}} {
-			if *only != "" && *only != part.name {
-				continue
-			}
-			s := site{Stage: on, bin: bin, brokers: *brokers, prefix: fmt.Sprintf("access-%s-%d", part.name, time.Now().UnixMilli())}
-			if s.Dir, err = os.MkdirTemp(on.Dir, part.name); err != nil {
-				return err
-			}
-			fmt.Println(part.name)
-			began := time.Now()
-			if err := part.play(ctx, s); err != nil {
-				return fmt.Errorf("%s: %w", part.name, err)
-			}
-			fmt.Printf("  ok, %.1f s\n", time.Since(began).Seconds())
+		fmt.Println(part.name)
+		began := time.Now()
+		if err := part.play(ctx, s); err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
 		}
-		return nil
-	}))
+		fmt.Printf("  ok, %.1f s\n", time.Since(began).Seconds())
+	}
+	return nil
 }
 
 // site is where one part plays.
 type site struct {
 	stage.Stage
-	bin             string
-	brokers, prefix string // of another Kafka
+	bin    string
+	kafka  *stage.Kafka
+	broker string // a `waybill broker`, where several servers share one
 }
 
 // server is a `waybill serve`.
@@ -75,6 +83,8 @@ type server struct {
 	*api.Client
 	site   site
 	listen string
+	data   string
+	cfg    kafka.Config // of its log
 	args   []string
 }
 
@@ -113,33 +123,32 @@ func (s site) serve(ctx context.Context, name string, args ...string) (*server, 
 	if err != nil {
 		return nil, err
 	}
-	kafka, err := process.FreeAddress()
+	srv := &server{site: s, listen: listen, Client: api.New("http://" + listen), data: filepath.Join(s.Dir, name)}
+	where, err := s.log(srv)
 	if err != nil {
 		return nil, err
 	}
-	srv := &server{site: s, listen: listen, Client: api.New("http://" + listen)}
-	srv.args = append([]string{"serve", "--data", filepath.Join(s.Dir, name), "--listen", listen, "--kafka-listen", kafka}, args...)
-	if s.brokers != "" {
-		keys, err := s.sealKeys()
-		if err != nil {
-			return nil, err
-		}
-		srv.args = append(srv.args, "--brokers", s.brokers, "--create-topics", "--prefix", s.prefix, "--seal-keys-file", keys)
-	}
+	srv.args = append([]string{"serve", "--data", srv.data, "--listen", listen}, append(where, args...)...)
 	return srv, srv.start(ctx)
 }
 
-// sealKeys makes the keys that servers of one log share.
-func (s site) sealKeys() (string, error) {
-	path := filepath.Join(s.Dir, "seal.keys")
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
+// log says where a server's log is, and notes how it is reached.
+func (s site) log(srv *server) ([]string, error) {
+	if s.broker != "" {
+		srv.cfg = s.kafka.Config(s.broker)
+		seal, err := stage.Seal(s.Dir)
+		return append([]string{"--brokers", s.broker}, seal...), err
 	}
-	key := make([]byte, 32)
-	if _, err := rand.Read(key); err != nil {
-		return "", err
+	embedded, err := process.FreeAddress()
+	if err != nil {
+		return nil, err
 	}
-	return path, os.WriteFile(path, []byte("k1:"+base64.StdEncoding.EncodeToString(key)+"\n"), 0o600)
+	srv.cfg = s.kafka.Config(embedded)
+	if !s.kafka.Others() {
+		return s.kafka.Args(embedded), nil
+	}
+	seal, err := stage.Seal(s.Dir)
+	return append(s.kafka.Args(embedded), seal...), err
 }
 
 func (srv *server) start(ctx context.Context) (err error) {
@@ -158,9 +167,47 @@ func (srv *server) killed(ctx context.Context) error {
 	return srv.start(ctx)
 }
 
-func (srv *server) end() error {
-	_, err := srv.Stop(10 * time.Second)
-	return err
+// end holds the log and what the server has made of it against what must be, and stops the server.
+func (srv *server) end(ctx context.Context) error {
+	err := srv.audited(ctx)
+	_, stopped := srv.Stop(10 * time.Second)
+	return errors.Join(err, stopped)
+}
+
+// audited holds them against what must be when the log stands still: what was shared is still being closed
+// when the last job has ended.
+func (srv *server) audited(ctx context.Context) error {
+	scratch, err := os.MkdirTemp(srv.site.Dir, "replay")
+	if err != nil {
+		return err
+	}
+	var report *audit.Report
+	var wrongs []audit.Wrong
+	rows := 0
+	for end := time.Now().Add(settleWithin); ; {
+		log, err := audit.ReadLog(ctx, srv.cfg)
+		if err != nil {
+			return err
+		}
+		report = audit.Check(log, audit.Options{Embedded: srv.cfg.Embedded, Quiet: true, Now: time.Now(), Secrets: []string{apiKey}})
+		if wrongs = report.Wrongs; len(wrongs) == 0 {
+			if wrongs, rows, err = audit.Projection(ctx, srv.cfg, filepath.Join(srv.data, "projections.db"), scratch); err != nil {
+				return err
+			}
+		}
+		if len(wrongs) == 0 || time.Now().After(end) {
+			break
+		}
+		if err := api.Pause(ctx, 10*glance); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("  on the log: %s; rows of the view that a fresh replay has as well: %d\n", report, rows)
+	var w wrong
+	for _, sentence := range audit.Sentences(wrongs) {
+		w.unless(false, "%s", sentence)
+	}
+	return w.err()
 }
 
 // until waits for something to become true.

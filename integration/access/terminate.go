@@ -53,7 +53,7 @@ func terminations(ctx context.Context, s site) error {
 		}
 		fmt.Printf("  %s: told %d times\n", e.name, e.told)
 	}
-	return srv.end()
+	return srv.end(ctx)
 }
 
 func held(edc *standin.Connector, asset string) *standin.Fault {

@@ -10,7 +10,9 @@
 //
 // The script run of either prefers its own way, and falls back to the other's where it cannot have
 // that and is not told that it must (DOCKER=required). Scenarios that can be played on any Kafka
-// follow, here: their flag -brokers takes the same brokers.
+// follow, shared out between the two, in small: their flag -brokers takes the same brokers. With -share odd
+// here and -share even there, as .ci/run has it, every suite runs in both ways, and every test of a
+// long one in one of them.
 //
 // Tests in fake time have no real broker, and say so by being passed over. What the runner's tests
 // show in fake time they show here in real time, beside each other, for they mostly wait.

@@ -21,10 +21,15 @@ const limit = 8 * time.Minute
 func main() {
 	only := flag.String("only", "", "packages to run, separated by commas; all of them unless given")
 	full := flag.Bool("full", false, "run the slow ones, too")
+	share := flag.String("share", "", "of the long suites only every other test, "+even+" or "+odd+": somebody else runs the others")
 	flag.Parse()
+	if !slices.Contains([]string{"", even, odd}, *share) {
+		fmt.Fprintf(os.Stderr, "cluster: -share %s: want %s or %s\n", *share, even, odd)
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("given up after %s", limit))
-	err := run(ctx, *only, *full)
+	err := run(ctx, *only, *full, *share)
 	cancel()
 	stop()
 	if err != nil {
@@ -33,7 +38,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, only string, full bool) error {
+func run(ctx context.Context, only string, full bool, share string) error {
 	if len(cluster.Brokers()) == 0 {
 		return fmt.Errorf("%s names no brokers: the script run gets some", cluster.BrokersVariable)
 	}
@@ -47,7 +52,7 @@ func run(ctx context.Context, only string, full bool) error {
 		if only != "" && !slices.Contains(strings.Split(only, ","), s.pkg) {
 			continue
 		}
-		n, err := s.run(ctx, full)
+		n, err := s.run(ctx, full, share)
 		tests += n
 		switch {
 		case err == nil:

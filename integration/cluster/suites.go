@@ -26,20 +26,22 @@ type suite struct {
 	tests string
 	// slow is a pattern of those that only -full runs.
 	slow string
+	// long suites are shared out between those who run the suites in several ways: -share.
+	long bool
 }
 
 // suites are in order of how much rests on them.
 var suites = []suite{
 	{pkg: "internal/pubsub", tests: "Suite|NothingIsLeftRunning"},
 	{pkg: "internal/blobs", slow: "ManyArePut"},
-	{pkg: "consumers/runner", slow: "AlwaysSomethingToDo|WhateverHappensToTheMembers|RunAgainAfterRestarts|" +
+	{pkg: "consumers/runner", long: true, slow: "AlwaysSomethingToDo|WhateverHappensToTheMembers|RunAgainAfterRestarts|" +
 		"AnOwnerMayDieAnywhere|ThatIsNoGood|HistoryIsLetGo|HistoryOfWhatLives|HasNotChanged|WithoutCheckpoints"},
 	{pkg: "consumers/agent", tests: "OnKafka"},
 	{pkg: "consumers/agent/launch", tests: "ThatWasLaunched"},
 	{pkg: "consumers/completions"},
-	{pkg: "producers"},
-	{pkg: "projections"},
-	{pkg: "projections/query"},
+	{pkg: "producers", long: true},
+	{pkg: "projections", long: true},
+	{pkg: "projections/query", long: true},
 	{pkg: "cmd/waybill/internal/cli", tests: "Straight|Verbs"},
 	{pkg: "cmd/waybill/internal/app", tests: "RunsFromDefinitionToResult|GoesOnAsTheSameMember|JoinsTheBroker|NobodyCanRead|KeepsItsVersion|LooksAfterAJob|TenMegabytes"},
 }
@@ -50,16 +52,34 @@ type test struct {
 	output  []string
 }
 
+// half matches names of tests that have an even number of letters: about one of two.
+const half = "^(..)*$"
+
+// The shares of the long suites.
+const (
+	even = "even"
+	odd  = "odd"
+)
+
 // run runs the tests of a package and returns how many ran on the brokers, and passed.
-func (s suite) run(ctx context.Context, full bool) (int, error) {
+func (s suite) run(ctx context.Context, full bool, share string) (int, error) {
 	began := time.Now()
 	// Beside each other, however few cores there are: they mostly wait for a broker.
 	args := []string{"test", "-json", "-count=1", "-parallel=8", "-timeout=5m"}
-	if s.tests != "" {
+	var skipped []string
+	switch {
+	case s.tests != "":
 		args = append(args, "-run", s.tests)
+	case s.long && share == even:
+		args = append(args, "-run", half)
+	case s.long && share == odd:
+		skipped = append(skipped, half)
 	}
 	if s.slow != "" && !full {
-		args = append(args, "-skip", s.slow)
+		skipped = append(skipped, s.slow)
+	}
+	if len(skipped) > 0 {
+		args = append(args, "-skip", strings.Join(skipped, "|"))
 	}
 	cmd := exec.CommandContext(ctx, "go", append(args, module+s.pkg)...) //nolint:gosec // from the table above
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")

@@ -11,6 +11,7 @@ import (
 
 	"github.com/waybill/waybill/integration/internal/api"
 	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/schemas"
 )
 
 // keyOn makes a key of a partition.
@@ -136,7 +137,7 @@ func (s *scenario) isDead(ctx context.Context, name string, st step) error {
 			return err
 		}
 		for _, l := range all {
-			if l.Topic == commandsTopic && l.Partition == st.partition && same(l.Key, st.key) && same(l.Value, st.value) {
+			if l.Topic == s.topics.Commands(schemas.AggregateOrchestration) && l.Partition == st.partition && same(l.Key, st.key) && same(l.Value, st.value) {
 				if !strings.Contains(l.Error, st.dead) {
 					s.amiss("%s: the dead letter says %q, want a word of %q", name, l.Error, st.dead)
 				}
@@ -156,7 +157,7 @@ func (s *scenario) isDead(ctx context.Context, name string, st step) error {
 // onTheTopics checks that every rejection stands once on the completions topic, under the
 // key of the aggregate, and every dead letter on its topic.
 func (s *scenario) onTheTopics(ctx context.Context, all []step) error {
-	completions, err := s.client.read(ctx, completionsTopic)
+	completions, err := s.client.read(ctx, s.topics.Completions(schemas.AggregateOrchestration))
 	if err != nil {
 		return err
 	}
@@ -189,7 +190,7 @@ func (s *scenario) onTheTopics(ctx context.Context, all []step) error {
 	if len(found) != rejections {
 		s.amiss("%d commands are rejected on the completions topic, want %d: %v", len(found), rejections, found)
 	}
-	letters, err := s.client.read(ctx, deadlettersTopic)
+	letters, err := s.client.read(ctx, s.topics.DeadLetters())
 	if err != nil {
 		return err
 	}
@@ -219,7 +220,7 @@ func (s *scenario) replayed(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	events, err := s.client.read(ctx, eventsTopic)
+	events, err := s.client.read(ctx, s.topics.Events(schemas.AggregateOrchestration))
 	if err != nil {
 		return err
 	}
@@ -245,7 +246,7 @@ func (s *scenario) replayed(ctx context.Context) error {
 			s.amiss("%d dead letters say %q, want %d", n, reason, 2*was[reason])
 		}
 	}
-	now, err := s.client.read(ctx, eventsTopic)
+	now, err := s.client.read(ctx, s.topics.Events(schemas.AggregateOrchestration))
 	if err != nil {
 		return err
 	}

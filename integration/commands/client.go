@@ -14,18 +14,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/waybill/waybill/integration/internal/audit"
+	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/schemas"
 )
 
 // shards is how many partitions the topics have that commands go to.
 const shards = 8
-
-// Topics, with the default prefix.
-const (
-	commandsTopic    = "waybill.orchestration.commands"
-	eventsTopic      = "waybill.orchestration.events"
-	completionsTopic = "waybill.orchestration.completions"
-	deadlettersTopic = "waybill.deadletters"
-)
 
 // anyPartition leaves the choice to the client's own partitioner.
 const anyPartition = -1
@@ -58,19 +52,20 @@ type client interface {
 }
 
 // newClient is kcat where it is installed. A value is handed to it in a file.
-func newClient(broker, file string) client {
+func newClient(cfg kafka.Config, file string) client {
+	commands := cfg.Topics().Commands(schemas.AggregateOrchestration)
 	if bin, err := exec.LookPath("kcat"); err == nil {
-		return &kcat{bin, broker, file}
+		return &kcat{bin, strings.Join(cfg.Brokers, ","), commands, file}
 	}
-	return &plain{broker}
+	return &plain{cfg.Brokers, commands}
 }
 
-type kcat struct{ bin, broker, file string }
+type kcat struct{ bin, brokers, commands, file string }
 
 func (k *kcat) name() string { return "kcat" }
 
 func (k *kcat) write(ctx context.Context, c command) error {
-	args := []string{"-P", "-b", k.broker, "-t", commandsTopic, "-X", "message.max.bytes=10000000", "-X", "acks=all"}
+	args := []string{"-P", "-b", k.brokers, "-t", k.commands, "-X", "message.max.bytes=10000000", "-X", "acks=all"}
 	for _, h := range c.headers() {
 		args = append(args, "-H", h[0]+"="+h[1])
 	}
@@ -104,7 +99,7 @@ const unitSeparator, recordSeparator = "\x1f", '\x1e'
 
 func (k *kcat) read(ctx context.Context, topic string) ([]audit.Record, error) {
 	var errs bytes.Buffer
-	cmd := exec.CommandContext(ctx, k.bin, "-C", "-q", "-e", "-o", "beginning", "-b", k.broker, "-t", topic, //nolint:gosec // found in PATH
+	cmd := exec.CommandContext(ctx, k.bin, "-C", "-q", "-e", "-o", "beginning", "-b", k.brokers, "-t", topic, //nolint:gosec // found in PATH
 		"-X", "isolation.level=read_committed", "-X", "fetch.message.max.bytes=10000000",
 		"-f", strings.Join([]string{"%p", "%o", "%k", "%h", "%s"}, unitSeparator)+string(recordSeparator))
 	cmd.Stderr = &errs
@@ -141,17 +136,20 @@ func (k *kcat) read(ctx context.Context, topic string) ([]audit.Record, error) {
 }
 
 // plain does what kcat does, with the library that everything here is written with.
-type plain struct{ broker string }
+type plain struct {
+	brokers  []string
+	commands string
+}
 
 func (p *plain) name() string { return "no kcat: a plain client with its partitioner" }
 
 func (p *plain) write(ctx context.Context, c command) error {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(p.broker), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchMaxBytes(10_000_000))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(p.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchMaxBytes(10_000_000))
 	if err != nil {
 		return err
 	}
 	defer cl.Close()
-	r := &kgo.Record{Topic: commandsTopic, Key: c.key, Value: c.value, Partition: c.partition}
+	r := &kgo.Record{Topic: p.commands, Key: c.key, Value: c.value, Partition: c.partition}
 	if c.partition == anyPartition {
 		r.Partition = int32(crc32.ChecksumIEEE(c.key) % shards)
 	}
@@ -162,5 +160,5 @@ func (p *plain) write(ctx context.Context, c command) error {
 }
 
 func (p *plain) read(ctx context.Context, topic string) ([]audit.Record, error) {
-	return audit.Read(ctx, []string{p.broker}, topic)
+	return audit.Read(ctx, p.brokers, topic)
 }

@@ -16,6 +16,6 @@
 //   - after the SQLite file has been deleted, the next start makes the same rows again,
 //     byte for byte.
 //
-// It prints what it has found, and exits with 0 only if all of this was so. Where kcat or
+// The flag -brokers has it played on any Kafka. It prints what it has found, and exits with 0 only if all of this was so. Where kcat or
 // sqlite3 is not installed, a plain client takes its place, and the output says so.
 package main

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -13,6 +14,7 @@ import (
 	"github.com/waybill/waybill/integration/internal/load"
 	"github.com/waybill/waybill/integration/internal/process"
 	"github.com/waybill/waybill/integration/internal/stage"
+	"github.com/waybill/waybill/internal/kafka"
 )
 
 const (
@@ -25,27 +27,33 @@ const (
 
 func main() {
 	jobs := flag.Int("jobs", 200, "how many jobs run while the views are read")
+	k := stage.NewKafka("commands")
 	seed := flag.Uint64("seed", rand.Uint64()>>1, "what to draw the jobs from") //nolint:gosec // no secret
 	flags := stage.NewFlags(5 * time.Minute)
 	flag.Parse()
-	os.Exit(flags.Play("commands", func(ctx context.Context, on stage.Stage) error { return run(ctx, on, *jobs, *seed) }))
+	os.Exit(flags.Play("commands", func(ctx context.Context, on stage.Stage) error {
+		return errors.Join(run(ctx, on, k, *jobs, *seed), k.Clear(ctx))
+	}))
 }
 
 type scenario struct {
-	dir, bin, listen, kafka string
-	log                     *os.File
-	api                     *api.Client
-	client                  client
-	sql                     reader
-	jobs                    []*load.Job
-	providers               *load.Providers
-	process                 *process.Process
-	rnd                     *rand.Rand
-	wrong                   []string
+	dir, bin, listen string
+	embedded         string // where the embedded broker listens, if that is the one
+	kafka            *stage.Kafka
+	topics           kafka.Topics
+	log              *os.File
+	api              *api.Client
+	client           client
+	sql              reader
+	jobs             []*load.Job
+	providers        *load.Providers
+	process          *process.Process
+	rnd              *rand.Rand
+	wrong            []string
 }
 
-func run(ctx context.Context, on stage.Stage, jobs int, seed uint64) (err error) {
-	s := &scenario{dir: on.Dir, log: on.Log, rnd: rand.New(rand.NewPCG(seed, 3))} //nolint:gosec // the same from the same seed
+func run(ctx context.Context, on stage.Stage, k *stage.Kafka, jobs int, seed uint64) (err error) {
+	s := &scenario{dir: on.Dir, kafka: k, log: on.Log, rnd: rand.New(rand.NewPCG(seed, 3))} //nolint:gosec // the same from the same seed
 	if s.jobs, s.providers, err = load.New(ctx, seed, "m", jobs); err != nil {
 		return err
 	}
@@ -53,7 +61,7 @@ func run(ctx context.Context, on stage.Stage, jobs int, seed uint64) (err error)
 	if err := s.prepare(ctx); err != nil {
 		return err
 	}
-	fmt.Printf("commands: seed %d, %s, %s\n", seed, s.client.name(), s.sql.name())
+	fmt.Printf("commands (%s): seed %d, %s, %s\n", k, seed, s.client.name(), s.sql.name())
 	for _, step := range []func(context.Context) error{s.start, s.misplaced, s.bad, s.views, s.rebuild, s.stop} {
 		if err := step(ctx); err != nil {
 			return err
@@ -78,11 +86,13 @@ func (s *scenario) prepare(ctx context.Context) (err error) {
 	if s.listen, err = process.FreeAddress(); err != nil {
 		return err
 	}
-	if s.kafka, err = process.FreeAddress(); err != nil {
+	if s.embedded, err = process.FreeAddress(); err != nil {
 		return err
 	}
+	cfg := s.kafka.Config(s.embedded)
+	s.topics = cfg.Topics()
 	s.api = api.New("http://" + s.listen)
-	s.client = newClient(s.kafka, filepath.Join(s.dir, "value"))
+	s.client = newClient(cfg, filepath.Join(s.dir, "value"))
 	s.sql = newReader(s.database())
 	return nil
 }
@@ -92,7 +102,7 @@ func (s *scenario) database() string { return filepath.Join(s.data(), "projectio
 
 // start starts the process and puts the definitions.
 func (s *scenario) start(ctx context.Context) (err error) {
-	args := []string{"serve", "--data", s.data(), "--listen", s.listen, "--kafka-listen", s.kafka}
+	args := append([]string{"serve", "--data", s.data(), "--listen", s.listen}, s.kafka.Args(s.embedded)...)
 	for _, h := range s.providers.Hosts() {
 		args = append(args, "--allow", h)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/waybill/waybill/integration/internal/api"
 	"github.com/waybill/waybill/integration/internal/audit"
 	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/schemas"
 )
 
 // good is a start that is carried out.
@@ -36,7 +37,7 @@ func (s *scenario) misplaced(ctx context.Context) error {
 			return err
 		}
 	}
-	records, err := s.client.read(ctx, commandsTopic)
+	records, err := s.client.read(ctx, s.topics.Commands(schemas.AggregateOrchestration))
 	if err != nil {
 		return err
 	}
@@ -60,7 +61,7 @@ func (s *scenario) misplaced(ctx context.Context) error {
 
 // decidedOnce checks that each job was started once, on its key's partition.
 func (s *scenario) decidedOnce(ctx context.Context) error {
-	records, err := s.client.read(ctx, eventsTopic)
+	records, err := s.client.read(ctx, s.topics.Events(schemas.AggregateOrchestration))
 	if err != nil {
 		return err
 	}

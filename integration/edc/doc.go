@@ -5,4 +5,6 @@
 //	bash integration/edc/run                  some three minutes
 //	bash integration/edc/run -full            everything, in full numbers
 //	bash integration/edc/run -only tree,push  some parts of it
+//
+// The flag -brokers has it played on any Kafka, each server with topics of its own.
 package main

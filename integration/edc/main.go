@@ -36,6 +36,7 @@ func sizesOf(full bool) sizes {
 type scenario struct {
 	sizes
 	dir, bin  string
+	kafka     *stage.Kafka
 	started   string // file
 	rnd       *rand.Rand
 	peers     *connectors
@@ -78,12 +79,13 @@ func main() {
 	full := flag.Bool("full", false, "everything, in full numbers: some 20 minutes")
 	only := flag.String("only", "", "the names of some parts, with commas between them")
 	seed := flag.Uint64("seed", rand.Uint64()>>1, "what to draw from") //nolint:gosec // no secret
+	k := stage.NewKafka("edc")
 	flags := stage.NewFlags(40 * time.Minute)
 	flag.Parse()
 	os.Exit(flags.Play("edc", func(ctx context.Context, on stage.Stage) error {
-		fmt.Printf("real connectors: seed %d\n", *seed)
-		s := &scenario{sizes: sizesOf(*full), dir: on.Dir, started: *started, rnd: rand.New(rand.NewPCG(*seed, 1)), apiKeyJWT: crand.Text()} //nolint:gosec // the same from the same seed
-		return s.run(ctx, strings.FieldsFunc(*only, func(r rune) bool { return r == ',' }))
+		fmt.Printf("real connectors (%s): seed %d\n", k, *seed)
+		s := &scenario{kafka: k, sizes: sizesOf(*full), dir: on.Dir, started: *started, rnd: rand.New(rand.NewPCG(*seed, 1)), apiKeyJWT: crand.Text()} //nolint:gosec // the same from the same seed
+		return errors.Join(s.run(ctx, strings.FieldsFunc(*only, func(r rune) bool { return r == ',' })), k.Clear(ctx))
 	}))
 }
 

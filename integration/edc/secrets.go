@@ -14,9 +14,9 @@ import (
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/waybill/waybill/integration/internal/audit"
+	"github.com/waybill/waybill/schemas"
 )
 
 // secrets looks for the key of the management API, for the tokens of EDRs and for what a provisioner handed out in all that
@@ -44,7 +44,7 @@ func (s *scenario) secrets(ctx context.Context) error {
 				}
 			}
 		}
-		for _, where := range []string{transfersPath, "topic waybill.transfer.events", filepath.Join(srv.dir, "projections.db")} {
+		for _, where := range []string{transfersPath, "topic " + srv.cfg.Topics().Events(schemas.AggregateTransfer), filepath.Join(srv.dir, "projections.db")} {
 			if !bytes.Contains(told[where], []byte(root)) { // which is no secret
 				s.wrong.Add("%s does not even say %s: what was searched is not what is kept", where, root)
 			}
@@ -160,7 +160,7 @@ func (srv *server) told(ctx context.Context) (map[string][]byte, error) {
 
 // logged is every record of every topic, by topic.
 func (srv *server) logged(ctx context.Context) (map[string][]byte, error) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(srv.kafka))
+	client, err := srv.cfg.NewClient()
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +171,10 @@ func (srv *server) logged(ctx context.Context) (map[string][]byte, error) {
 	}
 	all := map[string][]byte{}
 	for _, topic := range slices.Sorted(maps.Keys(topics)) {
-		records, err := audit.Read(ctx, []string{srv.kafka}, topic)
+		if !strings.HasPrefix(topic, srv.cfg.Prefix+".") {
+			continue // somebody else's
+		}
+		records, err := audit.Read(ctx, srv.cfg.Brokers, topic)
 		if err != nil {
 			return nil, err
 		}

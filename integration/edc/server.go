@@ -15,6 +15,8 @@ import (
 
 	"github.com/waybill/waybill/integration/internal/api"
 	"github.com/waybill/waybill/integration/internal/process"
+	"github.com/waybill/waybill/integration/internal/stage"
+	"github.com/waybill/waybill/internal/kafka"
 )
 
 const (
@@ -25,10 +27,12 @@ const (
 // server is a `waybill serve` with data of its own.
 type server struct {
 	*process.Process
-	bin, dir, listen, kafka, config string
-	key                             string // of the management API
-	logs                            string // what it has printed
-	api                             *api.Client
+	bin, dir, listen, config string
+	cfg                      kafka.Config // of its log
+	where                    []string     // the same, as it is told
+	key                      string       // of the management API
+	logs                     string       // what it has printed
+	api                      *api.Client
 }
 
 // serve starts a server on new data; change may change its configuration before.
@@ -42,7 +46,7 @@ func (s *scenario) serve(ctx context.Context, name string, on *connectors, chang
 	if srv.listen, err = process.FreeAddress(); err != nil {
 		return nil, err
 	}
-	if srv.kafka, err = process.FreeAddress(); err != nil {
+	if err := srv.place(s.kafka.Apart(name)); err != nil {
 		return nil, err
 	}
 	srv.api = api.New("http://" + srv.listen)
@@ -57,6 +61,21 @@ func (s *scenario) serve(ctx context.Context, name string, on *connectors, chang
 	return srv, srv.start(ctx)
 }
 
+// place gives the server a log of its own.
+func (srv *server) place(k *stage.Kafka) error {
+	embedded, err := process.FreeAddress()
+	if err != nil {
+		return err
+	}
+	srv.cfg, srv.where = k.Config(embedded), k.Args(embedded)
+	if !k.Others() {
+		return nil
+	}
+	seal, err := stage.Seal(filepath.Dir(srv.dir))
+	srv.where = append(srv.where, seal...)
+	return err
+}
+
 // start starts the server, again where it has been killed.
 func (srv *server) start(ctx context.Context) error {
 	log, err := os.OpenFile(srv.logs, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -65,7 +84,7 @@ func (srv *server) start(ctx context.Context) error {
 	}
 	defer log.Close() //nolint:errcheck // the process has its own
 	srv.Process, err = process.Start(ctx, process.Command{
-		Path: srv.bin, Args: []string{"serve", "--config", srv.config, "--data", srv.dir, "--listen", srv.listen, "--kafka-listen", srv.kafka},
+		Path: srv.bin, Args: append([]string{"serve", "--config", srv.config, "--data", srv.dir, "--listen", srv.listen}, srv.where...),
 		Env: []string{apiKeyVariable + "=" + srv.key}, Log: log,
 	})
 	if err != nil {

@@ -244,5 +244,20 @@ func (s *scenario) audit(ctx context.Context) error {
 	if n.Events-n.Repeats < s.events {
 		s.amiss("the log has %d events, want %d or more", n.Events-n.Repeats, s.events)
 	}
+	if s.events > checked {
+		return nil
+	}
+	log, err := audit.ReadLog(ctx, s.cluster)
+	if err != nil {
+		return err
+	}
+	report := audit.Check(log, audit.Options{Embedded: s.cluster.Embedded, Quiet: true, Now: time.Now()})
+	fmt.Println("held against all laws:", report)
+	for _, w := range audit.Sentences(report.Wrongs) {
+		s.amiss("%s", w)
+	}
 	return nil
 }
+
+// checked is up to how many events a history is held against all laws, which wants all of it in memory.
+const checked = 100_000

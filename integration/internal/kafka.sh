@@ -27,6 +27,23 @@ with_kafka() {
   fi
 }
 
+# side_by_side DIR ROW... runs rows of commands beside each other, for they mostly wait, and prints what
+# each says in one piece. What is under way ends with it.
+side_by_side() (
+  dir=$1 failed=0 pids=()
+  shift
+  trap 'kill "${pids[@]}" 2>/dev/null || true; wait' EXIT
+  for row in "$@"; do
+    timeout --kill-after=30s 600 bash -euo pipefail -c "$row" </dev/null >"$dir/row-${#pids[@]}" 2>&1 &
+    pids+=($!)
+  done
+  for i in "${!pids[@]}"; do
+    wait "${pids[i]}" || failed=1
+    cat "$dir/row-$i"
+  done
+  exit "$failed"
+)
+
 kafka_from_maven() {
   local dir=$1/kafka said began=$SECONDS code=0
   shift

@@ -30,7 +30,8 @@ type settings struct {
 
 // plays says whether an act is one of those that are wanted.
 func (s settings) plays(act string) bool {
-	return s.only == "" || slices.Contains(strings.Split(s.only, ","), act)
+	names, not := strings.CutPrefix(s.only, "-")
+	return s.only == "" || slices.Contains(strings.Split(names, ","), act) != not
 }
 
 // act is one part of the scenario, on a Kafka of its own.
@@ -65,7 +66,7 @@ func main() {
 		names = append(names, a.name)
 	}
 	flag.BoolVar(&s.full, "full", false, "every outage, for as long as they are to be outlasted: some ten minutes")
-	flag.StringVar(&s.only, "only", "", "play only these, of "+strings.Join(names, ","))
+	flag.StringVar(&s.only, "only", "", "play only these, of "+strings.Join(names, ",")+"; all but these, with a dash in front")
 	flag.Uint64Var(&s.seed, "seed", rand.Uint64()>>1, "what to draw the jobs from") //nolint:gosec // no secret
 	flags := stage.NewFlags(20 * time.Minute)
 	flag.Parse()
@@ -73,7 +74,7 @@ func main() {
 }
 
 func play(ctx context.Context, on stage.Stage, s settings) error {
-	if !s.full && (s.only == "" || strings.Contains(s.only, ",")) {
+	if !s.full && (s.only == "" || strings.ContainsAny(s.only, "-,")) {
 		return together(ctx, s)
 	}
 	fmt.Printf("outages: seed %d\n", s.seed)

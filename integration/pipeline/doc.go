@@ -18,5 +18,5 @@
 //     an error that names the step and the reason; what passes by itself is tried again,
 //     what does not is not, and what comes after it is never called.
 //
-// It prints the figures, and exits with 0 only if all of this was so.
+// The flag -brokers has it played on any Kafka. It prints the figures, and exits with 0 only if all of this was so.
 package main

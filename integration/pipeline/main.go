@@ -39,6 +39,7 @@ type scenario struct {
 	paths
 	dir, bin, server string
 	storage          string // how to reach it
+	kafka            *stage.Kafka
 	repo             *repository
 	log              *os.File
 	api              *api.Client
@@ -54,15 +55,18 @@ func main() {
 	var p paths
 	flag.StringVar(&p.services, "services", "", "the program of integration/pipeline/services")
 	flag.StringVar(&p.azurite, "azurite", "", "the package of npm")
+	k := stage.NewKafka("pipeline")
 	flags := stage.NewFlags(4 * time.Minute)
 	flag.Parse()
-	os.Exit(flags.Play("pipeline", func(ctx context.Context, on stage.Stage) error { return run(ctx, on, p) }))
+	os.Exit(flags.Play("pipeline", func(ctx context.Context, on stage.Stage) error {
+		return errors.Join(run(ctx, on, k, p), k.Clear(ctx))
+	}))
 }
 
-func run(ctx context.Context, on stage.Stage, p paths) error {
-	s := &scenario{paths: p, dir: on.Dir, log: on.Log}
+func run(ctx context.Context, on stage.Stage, k *stage.Kafka, p paths) error {
+	s := &scenario{paths: p, dir: on.Dir, kafka: k, log: on.Log}
 	defer s.gates.close()
-	fmt.Println("the repository pipeline:")
+	fmt.Printf("the repository pipeline (%s):\n", k)
 	for _, step := range []func(context.Context) error{s.makeRepository, s.startStorage, s.startServices, s.startWaybill, s.good, s.recovers, s.fails, s.stop} {
 		if err := step(ctx); err != nil {
 			return err
@@ -169,7 +173,7 @@ func (s *scenario) startWaybill(ctx context.Context) (err error) {
 	}
 	s.server = "http://" + listen
 	s.waybill, err = process.Start(ctx, process.Command{
-		Path: s.bin, Args: []string{"serve", "--data", filepath.Join(s.dir, "data"), "--listen", listen, "--kafka-listen", "127.0.0.1:0", "--allow", "127.0.0.1:*"}, Log: s.log,
+		Path: s.bin, Args: append([]string{"serve", "--data", filepath.Join(s.dir, "data"), "--listen", listen, "--allow", "127.0.0.1:*"}, s.kafka.Args("127.0.0.1:0")...), Log: s.log,
 	})
 	if err != nil {
 		return err

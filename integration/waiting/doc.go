@@ -7,5 +7,5 @@
 //     first, all that starting them in a few seconds has left unused in it included;
 //   - every one of them ends COMPLETED, with the output that it was completed with.
 //
-// It prints the figures, and exits with 0 only if all of this was so.
+// The flag -brokers has it played on any Kafka. It prints the figures, and exits with 0 only if all of this was so.
 package main

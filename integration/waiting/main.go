@@ -32,21 +32,26 @@ const definition = `{"output": ["ask.answer"], "activities": [
 
 func main() {
 	jobs := flag.Int("jobs", 10_000, "how many orchestrations wait at once")
+	k := stage.NewKafka("waiting")
 	flags := stage.NewFlags(5 * time.Minute)
 	flag.Parse()
-	os.Exit(flags.Play("waiting", func(ctx context.Context, on stage.Stage) error { return run(ctx, on, *jobs) }))
+	os.Exit(flags.Play("waiting", func(ctx context.Context, on stage.Stage) error {
+		return errors.Join(run(ctx, on, k, *jobs), k.Clear(ctx))
+	}))
 }
 
 // scenario is one server and the jobs that wait in it.
 type scenario struct {
+	kafka  *stage.Kafka
 	client *api.Client
 	server *process.Process
 	jobs   int
 	idle   int64 // bytes that the server holds before the first
 }
 
-func run(ctx context.Context, on stage.Stage, jobs int) error {
-	s := &scenario{jobs: jobs}
+func run(ctx context.Context, on stage.Stage, k *stage.Kafka, jobs int) error {
+	s := &scenario{kafka: k, jobs: jobs}
+	fmt.Printf("waiting (%s):\n", k)
 	if err := s.start(ctx, on); err != nil {
 		return err
 	}
@@ -69,12 +74,12 @@ func (s *scenario) start(ctx context.Context, on stage.Stage) error {
 	if err != nil {
 		return err
 	}
-	kafka, err := process.FreeAddress()
+	embedded, err := process.FreeAddress()
 	if err != nil {
 		return err
 	}
 	s.server, err = process.Start(ctx, process.Command{
-		Path: bin, Args: []string{"serve", "--data", filepath.Join(on.Dir, "data"), "--listen", listen, "--kafka-listen", kafka}, Log: on.Log,
+		Path: bin, Args: append([]string{"serve", "--data", filepath.Join(on.Dir, "data"), "--listen", listen}, s.kafka.Args(embedded)...), Log: on.Log,
 	})
 	if err != nil {
 		return err

@@ -2,8 +2,11 @@ package stage
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"flag"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -31,6 +34,11 @@ func NewKafka(scenario string) *Kafka {
 	}
 }
 
+// Apart is the same Kafka with topics apart, for a server that has its log alone.
+func (k *Kafka) Apart(name string) *Kafka {
+	return &Kafka{brokers: k.brokers, prefix: k.prefix + "." + name}
+}
+
 // Others says whether it is that of others.
 func (k *Kafka) Others() bool { return *k.brokers != "" }
 
@@ -48,6 +56,20 @@ func (k *Kafka) Args(embedded string) []string {
 		return []string{"--brokers", *k.brokers, "--prefix", k.prefix, "--create-topics"}
 	}
 	return []string{"--kafka-listen", embedded}
+}
+
+// Seal is what else servers have to be told that keep secrets on a log which is not theirs alone: where the
+// key lies, a file in dir, which it makes. One with the embedded broker makes a key of its own.
+func Seal(dir string) ([]string, error) {
+	path := filepath.Join(dir, "seal.keys")
+	if _, err := os.Stat(path); err == nil {
+		return []string{"--seal-keys-file", path}, nil
+	}
+	key := make([]byte, 32)
+	if _, err := rand.Read(key); err != nil {
+		return nil, err
+	}
+	return []string{"--seal-keys-file", path}, os.WriteFile(path, []byte("k1:"+base64.StdEncoding.EncodeToString(key)+"\n"), 0o600)
 }
 
 // String says where it is, for the first line that a scenario prints.
