@@ -26,8 +26,10 @@ const (
 	mostGrowth = 1.5
 	// shardful is how many jobs it takes, more or less, for most shards to have one.
 	shardful = 16
-	// steadyAfter is how often as long as history is kept a load has to last for that to be looked at.
+	// steadyAfter is after how many times as long as history is kept, and settling more, a load has come to what it takes:
+	// the view lets go some ten seconds after the log.
 	steadyAfter = 4
+	settling    = 30 * time.Second
 )
 
 // onDisk is what the data directory takes. ahead is what SQLite writes ahead of the view, up to 256 MB and a
@@ -76,7 +78,7 @@ func (s *scenario) disk() (d onDisk, err error) {
 // steady checks that what is let go of leaves the disk: while the load lasts, as far as it lasted long enough, and
 // all of it once it is old.
 func (s *scenario) steady(ctx context.Context, took time.Duration) error {
-	if half := len(s.sizes) / 2; took > 2*steadyAfter*s.keepHistory && half > 0 {
+	if half := len(s.sizes) / 2; took > 2*(steadyAfter*s.keepHistory+settling) && half > 0 {
 		then, since := most(s.sizes[:half]), most(s.sizes[half:])
 		fmt.Printf("  at most %s in the first half, %s in the second\n", then, since)
 		if float64(since.log) > mostGrowth*float64(then.log) || float64(since.view) > mostGrowth*float64(then.view) {
