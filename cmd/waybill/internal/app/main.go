@@ -213,9 +213,10 @@ func (m *Main) startBroker(ctx context.Context) error {
 		m.kafka.Brokers, m.kafka.Embedded = []string{b.Addr()}, true
 		return nil
 	}
-	m.kafka.Silence = new(kafka.Silence)
 	id, err := m.clusterID(ctx)
-	m.kafka.Embedded = id == kafka.EmbeddedCluster
+	if m.kafka.Embedded = id == kafka.EmbeddedCluster; !m.kafka.Embedded {
+		m.kafka.Silence = new(kafka.Silence) // of several brokers the others go on
+	}
 	return err
 }
 
