@@ -110,7 +110,7 @@ func (p *Publisher) lies(ctx context.Context, cl *kgo.Client, r Record) (*kgo.Re
 	_, packed := errors.AsType[*kgo.ErrDecompressTooLarge](err)
 	switch {
 	case packed:
-		return nil, &InvalidError{Path: "record", Message: fmt.Sprintf("lies in a batch of more than %d bytes, which nobody reads", kafka.MaxUnpackedBytes)}
+		return nil, &InvalidError{Path: "record", Message: "lies in a batch that cannot be unpacked"}
 	case errors.Is(err, kerr.OffsetOutOfRange):
 		return nil, p.gone(r)
 	case err != nil:

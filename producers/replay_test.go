@@ -87,7 +87,7 @@ func TestWhatWasTooLargeToBeKeptWholeIsReplayedFromWhereItLies(t *testing.T) {
 	for name, change := range map[string]func(*producers.Record){
 		"no longer at":       func(r *producers.Record) { r.Offset = 17 },
 		"was never written":  func(r *producers.Record) { r.Offset = -1 },
-		"which nobody reads": func(r *producers.Record) { r.Offset = written(t, cfg, kafka.MaxUnpackedBytes+1).Offset },
+		"cannot be unpacked": func(r *producers.Record) { r.Offset = written(t, cfg, kafka.MaxUnpackedBytes+1).Offset },
 	} {
 		other := letter
 		change(&other)

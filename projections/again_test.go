@@ -85,7 +85,7 @@ func TestDeadLettersThatNobodyCanUnpackAreListedAsThat(t *testing.T) {
 		}
 	}
 	l, err := db.DeadLetter(t.Context(), DeadLetterID(large.Topic, 0, large.Offset))
-	if err != nil || !strings.Contains(l.Error, "in one batch of more than 67108864 bytes") {
+	if err != nil || !strings.Contains(l.Error, "in one batch, which cannot be unpacked") {
 		t.Errorf("%+v, %v", l, err)
 	}
 	if err := db.Err(); err != nil {
@@ -142,10 +142,11 @@ func TestAFileThatAnotherProgramHoldsIsWaitedForAndReadinessSaysSo(t *testing.T)
 func TestARecordThatCannotBeWrittenStopsItsPartitionByNameAndTakesNothingElseOfItsBatchAlong(t *testing.T) {
 	for name, c := range map[string]struct {
 		spoil func(t *testing.T, w *writer)
-		says   string
+		says  string
 	}{
 		"the writing panics": {
 			func(t *testing.T, w *writer) {
+				t.Helper()
 				w.c.stmts[insertRejection] = nil
 				t.Cleanup(func() { delete(w.c.stmts, insertRejection) })
 			},
@@ -153,6 +154,7 @@ func TestARecordThatCannotBeWrittenStopsItsPartitionByNameAndTakesNothingElseOfI
 		},
 		"SQLite does not take it": {
 			func(t *testing.T, w *writer) {
+				t.Helper()
 				if err := w.c.run("CREATE TRIGGER no BEFORE INSERT ON rejection BEGIN SELECT raise(ABORT, 'not this one'); END"); err != nil {
 					t.Fatal(err)
 				}

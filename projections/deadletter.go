@@ -47,7 +47,7 @@ func (w *writer) deadLetter(r *kgo.Record) error {
 
 // unreadable stands for dead letters that nobody can unpack.
 func unreadable(packed *kgo.ErrDecompressTooLarge, at int64) *kgo.Record {
-	why := fmt.Sprintf("the dead letters up to offset %d came compressed in one batch of more than %d bytes, and are not kept here", packed.NextOffset-1, kafka.MaxUnpackedBytes)
+	why := "dead letters: " + kafka.Unpackable(packed) + ", and are not kept here"
 	return &kgo.Record{
 		Topic: packed.Topic, Partition: packed.Partition, Offset: packed.Offset, Timestamp: time.Unix(0, at),
 		Headers: []kgo.RecordHeader{{Key: schemas.DeadLetterError, Value: []byte(why)}},

@@ -3,6 +3,7 @@ package projections
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/waybill/waybill/schemas"
 )
@@ -266,9 +267,10 @@ func (w *writer) writeRejections() error {
 // maxPrune bounds what one transaction takes away, so that no day's end stops the work.
 const maxPrune = 5_000
 
-// prune takes away answers to commands that are older than anybody may ask for.
+// prune takes away answers to commands that are older than anybody may ask for. An event from the future, of an owner
+// whose clock was wrong, must not take away all of them.
 func (w *writer) prune() error {
-	oldest := w.newest - int64(w.keep)
+	oldest := min(w.newest, time.Now().UnixNano()) - int64(w.keep)
 	if oldest/day <= w.pruned {
 		return nil
 	}

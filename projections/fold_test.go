@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -305,3 +306,19 @@ func golden(t *testing.T, name, got string) {
 
 // short cuts the large input, which nobody wants to read, out of a document.
 func short(doc string) string { return strings.ReplaceAll(doc, strings.Repeat("x", 3000), "xxx") }
+
+// An owner whose clock was a century ahead wrote it.
+func TestAnEventFromTheFutureLetsNoAnswersGo(t *testing.T) {
+	db := open(t, filepath.Join(t.TempDir(), "p.db"))
+	s := newScript(t, 0)
+	s.at = time.Now()
+	s.runChain("now", chain(t))
+	s.at = s.at.AddDate(100, 0, 0)
+	s.runChain("then", chain(t))
+	fold(t, db, 1, s.take(0))
+	for _, id := range []string{"now", "then"} {
+		if _, err := db.Command(t.Context(), machine.ID("start", id)); err != nil {
+			t.Error(err)
+		}
+	}
+}

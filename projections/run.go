@@ -315,7 +315,7 @@ func (f *follower) broken(ctx context.Context, p *partition, fp kgo.FetchTopicPa
 	case errors.As(fp.Err, &packed) && p.aggregate == "":
 		return f.pass(ctx, p, packed)
 	case errors.As(fp.Err, &packed):
-		return p.stop(packed.Offset, "", fmt.Errorf("its records take more than %d bytes once they are unpacked, which nothing of ours does", kafka.MaxUnpackedBytes))
+		return p.stop(packed.Offset, "", errors.New(kafka.Unpackable(packed)+": nothing of ours is written like that"))
 	case errors.Is(fp.Err, kerr.UnknownTopicID), errors.Is(fp.Err, kerr.UnknownTopicOrPartition):
 		// A broker that was down may say so for a moment of a topic that is there.
 		if f.there(ctx, p) {

@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +25,7 @@ func TestWhatNobodyCanReadAtTheHeadOfAWorkTopicBecomesADeadLetterAndTheWorkBehin
 			cfg := embeddedtest.New(t)
 			topics := cfg.Topics()
 			cl, err := cfg.NewClient(kgo.ConsumeTopics(topics.DeadLetters()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-				kgo.ProducerBatchCompression(kgo.GzipCompression()), kgo.ProducerBatchMaxBytes(32<<20))
+				kgo.ProducerBatchCompression(kgo.GzipCompression()), kgo.ProducerBatchMaxBytes(96<<20))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -35,6 +36,10 @@ func TestWhatNobodyCanReadAtTheHeadOfAWorkTopicBecomesADeadLetterAndTheWorkBehin
 			large := &kgo.Record{
 				Topic: topics.Work("greet"), Key: []byte("w"), Value: []byte(strings.Repeat(" ", 10<<20)),
 				Headers: kafka.CloudEvent{ID: "w", Source: "test", Type: schemas.WorkRequested, InputOffset: -1}.Headers(),
+			}
+			bomb := &kgo.Record{Topic: topics.Work("greet"), Key: []byte("b"), Value: make([]byte, kafka.MaxUnpackedBytes+1)}
+			if err := cl.ProduceSync(ctx, bomb).FirstErr(); err != nil { // a batch of its own, and the very first
+				t.Fatal(err)
 			}
 			bare := &kgo.Record{Topic: topics.Work("greet"), Key: []byte("k"), Value: []byte("{")}
 			if err := cl.ProduceSync(ctx, large, bare).FirstErr(); err != nil {
@@ -49,8 +54,8 @@ func TestWhatNobodyCanReadAtTheHeadOfAWorkTopicBecomesADeadLetterAndTheWorkBehin
 						return agent.Complete(nil)
 					}))
 			}()
-			letters := make(map[int64]map[string]string) // by offset
-			for len(letters) < 2 {
+			letters := make(map[string]map[string]string) // by offset
+			for len(letters) < 3 {
 				fetches := cl.PollFetches(ctx)
 				if err := fetches.Err(); err != nil {
 					t.Fatalf("after %v: %v", letters, err)
@@ -60,11 +65,11 @@ func TestWhatNobodyCanReadAtTheHeadOfAWorkTopicBecomesADeadLetterAndTheWorkBehin
 					for _, x := range r.Headers {
 						h[x.Key] = string(x.Value)
 					}
-					at := large.Offset
-					if h[schemas.DeadLetterPartial] == "" {
-						at = bare.Offset
-					}
+					at := h[schemas.DeadLetterOffset]
 					letters[at] = h
+					if whole := at == strconv.FormatInt(bare.Offset, 10); whole != (h[schemas.DeadLetterPartial] == "") {
+						t.Errorf("that of offset %s has the headers %v", at, h)
+					}
 					if h[schemas.DeadLetterTopic] != large.Topic || h[schemas.DeadLetterError] == "" || h[schemas.DeadLetterID] == "" {
 						t.Errorf("a dead letter has the headers %v", h)
 					}

@@ -263,9 +263,9 @@ func TestKafkaIsSomebodyToAnotherClusterAsToOurOwn(t *testing.T) {
 	}
 	for settings, says := range map[string]string{
 		`{"brokers": ["h:1"], "sasl": "plain", "user": "admin", "passwordFile": "` + password + `"}`: "anybody on the way can listen",
-		`{"brokers": ["h:1"], "ca": "/none", "sasl": "plain", "user": "admin"}`:                        "no such file",
-		`{"brokers": ["h:1"], "sasl": "plain"}`: "needs --kafka-user",
-		`{"tls": true}`:                         "to no brokers",
+		`{"brokers": ["h:1"], "ca": "/none", "sasl": "plain", "user": "admin"}`:                      "no such file",
+		`{"brokers": ["h:1"], "sasl": "plain"}`:                                                      "needs --kafka-user",
+		`{"tls": true}`:                                                                              "to no brokers",
 	} {
 		if _, err := from(settings); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", settings, err)

@@ -358,10 +358,10 @@ func (c *store[S, C, E]) decideRecord(ctx context.Context, b *batch, r *kgo.Reco
 	return c.decideOnce(ctx, b, rec, cmd)
 }
 
-// pass keeps where a batch lies that is too large once it is unpacked, and goes on behind it.
+// pass keeps where a batch lies that nobody can unpack, and goes on behind it.
 func (c *store[S, C, E]) pass(b *batch, packed *kgo.ErrDecompressTooLarge) {
 	c.next, c.moved = packed.NextOffset, true
-	why := fmt.Errorf("the records up to offset %d came compressed in one batch of more than %d bytes, and are not kept here", packed.NextOffset-1, kafka.MaxUnpackedBytes)
+	why := errors.New(kafka.Unpackable(packed) + ", and are not kept here")
 	letter := c.sh.deadLetter(&kgo.Record{Topic: packed.Topic, Partition: packed.Partition, Offset: packed.Offset}, why, b.at)
 	letter.Headers = append(letter.Headers, kgo.RecordHeader{Key: schemas.DeadLetterPartial, Value: []byte("true")})
 	b.addBefore(letter)

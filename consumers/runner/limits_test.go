@@ -207,7 +207,7 @@ func TestABatchThatNobodyCanUnpackIsADeadLetterAndTheShardGoesOn(t *testing.T) {
 		}
 		f.send("job", schemas.OrchestrationStart, `{"type":"chain"}`)
 		f.ends("job", "completed")
-		if l := f.deadLetters(); len(l) != 1 || !strings.Contains(l[0], "in one batch of more than 67108864 bytes") {
+		if l := f.deadLetters(); len(l) != 1 || !strings.Contains(l[0], "in one batch, which cannot be unpacked") {
 			t.Errorf("dead letters for %q, want one that says how large the batch was", l)
 		}
 		f.goesOn(m)

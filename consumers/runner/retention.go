@@ -92,6 +92,15 @@ func (sh *shard) tidy(ctx context.Context) {
 	}
 }
 
+// untilTidy is how long it is until history is cut again. It goes by the clock, which the shard's own time may be ahead
+// of; and while a cutting goes on it says itself when it has ended.
+func (sh *shard) untilTidy() time.Duration {
+	if sh.tidying.done != nil || sh.tidying.next.IsZero() {
+		return longest
+	}
+	return max(time.Until(sh.tidying.next), 0)
+}
+
 // beside does a step of the cutting beside the shard's decisions.
 func (sh *shard) beside(ctx context.Context, c *cutting, step func(context.Context, *kadm.Client, *cutting) error) {
 	done := make(chan *cutting, 1)

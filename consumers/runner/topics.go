@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -12,10 +13,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/waybill/waybill/internal/kafka"
+	"github.com/waybill/waybill/schemas"
 )
 
 // lackRetry is how soon a work topic that could not be had is looked for again.
-const lackRetry = 10 * time.Second
+const lackRetry = 5 * time.Second
 
 // workTopics remembers which work topics there are, and which cannot be had.
 type workTopics struct {
@@ -111,19 +113,124 @@ func lasting(err error) bool {
 }
 
 // makeTopics sees to it that the work topics are there which a batch writes to. What was to go to one
-// that cannot be had is left out, so that one activity type never holds up a shard: work that nobody
-// has claimed is offered again until its deadline.
+// that cannot be had is left out, so that one activity type never holds up a shard. It is kept for when there
+// is one: work that nobody has claimed is offered again until its deadline, but each time later.
 func (sh *shard) makeTopics(ctx context.Context, b *batch) error {
 	for t := range sh.wanted {
 		err := sh.cfg.ensureWorkTopic(ctx, sh.cl, t)
 		if _, lack := errors.AsType[*lackError](err); lack {
 			topic := sh.topics.Work(t)
-			b.after = slices.DeleteFunc(b.after, func(r *kgo.Record) bool { return r.Topic == topic })
+			b.after = slices.DeleteFunc(b.after, func(r *kgo.Record) bool {
+				if r.Topic == topic {
+					sh.held.keep(t, r)
+				}
+				return r.Topic == topic
+			})
 		} else if err != nil {
 			return err
 		}
 		delete(sh.wanted, t)
 	}
+	return nil
+}
+
+const (
+	// mostHeld and mostHeldBytes bound what a shard keeps of the work of topics that cannot be had. What
+	// is over them is offered again at its time.
+	mostHeld      = 1_000
+	mostHeldBytes = 4 << 20
+)
+
+// held is work that was asked for while its topic could not be had.
+type held struct {
+	offers []offer
+	bytes  int
+	next   time.Time // the topics are looked for again
+}
+
+type offer struct {
+	typ    string
+	key    workKey
+	until  time.Time // after which nobody takes it: then it is offered again
+	record *kgo.Record
+}
+
+// keep keeps what says that work is wanted, and forgets it where it says that it no longer is.
+func (h *held) keep(typ string, r *kgo.Record) {
+	if c, err := schemas.DecodeCancelWork(typeOf(r), r.Value); err == nil {
+		h.drop(func(o offer) bool { return o.key == workKey{c.ID, c.Attempt} })
+		return
+	}
+	w, err := schemas.DecodeWork(typeOf(r), r.Value)
+	if err != nil || len(h.offers) >= mostHeld || h.bytes+size(r) > mostHeldBytes {
+		return
+	}
+	key := workKey{w.ID, w.Attempt}
+	h.drop(func(o offer) bool { return o.key == key })
+	if len(h.offers) == 0 {
+		h.next = time.Now().Add(lackRetry)
+	}
+	h.offers, h.bytes = append(h.offers, offer{typ, key, w.OfferedUntil, r}), h.bytes+size(r)
+}
+
+func typeOf(r *kgo.Record) string {
+	for _, h := range r.Headers {
+		if h.Key == kafka.HeaderType {
+			return string(h.Value)
+		}
+	}
+	return ""
+}
+
+func (h *held) drop(these func(offer) bool) {
+	h.offers = slices.DeleteFunc(h.offers, func(o offer) bool {
+		gone := these(o)
+		if gone {
+			h.bytes -= size(o.record)
+		}
+		return gone
+	})
+}
+
+// wait is how long nothing has to be looked for, at most so long.
+func (h *held) wait(most time.Duration) time.Duration {
+	if len(h.offers) == 0 {
+		return most
+	}
+	return min(most, max(time.Until(h.next), 0))
+}
+
+// offerHeld writes what was kept to the topics that are there by now.
+func (sh *shard) offerHeld(ctx context.Context) error {
+	h := &sh.held
+	if len(h.offers) == 0 || time.Now().Before(h.next) {
+		return nil
+	}
+	h.next = time.Now().Add(lackRetry)
+	h.drop(func(o offer) bool { return !o.until.IsZero() && !time.Now().Before(o.until) })
+	ctx, cancel := outlast(ctx)
+	defer cancel()
+	there := make(map[string]bool)
+	var records []*kgo.Record
+	for _, o := range h.offers {
+		if _, asked := there[o.typ]; !asked {
+			err := sh.cfg.ensureWorkTopic(ctx, sh.cl, o.typ)
+			if _, lack := errors.AsType[*lackError](err); err != nil && !lack {
+				return err
+			}
+			there[o.typ] = err == nil
+		}
+		if there[o.typ] {
+			records = append(records, o.record)
+		}
+	}
+	if len(records) == 0 {
+		return nil
+	}
+	if err := transact(ctx, sh.cl, records); err != nil {
+		return fmt.Errorf("offer work whose topic came late: %w", err)
+	}
+	h.drop(func(o offer) bool { return there[o.typ] })
 	return nil
 }
 

@@ -87,8 +87,13 @@ func TestATypeWhoseTopicMayNotBeCreatedHoldsUpNobodyElseAndGoesOnOnceItIsThere(t
 			t.Errorf("it does not say what is lacking: %q, ready: %v", lack, r.Ready())
 		}
 		deny.Store(false)
-		if got := first(t, cfg, cfg.Topics().Work("far.example.com")); len(got.Value) == 0 {
-			t.Error("the work has never been asked for")
+		allowed := time.Now()
+		got, err := schemas.DecodeWork(schemas.WorkRequested, first(t, cfg, cfg.Topics().Work("far.example.com")).Value)
+		if err != nil || got.Offer != 1 || !time.Now().Before(got.OfferedUntil) {
+			t.Errorf("the work that was asked for first is not offered, as long as it may be taken: %+v, %v", got, err)
+		}
+		if took := time.Since(allowed); took > 6*time.Second {
+			t.Errorf("that takes %s", took)
 		}
 		if lack := r.Lacking(); len(lack) > 0 {
 			t.Errorf("it still says that there is something lacking: %v", lack)

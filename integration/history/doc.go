@@ -11,8 +11,12 @@
 //
 // Both starts have to go on from checkpoints, and may fold in only so many events again as there can
 // be since, however long the history is. Then the checkpoints are taken away, and the process is started once more:
-// the events alone have to tell the same, however long that takes. With -keep-history nothing of that is
-// looked at but the space that is left in the end, and that what waits goes on.
+// the events alone have to tell the same, however long that takes.
+//
+// With -keep-history what has ended is let go after that time. Then it is what is left that counts: while the
+// load lasts, log and view may not be much larger in its second half than in the first, if it lasts for long
+// enough; and when it is over and old, nothing of it may be left but the last files of each partition, however much there was.
+// Starts, a kill and the limit of memory are as above.
 //
 // It prints the figures, and exits with 0 only if all of this was so.
 package main

@@ -249,7 +249,13 @@ func (s *scenario) fullKafka(ctx context.Context) (err error) {
 		if err := d.fill(0); err != nil {
 			return err
 		}
-		if err := api.Pause(ctx, 20*time.Second); err != nil {
+		if err := api.Pause(ctx, 10*time.Second); err != nil {
+			return err
+		}
+		if err := s.clear(ctx); err != nil {
+			return err
+		}
+		if err := api.Pause(ctx, 10*time.Second); err != nil {
 			return err
 		}
 		if err := d.clear(); err != nil {

@@ -46,7 +46,10 @@ func (s *scenario) agent(ctx context.Context, name string) (*process.Process, er
 
 // three takes the nodes of a Kafka of three away, one at a time.
 func three(ctx context.Context, s *scenario) (err error) {
-	c, err := cluster.Start(ctx, cluster.Options{Nodes: nodes, Dir: filepath.Join(s.on.Dir, "kafka3")})
+	c, err := cluster.Start(ctx, cluster.Options{Nodes: nodes, Dir: filepath.Join(s.on.Dir, "kafka3"), Set: map[string]string{
+		// So long brokers wait for one of theirs that hangs, with the end of a transaction, say: 30 s by default.
+		"request.timeout.ms": "5000",
+	}})
 	if err != nil {
 		return err
 	}

@@ -62,7 +62,7 @@ func (s *scene) poisons() map[string]*kgo.Record {
 		"no key": keyless, "no envelope": bare(t.Commands(schemas.AggregateOrchestration), "{}"), "10 MB on the wrong partition": odd,
 		"a bomb of a command": command("d", make([]byte, kafka.MaxUnpackedBytes+1)),
 		"a shard's key":       command(schemas.ShardKey, []byte("{}")),
-		"work":                bare(t.Work("noop"), "{"), "a bomb of work": bare(t.Work("http"), string(make([]byte, kafka.MaxUnpackedBytes+1))),
+		"work":                bare(t.Work("noop"), "{"), "a bomb of work": bare(t.Work("noop"), string(make([]byte, kafka.MaxUnpackedBytes+1))),
 		"a definition": bare(t.Definitions(), "{"), "a blob": bare(t.Blobs(), "{"), "a chunk of two thousand million": {Topic: t.Blobs(), Key: []byte("x/2147483646"), Value: []byte("x")},
 		"a completion": bare(t.Completions(schemas.AggregateOrchestration), "{"), "a dead letter": bare(t.DeadLetters(), "{"),
 		"a bomb of dead letters": bare(t.DeadLetters(), string(make([]byte, kafka.MaxUnpackedBytes+1))),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,9 +41,68 @@ func (s *scenario) denials(ctx context.Context) error {
 			tried, all = tried+n, errors.Join(all, err)
 		})
 	}
+	roles.Go(func() {
+		err := s.lost(ctx)
+		mu.Lock()
+		defer mu.Unlock()
+		all = errors.Join(all, err)
+	})
 	roles.Wait()
 	fmt.Printf("  %d rights were taken away, one at a time\n", tried)
 	return all
+}
+
+// lost takes the rights away from a running server that it follows the log and the definitions by: readiness names them, and
+// it goes on when they are back, without being started again.
+func (s *scenario) lost(ctx context.Context) error {
+	const user = "front"
+	names := []string{"waybill.definition.events", "waybill.definitions"}
+	var rights []kafka.Right
+	for _, role := range users()[user] {
+		all, err := s.rights(ctx, user, role)
+		if err != nil {
+			return err
+		}
+		for _, r := range all {
+			if i := slices.Index(names, r.Name); i >= 0 {
+				names = slices.Delete(names, i, i+1)
+				rights = append(rights, r)
+			}
+		}
+	}
+	if len(names) > 0 {
+		return fmt.Errorf("%s has no right to %v that could be taken away", user, names)
+	}
+	for _, r := range rights {
+		for _, op := range r.Operations {
+			if err := s.take(ctx, user, r, op); err != nil {
+				return err
+			}
+		}
+	}
+	front := api.New(s.front)
+	err := until(ctx, "readiness names the rights that were taken away", 3*promptly, func() error {
+		said, err := readiness(ctx, s.front)
+		// One role after the other: what projections lack is named first.
+		if err == nil && (!strings.Contains(said, rights[0].Name) || !strings.Contains(said, `"ready":false`)) {
+			err = errors.New(said)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.give(ctx, user, rights...); err != nil {
+		return err
+	}
+	if err := s.processes[user].Until(ctx, front.Ready); err != nil {
+		return fmt.Errorf("with its rights back: %w", err)
+	}
+	const again = `{"type": "again", "activities": [{"id": "do", "type": "noop"}]}`
+	if err := front.Insist(ctx, http.MethodPut, "/v1/definitions/orchestrations/again", []byte(again), nil); err != nil {
+		return fmt.Errorf("with its rights back: %w", err)
+	}
+	return front.Insist(ctx, http.MethodGet, "/v1/definitions/orchestrations/again", nil, nil)
 }
 
 // few is how many rights of a user are tried unless all are: from the beginning, the middle and the end.

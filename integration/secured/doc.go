@@ -13,6 +13,7 @@
 //     once the operator has created it;
 //   - a role with one right fewer ends with code 4, or is not ready, and names the right; nothing hangs: some
 //     rights of each role, with -full each of all;
+//   - a right that is taken away from a running server is named by its readiness, and it goes on once the right is back;
 //   - a wrong password, user, mechanism, authority, address without TLS, and certificate are told within
 //     seconds, with code 4 and what to do;
 //   - PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and certificates alone let a user in;

@@ -80,7 +80,7 @@ func (s *scenario) lateTopic(ctx context.Context, ends <-chan completions.Comple
 		return err
 	}
 	err = until(ctx, "machines say which topic is lacking", 3*promptly, func() error {
-		said, err := s.readiness(ctx)
+		said, err := readiness(ctx, s.machines)
 		if err == nil && (!strings.Contains(said, "waybill.work."+greeting) || !strings.Contains(said, `"ready":true`)) {
 			err = errors.New(said)
 		}

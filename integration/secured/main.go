@@ -380,9 +380,9 @@ func (s *scenario) greet(ctx context.Context) (err error) {
 	return err
 }
 
-// readiness is what machines say of themselves.
-func (s *scenario) readiness(ctx context.Context) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.machines+"/readyz", nil)
+// readiness is what a server says of itself.
+func readiness(ctx context.Context, server string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, server+"/readyz", nil)
 	if err != nil {
 		return "", err
 	}

@@ -95,6 +95,9 @@ func (c cell) lives(t *testing.T, seed uint64) {
 		// Newer ones write without asking for it.
 		w.cfg.Extra = append(w.cfg.Extra, kgo.MaxVersions(kversion.V3_8_0()))
 	}
+	if c.key == kmsg.DeleteRecords {
+		w.keep = 2 * time.Second
+	}
 	hits := c.strike(w)
 	for _, name := range []string{"m0", "m1"} {
 		w.add(&process{name: name, rows: name == "m0"}).start()

@@ -24,6 +24,8 @@ type Config struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Security says how the brokers are reached and who we are to them.
 	Security Security
+	// Silence is what the clients of a process tell each other of brokers that do not answer; nil: nothing.
+	Silence *Silence
 	// Embedded says that the broker is the embedded one, whose transactions can be
 	// torn between partitions by a kill.
 	Embedded bool
@@ -44,6 +46,10 @@ const unknownTopicRetries = 200
 
 // options are those every client starts from, followed by more.
 func (c Config) options(more []kgo.Opt) ([]kgo.Opt, error) {
+	unpacker, err := Unpacker()
+	if err != nil {
+		return nil, err
+	}
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(c.Brokers...),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
@@ -56,7 +62,7 @@ func (c Config) options(more []kgo.Opt) ([]kgo.Opt, error) {
 		// embedded broker's among them, and the next one is fetched meanwhile.
 		kgo.FetchMaxBytes(4 << 20),
 		kgo.FetchMaxPartitionBytes(1 << 20),
-		kgo.MaxDecompressBatchBytes(MaxUnpackedBytes),
+		kgo.WithDecompressor(unpacker),
 		kgo.ProducerBatchMaxBytes(MaxMessageBytes),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
 	}
@@ -67,14 +73,19 @@ func (c Config) options(more []kgo.Opt) ([]kgo.Opt, error) {
 		// It asks every client for measurements, packed, and throws them away.
 		opts = append(opts, kgo.DisableClientMetrics())
 	}
-	secured, err := c.Security.options(c.Dial)
+	dial := dialer(c.Dial)
+	if c.Silence != nil {
+		dial = c.Silence.dialer(dial)
+		opts = append(opts, kgo.RequestTimeoutOverhead(requestTimeout))
+	}
+	secured, err := c.Security.options(dial)
 	if err != nil {
 		return nil, err
 	}
 	return slices.Concat(opts, secured, more, c.Extra), nil
 }
 
-// Pass lets a client go on behind a batch that nobody can unpack (MaxUnpackedBytes), before which
+// Pass lets a client go on behind a batch that nobody can unpack (Unpacker), before which
 // it would stand for ever. Nothing of ours can lie in it: what we write is never that large.
 func Pass(cl *kgo.Client, batch *kgo.ErrDecompressTooLarge) {
 	cl.SetOffsets(map[string]map[int32]kgo.EpochOffset{

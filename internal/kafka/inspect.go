@@ -177,8 +177,8 @@ func (s *TopicState) differ(setting, have, want, do string, note bool) {
 	s.Differences = append(s.Differences, Difference{setting, have, want, do, note})
 }
 
-// tuning settings decide when space is freed and nothing else.
-var tuning = map[string]bool{"segment.bytes": true, "segment.ms": true, "delete.retention.ms": true, "min.cleanable.dirty.ratio": true}
+// tuning settings decide when space is freed and nothing else; or what happens where a clock is not right.
+var tuning = map[string]bool{"segment.bytes": true, "segment.ms": true, "delete.retention.ms": true, "min.cleanable.dirty.ratio": true, anyTime: true}
 
 // fits says whether a setting does what the wanted one would: more is kept, or larger records are taken.
 func fits(key, have, want string) bool {
@@ -193,7 +193,7 @@ func fits(key, have, want string) bool {
 	switch key {
 	case "retention.ms", "retention.bytes":
 		return h == -1 || w != -1 && h >= w
-	case "max.message.bytes", minInSync:
+	case "max.message.bytes", minInSync, anyTime:
 		return h >= w
 	}
 	return tuning[key] && h <= w

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/waybill/waybill/internal/embedded/embeddedtest"
 	"github.com/waybill/waybill/internal/kafka"
@@ -82,5 +84,35 @@ func TestTopicsAreCreatedOnceAndComparedWithWhatTheyShouldBe(t *testing.T) {
 	}
 	if err := kafka.Unfit(states); err == nil || !strings.Contains(err.Error(), "waybill.work.other: partitions is 1, want 2") {
 		t.Errorf("partitions cannot be put right: %v", err)
+	}
+}
+
+func TestABrokerThatDoesNotKnowASettingYetGetsTheTopicsWithoutIt(t *testing.T) {
+	cfg, cluster := embeddedtest.Virtual(t)
+	cl, err := cfg.NewClient()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	cluster.ControlKey(kmsg.CreateTopics.Int16(), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		req := r.(*kmsg.CreateTopicsRequest) //nolint:forcetypeassert // its own kind
+		resp := req.ResponseKind().(*kmsg.CreateTopicsResponse)
+		for _, topic := range req.Topics {
+			for _, c := range topic.Configs {
+				if c.Name == "message.timestamp.after.max.ms" {
+					answer := kmsg.NewCreateTopicsResponseTopic()
+					answer.Topic, answer.ErrorCode = topic.Topic, kerr.InvalidConfig.Code
+					resp.Topics = append(resp.Topics, answer)
+				}
+			}
+		}
+		return resp, nil, len(resp.Topics) > 0
+	})
+	specs := kafka.Topics{}.Specs(2, []string{"a"}, []string{"work"})
+	for _, replication := range []int16{0, 1} {
+		if _, err := (kafka.Creation{Replication: replication}).Create(t.Context(), cl, specs); err != nil {
+			t.Errorf("replication %d: %v", replication, err)
+		}
 	}
 }

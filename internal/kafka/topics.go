@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -96,8 +97,14 @@ func keep() map[string]*string {
 		"retention.bytes":   ptr("-1"),
 		"cleanup.policy":    ptr("delete"),
 		"max.message.bytes": ptr(fmt.Sprint(MaxMessageBytes)),
+		anyTime:             ptr(fmt.Sprint(math.MaxInt64)),
 	}
 }
+
+// anyTime is how far ahead of a broker's clock a record's own time may be. It is an hour unless set: a
+// machine whose clock is ahead by more could write nothing, and its shards would stand still. Nothing
+// of ours goes by that time. Brokers before 3.6 do not know the setting, and take any time.
+const anyTime = "message.timestamp.after.max.ms"
 
 // Specs lists the topics the given aggregate types and activity types need.
 func (t Topics) Specs(shards int32, aggregates, activityTypes []string) []Spec {
@@ -228,16 +235,13 @@ func (c Creation) create(ctx context.Context, adm *kadm.Client, missing []Spec) 
 	if err != nil {
 		return nil, err
 	}
-	create := adm.CreateTopics
+	create := asking(adm.CreateTopics)
 	if c.DryRun {
 		create = adm.ValidateCreateTopics
 	}
 	var made []TopicState
 	for _, s := range missing {
-		answers, err := create(ctx, s.Partitions, cmp.Or(c.Replication, -1), s.settings(replication), s.Name)
-		if err == nil {
-			err = because(answers[s.Name])
-		}
+		_, err := create.topic(ctx, s, cmp.Or(c.Replication, -1), s.settings(replication))
 		if errors.Is(err, kerr.TopicAlreadyExists) {
 			continue // somebody else was quicker
 		}
@@ -254,14 +258,29 @@ func (c Creation) replication(ctx context.Context, adm *kadm.Client, s Spec) (in
 	if c.Replication > 0 {
 		return c.Replication, nil
 	}
-	answers, err := adm.ValidateCreateTopics(ctx, s.Partitions, -1, s.Configs, s.Name)
-	if err == nil {
-		err = because(answers[s.Name])
-	}
+	answer, err := asking(adm.ValidateCreateTopics).topic(ctx, s, -1, s.Configs)
 	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 		return 0, Explain(fmt.Errorf("create topic %s: %w", s.Name, err))
 	}
-	return answers[s.Name].ReplicationFactor, nil
+	return answer.ReplicationFactor, nil
+}
+
+// asking asks for topics, or whether they could be made.
+type asking func(ctx context.Context, partitions int32, replication int16, configs map[string]*string, topics ...string) (kadm.CreateTopicResponses, error)
+
+// topic asks for one, and once more without the setting that older brokers do not know.
+func (ask asking) topic(ctx context.Context, s Spec, replication int16, configs map[string]*string) (kadm.CreateTopicResponse, error) {
+	for {
+		answers, err := ask(ctx, s.Partitions, replication, configs, s.Name)
+		if err == nil {
+			err = because(answers[s.Name])
+		}
+		if _, asked := configs[anyTime]; !asked || !errors.Is(err, kerr.InvalidConfig) {
+			return answers[s.Name], err
+		}
+		configs = maps.Clone(configs)
+		delete(configs, anyTime)
+	}
 }
 
 // because is the error of an answer with what the broker says of it.

@@ -256,8 +256,8 @@ func (s *shareSubscription) run() {
 	if !s.prepare() {
 		return
 	}
-	var unpacks *unpacker
-	if unpacks, s.err = newUnpacker(s.cfg.Kafka); s.err != nil {
+	var unpacks *standsIn
+	if unpacks, s.err = newStandsIn(); s.err != nil {
 		return
 	}
 	if s.client, s.err = s.cfg.Kafka.NewClient(append(s.options(), kgo.WithDecompressor(unpacks))...); s.err != nil {

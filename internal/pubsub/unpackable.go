@@ -1,7 +1,6 @@
 package pubsub
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -27,7 +26,7 @@ func (s *subscription) pass(packed *kgo.ErrDecompressTooLarge) {
 }
 
 func standIn(packed *kgo.ErrDecompressTooLarge) *kgo.Record {
-	why := fmt.Sprintf("the records from offset %d to %d came compressed in one batch of more than %d bytes", packed.Offset, packed.NextOffset-1, kafka.MaxUnpackedBytes)
+	why := kafka.Unpackable(packed)
 	return &kgo.Record{
 		Topic: packed.Topic, Partition: packed.Partition, Offset: packed.NextOffset - 1, LeaderEpoch: packed.Epoch, Timestamp: time.Now(),
 		Headers: []kgo.RecordHeader{{Key: HeaderUnpackable, Value: []byte(why)}},

@@ -54,7 +54,7 @@ func newProgram(a Agent, cfg config, env Env) (*program, error) {
 	}
 	p := &program{
 		agent: a, cfg: cfg, log: log, metrics: newMetrics(a.Name, a.Version),
-		kafka: kafka.Config{Brokers: cfg.Brokers, Prefix: cfg.Prefix, ClientID: cfg.Name, Security: cfg.Kafka},
+		kafka: kafka.Config{Brokers: cfg.Brokers, Prefix: cfg.Prefix, ClientID: cfg.Name, Security: cfg.Kafka, Silence: new(kafka.Silence)},
 	}
 	probe, err := p.kafka.NewProbe()
 	if err != nil {

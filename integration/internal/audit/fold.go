@@ -172,7 +172,8 @@ func (f *fold[S, E]) decode(r *Record) (E, error) {
 func (f *fold[S, E]) evolve(b *books, a *aggregate[S, E], r *Record, e E) {
 	n := &notes{f.c, r, b}
 	placement := placementOf(e)
-	if placement != "" && placement != b.placement() {
+	known := len(b.tokens) > 0 || f.c.start(r.Topic, r.Partition) == 0 // else who took the shard was let go of
+	if placement != "" && placement != b.placement() && known {
 		n.wrong(LawOwners, "it says that %s carries the work out, and %s has the shard", placement, b.placement())
 	}
 	if a.state.Ended() && !a.watch.after(e) {

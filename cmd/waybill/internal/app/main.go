@@ -213,6 +213,7 @@ func (m *Main) startBroker(ctx context.Context) error {
 		m.kafka.Brokers, m.kafka.Embedded = []string{b.Addr()}, true
 		return nil
 	}
+	m.kafka.Silence = new(kafka.Silence)
 	id, err := m.clusterID(ctx)
 	m.kafka.Embedded = id == kafka.EmbeddedCluster
 	return err

@@ -1,7 +1,6 @@
 package pubsub
 
 import (
-	"errors"
 	"fmt"
 	"hash/maphash"
 	"sync"
@@ -12,12 +11,12 @@ import (
 	"github.com/waybill/waybill/internal/kafka"
 )
 
-// unpacker unpacks for a member of a share group. In place of a batch that nobody can unpack it gives one record that says so
+// standsIn unpacks for a member of a share group. In place of a batch that nobody can unpack it gives one record that says so
 // (HeaderUnpackable), at the batch's first offset. The client tells of such a batch, and gives back each of its records
 // that it has taken; after the fifth time the broker drops them without a word, and until then they hold up what comes
 // behind them. Of the batch with the one record in it the client accepts the others as not there.
-type unpacker struct {
-	bounded kgo.Decompressor // up to kafka.MaxUnpackedBytes
+type standsIn struct {
+	kgo.Decompressor
 
 	mu      sync.Mutex
 	seed    maphash.Seed
@@ -27,33 +26,21 @@ type unpacker struct {
 // maxHostile bounds how much is remembered.
 const maxHostile = 128
 
-// newUnpacker takes the bounded decompressor of a client; the client has no other way to make one.
-func newUnpacker(cfg kafka.Config) (*unpacker, error) {
-	cl, err := cfg.NewClient()
-	if err != nil {
-		return nil, err
-	}
-	defer cl.Close()
-	bounded, ok := cl.OptValue(kgo.WithDecompressor).(kgo.Decompressor)
-	if !ok {
-		return nil, errors.New("the client does not say how it unpacks")
-	}
-	return &unpacker{bounded: bounded, seed: maphash.MakeSeed(), hostile: make(map[uint64][]byte)}, nil
+func newStandsIn() (*standsIn, error) {
+	unpacker, err := kafka.Unpacker()
+	return &standsIn{Decompressor: unpacker, seed: maphash.MakeSeed(), hostile: make(map[uint64][]byte)}, err
 }
 
 // Decompress implements kgo.Decompressor.
-func (u *unpacker) Decompress(packed []byte, codec kgo.CompressionCodecType) ([]byte, error) {
+func (u *standsIn) Decompress(packed []byte, codec kgo.CompressionCodecType) ([]byte, error) {
 	if stand := u.known(packed); stand != nil {
 		return stand, nil
 	}
-	records, err := u.bounded.Decompress(packed, codec)
+	records, err := u.Decompressor.Decompress(packed, codec)
 	if err == nil {
 		return records, nil
 	}
 	why := fmt.Sprintf("the records from here on came compressed in one batch, which cannot be unpacked: %v", err)
-	if errors.Is(err, kgo.ErrMaxDecompress) {
-		why = fmt.Sprintf("the records from here on came compressed in one batch of more than %d bytes", kafka.MaxUnpackedBytes)
-	}
 	stand := one(why)
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -64,7 +51,7 @@ func (u *unpacker) Decompress(packed []byte, codec kgo.CompressionCodecType) ([]
 	return stand, nil
 }
 
-func (u *unpacker) known(packed []byte) []byte {
+func (u *standsIn) known(packed []byte) []byte {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if len(u.hostile) == 0 {
