@@ -75,7 +75,7 @@ func (s *scenario) disk() (d onDisk, err error) {
 
 // steady checks that what is let go of leaves the disk: while the load lasts, as far as it lasted long enough, and
 // all of it once it is old.
-func (s *scenario) steady(ctx context.Context, chains int, took time.Duration) error {
+func (s *scenario) steady(ctx context.Context, took time.Duration) error {
 	if half := len(s.sizes) / 2; took > 2*steadyAfter*s.keepHistory && half > 0 {
 		then, since := most(s.sizes[:half]), most(s.sizes[half:])
 		fmt.Printf("  at most %s in the first half, %s in the second\n", then, since)

@@ -88,7 +88,7 @@ func (s *scenario) write(ctx context.Context) error {
 	fmt.Printf("  made in %.1f s, %.0f orchestrations/s, %.2f ms of CPU for each; the view was there %.1f s later\n",
 		took.Seconds(), float64(chains)/took.Seconds(), cpu.Seconds()*1000/float64(chains), later.Seconds())
 	if s.keepHistory > 0 {
-		if err := s.steady(ctx, chains, took); err != nil {
+		if err := s.steady(ctx, took); err != nil {
 			return err
 		}
 	}
