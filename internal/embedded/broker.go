@@ -89,6 +89,9 @@ func startLocked(ctx context.Context, cfg Config, lock *os.File) (*Broker, error
 	if b.healed, err = prepare(ctx, cfg, b.log); err == nil {
 		b.cluster, err = newCluster(cfg, ln, b.log)
 	}
+	if err == nil {
+		whole(b.cluster)
+	}
 	if err == nil && cfg.ListenFn == nil {
 		if b.groups, err = keepGroups(cfg.Dir, b.cluster, b.log); err != nil { //nolint:contextcheck // the broker outlives the context of its start
 			b.cluster.Close()

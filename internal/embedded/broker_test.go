@@ -343,6 +343,37 @@ func TestACommitOfNothingButOffsetsThatAKillUndidIsNotAcknowledgedAfterwards(t *
 	}
 }
 
+func TestAnAnswerThatIsFullKeepsWhatWasAbortedFromReaders(t *testing.T) {
+	_, cluster := open(t, embedded.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
+	createTopics(t, cluster, "events")
+	large := strings.Repeat(padding, 50_000)
+	for partition := range int32(2) {
+		commit(t, cluster, "a", record("events", partition, large))
+		cl := abandon(t, cluster, "a", record("events", partition, "aborted"))
+		if err := cl.EndTransaction(t.Context(), kgo.TryAbort); err != nil {
+			t.Fatal(err)
+		}
+		cl.Close()
+		commit(t, cluster, "a", record("events", partition, large))
+	}
+	// Up to the abort and into what comes after it, of both partitions together.
+	for _, most := range []int32{60_000, 110_000, 160_000} {
+		cl := client(t, cluster, kgo.ConsumeTopics("events"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxBytes(most), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+		for n := 0; n < 4; {
+			fetches := cl.PollFetches(t.Context())
+			if err := fetches.Err(); err != nil {
+				t.Fatal(err)
+			}
+			fetches.EachRecord(func(r *kgo.Record) {
+				if n++; string(r.Value) != large {
+					t.Errorf("an answer of %d bytes has the aborted record of partition %d", most, r.Partition)
+				}
+			})
+		}
+		cl.Close()
+	}
+}
+
 // What the tests above are written with.
 
 func open(t *testing.T, cfg embedded.Config) (*embedded.Broker, kafka.Config) {
