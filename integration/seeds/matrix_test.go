@@ -3,6 +3,7 @@ package seeds_test
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -53,7 +54,7 @@ func (c cell) String() string {
 // cells are all that is gone through: every request that our processes make, in every way.
 func cells() []cell {
 	var l []cell
-	for _, key := range slices.SortedFunc(keys(answers()), func(a, b kmsg.Key) int { return int(a) - int(b) }) {
+	for _, key := range slices.SortedFunc(maps.Keys(answers()), func(a, b kmsg.Key) int { return int(a) - int(b) }) {
 		for _, how := range []mishap{lost, unheard, delayed, late} {
 			l = append(l, cell{key: key, how: how})
 		}

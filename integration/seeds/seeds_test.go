@@ -3,6 +3,7 @@ package seeds_test
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -54,13 +55,16 @@ func live(t *testing.T, seed uint64) {
 	}
 	l.think()
 	l.misfortunes(2 * time.Minute)
-	paused := make(map[string]bool)
+	back := make(map[string]command)
 	for _, c := range l.commands {
-		if c.typ == schemas.OrchestrationPause {
-			paused[c.key] = true
+		switch c.typ {
+		case schemas.OrchestrationPause:
+			back[c.key] = command{key: c.key, typ: schemas.OrchestrationResume, value: `{}`}
+		case schemas.TransferSuspend:
+			back[c.key] = command{aggregate: c.aggregate, key: c.key, typ: schemas.TransferResume, value: `{}`}
 		}
 	}
-	l.ends(paused)
+	l.ends(back)
 	l.passes(latest) // nothing of what comes late may matter any more
 	report := l.judge()
 	if testing.Verbose() {
@@ -224,7 +228,7 @@ const latest = 15 * time.Second
 
 // disturb lets some of the next requests of a kind fail, get lost, or come late.
 func (l *life) disturb() {
-	kinds := slices.SortedFunc(keys(answers()), func(a, b kmsg.Key) int { return int(a) - int(b) })
+	kinds := slices.SortedFunc(maps.Keys(answers()), func(a, b kmsg.Key) int { return int(a) - int(b) })
 	key := kinds[l.rng.IntN(len(kinds))]
 	switch errs := answers()[key]; l.rng.IntN(3) {
 	case 0:

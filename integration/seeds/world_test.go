@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -248,9 +249,9 @@ func (w *world) tell() {
 // peace is how long everything may take to end.
 const peace = 20 * time.Minute
 
-// ends lets everybody live, and whoever waits be told, until all is over. paused are the jobs that
-// somebody has paused.
-func (w *world) ends(paused map[string]bool) {
+// ends lets everybody live, and whoever waits be told, until all is over. back are what lets jobs and
+// transfers go on that somebody has held up, by their ids.
+func (w *world) ends(back map[string]command) {
 	w.calm.Store(true)
 	for _, f := range w.faults {
 		f.Remove()
@@ -261,9 +262,11 @@ func (w *world) ends(paused map[string]bool) {
 	began := time.Now()
 	for i := 0; time.Since(began) < peace; i++ {
 		if i%12 == 0 {
-			for _, job := range slices.Sorted(keys(paused)) { // a pause may have come late
+			for _, id := range slices.Sorted(maps.Keys(back)) { // what holds it up may have come after what lets it go on
 				w.resumes++
-				w.send(command{id: "resume-" + strconv.Itoa(w.resumes), key: job, typ: schemas.OrchestrationResume, value: `{}`})
+				c := back[id]
+				c.id = "resume-" + strconv.Itoa(w.resumes)
+				w.send(c)
 			}
 		}
 		w.passes(5 * time.Second)
@@ -275,16 +278,6 @@ func (w *world) ends(paused map[string]bool) {
 		}
 	}
 	w.t.Fatalf("%s of peace, and not everything is over: %s", peace, strings.Join(w.unended(), "; "))
-}
-
-func keys[K comparable, V any](m map[K]V) func(yield func(K) bool) {
-	return func(yield func(K) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
-	}
 }
 
 // unharmed lets a process live.
