@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"time"
@@ -44,6 +45,18 @@ const MetadataMinAge = 10 * time.Millisecond
 // them later still; the client's own limit was over after 50 ms.
 const unknownTopicRetries = 200
 
+// retryBackoff is how long a client waits before it asks again for what has failed so often. The client's
+// own goes up to 2.5 s, after which brokers that had moved everything elsewhere long ago were asked again:
+// a group without its coordinator took 5 s more to come together.
+func retryBackoff(fails int) time.Duration {
+	const first, longest = 100 * time.Millisecond, time.Second
+	backoff := longest
+	if fails < 5 {
+		backoff = min(first<<max(fails-1, 0), longest)
+	}
+	return time.Duration(float64(backoff) * (0.8 + 0.4*rand.Float64())) //nolint:gosec // so that clients do not all come at once
+}
+
 // options are those every client starts from, followed by more.
 func (c Config) options(more []kgo.Opt) ([]kgo.Opt, error) {
 	unpacker, err := Unpacker()
@@ -58,6 +71,7 @@ func (c Config) options(more []kgo.Opt) ([]kgo.Opt, error) {
 		kgo.ProducerLinger(0),
 		kgo.MetadataMinAge(MetadataMinAge),
 		kgo.UnknownTopicRetries(unknownTopicRetries),
+		kgo.RetryBackoffFn(retryBackoff),
 		// What a fetch brings takes several times its size in both ends of the connection, the
 		// embedded broker's among them, and the next one is fetched meanwhile.
 		kgo.FetchMaxBytes(4 << 20),

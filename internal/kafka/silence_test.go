@@ -26,6 +26,7 @@ func (m *mute) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Err: ctx.Err()}
 	}
 	here, there := net.Pipe()
+	hangs := m.hangs
 	go func() {
 		defer there.Close() //nolint:errcheck // a pipe
 		b := make([]byte, 1)
@@ -34,7 +35,7 @@ func (m *mute) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 				return
 			}
 			select {
-			case <-m.hangs:
+			case <-hangs:
 			default:
 				if _, err := there.Write(b); err != nil {
 					return
