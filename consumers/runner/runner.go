@@ -282,7 +282,8 @@ func (r *Runner) lost() {
 // one session timeout later where another may have it: two members that fence each other end with
 // one owner.
 func (r *Runner) hold(ctx context.Context, s int32, again <-chan struct{}) {
-	failures := 0 // for reasons of its own
+	failures := 0       // for reasons of its own
+	var told kafka.Told // a broker that is away is met at every try
 	for ctx.Err() == nil {
 		began := time.Now()
 		sh, err := r.once(ctx, s)
@@ -317,7 +318,9 @@ func (r *Runner) hold(ctx context.Context, s int32, again <-chan struct{}) {
 				pause = min(pause, impatience)
 			}
 			r.cfg.workTopics.forget()
-			r.cfg.Logger.Warn("shard dropped", "shard", s, "err", err, "again", pause, stackOf(err))
+			if !told.Again(err) {
+				r.cfg.Logger.Warn("shard dropped", "shard", s, "err", err, "again", pause, stackOf(err))
+			}
 		}
 		select {
 		case <-ctx.Done():
