@@ -61,7 +61,7 @@ func TestAShardThatIsLostAtOnceEachTimeIsLeftAloneForASession(t *testing.T) {
 	})
 }
 
-// failGroup makes the group's coordinator deny that it is one, until it is told to stop.
+// failGroup lets nobody join the group or stay in it, until it is told to stop.
 func (f *fleet) failGroup() (stop func()) {
 	var over atomic.Bool
 	for _, key := range []int16{kmsg.Heartbeat.Int16(), kmsg.JoinGroup.Int16(), kmsg.SyncGroup.Int16()} {
@@ -107,7 +107,7 @@ func TestShardsGoOnWhileTheirGroupHasNoCoordinator(t *testing.T) {
 	})
 }
 
-func TestAShardThatOthersTookWhileTheGroupHadNoCoordinatorIsLetGo(t *testing.T) {
+func TestAShardThatAGroupWhichIsBackGivesToSomebodyElseIsLetGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 2, quickPlans(t))
 		a := f.join("a", noop)
@@ -115,7 +115,7 @@ func TestAShardThatOthersTookWhileTheGroupHadNoCoordinatorIsLetGo(t *testing.T) 
 		back := f.failGroup()
 		f.until("a is told that the group has lost it", func() bool { return a.Ready() != nil })
 		b := f.join("b", noop)
-		f.passes(time.Minute) // it has run out for a
+		f.passes(time.Minute) // longer than the session of a
 		back()
 		f.owns(b, 1)
 		f.owns(a, 1)

@@ -15,7 +15,8 @@ import (
 // by itself, for metadata, then for a coordinator, then for a leader: shards stood still for a minute.
 // Here one that has waited in vain is enough: the others' connections to it are closed, and new
 // ones refused, as though the broker had been killed, which clients are good at. Now and then one
-// is let through, to hear whether it is back. It is safe for concurrent use.
+// is let through, to hear whether it is back: a circuit breaker for each broker. It is safe for
+// concurrent use.
 type Silence struct {
 	mu      sync.Mutex
 	brokers map[string]*voice
