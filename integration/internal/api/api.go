@@ -100,8 +100,8 @@ func (c *Client) Insist(ctx context.Context, method, path string, body []byte, i
 		}
 		c.Retried.Add(1)
 		c.next.Add(1)
-		if err := Pause(ctx, pause); err != nil {
-			return err
+		if ended := Pause(ctx, pause); ended != nil {
+			return errors.Join(ended, err)
 		}
 	}
 }

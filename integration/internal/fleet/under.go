@@ -23,7 +23,7 @@ const (
 	// drain is how long everything may take to end once nothing is done any more.
 	drain = 60 * time.Second
 	// mixedAtOnce is how many jobs of every kind are asked for before something is done.
-	mixedAtOnce = 20
+	mixedAtOnce = 150
 )
 
 // Under does something to the fleet while a load goes on, jobs of every kind among it, waits until

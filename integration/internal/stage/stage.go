@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -58,6 +59,9 @@ func set(ctx context.Context, name string, keep bool, play func(context.Context,
 		return err
 	}
 	defer func() {
+		if err != nil {
+			fmt.Printf("the last that the programs said:\n%s", s.last())
+		}
 		if keep || err != nil {
 			fmt.Println("the data and the programs' output are in", s.Dir)
 			return
@@ -74,3 +78,21 @@ func set(ctx context.Context, name string, keep bool, play func(context.Context,
 	defer cancel()
 	return play(ctx, s)
 }
+
+// last is the end of what the programs have said: a machine that runs the scenario may be gone before
+// anybody looks into the directory.
+func (s *Stage) last() string {
+	said, err := os.ReadFile(s.Log.Name())
+	if err != nil {
+		return err.Error() + "\n"
+	}
+	lines := strings.Split(strings.TrimSpace(string(said)), "\n")
+	var end strings.Builder
+	for _, line := range lines[max(0, len(lines)-lastLines):] {
+		fmt.Fprintf(&end, "  %.*s\n", lineWidth, line)
+	}
+	return end.String()
+}
+
+// lastLines is how much of what the programs have said a failure shows, and lineWidth how much of each line.
+const lastLines, lineWidth = 15, 300
