@@ -41,6 +41,7 @@ func (s *server) startWatching(ctx context.Context, loops *sync.WaitGroup) {
 	}) {
 		return
 	}
+	s.watching = w
 	for _, topic := range topics {
 		if w.Held(topic) {
 			s.demand(types[topic])
@@ -52,6 +53,7 @@ func (s *server) startWatching(ctx context.Context, loops *sync.WaitGroup) {
 // look is told of each record on the work topics, whoever gets it. What is neither work nor the word that it is no longer
 // wanted is taken as well: it goes to the dead letters.
 func (s *server) look(typ string, r *kgo.Record) {
+	s.hear(r)
 	for _, h := range r.Headers {
 		if h.Key != kafka.HeaderType || string(h.Value) != schemas.WorkCancelled {
 			continue

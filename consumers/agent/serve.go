@@ -65,6 +65,10 @@ type server struct {
 	demands map[string]chan struct{}
 	shares  atomic.Bool // the broker has share groups
 
+	clocks   *clocks
+	told     kafka.Told
+	watching *pubsub.Watcher // nil if there is none; set before anything is taken
+
 	held map[attempt]*holding
 	left map[string]int // by type: what was stopped before it came to a result
 	wg   sync.WaitGroup // of what is held
@@ -89,7 +93,7 @@ func newServer(p *Pool, cfg Config, t *transport) *server {
 	struck, _ := lru.New[attempt, struct{}](remembered)
 	return &server{
 		cfg: cfg, pool: p, topics: cfg.Kafka.Topics(), transport: t,
-		seen: seen, struck: struck, held: map[attempt]*holding{}, left: map[string]int{},
+		seen: seen, struck: struck, held: map[attempt]*holding{}, left: map[string]int{}, clocks: newClocks(),
 	}
 }
 
@@ -288,7 +292,7 @@ func (s *server) receive(ctx context.Context, typ string, from source, kept *slo
 			s.bury(ctx, msg, err)
 			return false
 		}
-		return s.accept(from, kept, msg, w) //nolint:contextcheck // the message's context ends when it is no longer ours
+		return s.accept(from, kept, msg, s.inOurTime(ctx, msg, w)) //nolint:contextcheck // the message's context ends when it is no longer ours
 	case schemas.WorkCancelled:
 		c, err := schemas.DecodeCancelWork(wireType, msg.Payload)
 		if err != nil {

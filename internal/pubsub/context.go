@@ -68,3 +68,13 @@ func MessageTimestamp(ctx context.Context) (time.Time, bool) {
 	}
 	return rec.Timestamp, true
 }
+
+// MessageProducer is the producer id of who wrote the message with this context, which tells
+// transactional writers apart; false as for MessageTopic, and where its writer had none.
+func MessageProducer(ctx context.Context) (int64, bool) {
+	rec, ok := recordOf(ctx)
+	if !ok || rec.ProducerID < 0 {
+		return 0, false
+	}
+	return rec.ProducerID, true
+}

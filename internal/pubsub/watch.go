@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -34,6 +35,9 @@ type Watcher struct {
 	client *kgo.Client
 	known  map[string]map[int32]bool
 	held   map[string]bool
+
+	mu   sync.Mutex
+	next map[string]map[int32]int64 // what comes next
 }
 
 // watchWait bounds how long a fetch waits. Nobody waits for it: what arrives ends it, and the
@@ -59,7 +63,7 @@ func NewWatcher(ctx context.Context, cfg WatcherConfig) (*Watcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a client to %v: %w", cfg.Kafka.Brokers, err)
 	}
-	w := &Watcher{cfg: cfg, client: client, known: make(map[string]map[int32]bool), held: make(map[string]bool)}
+	w := &Watcher{cfg: cfg, client: client, known: make(map[string]map[int32]bool), held: make(map[string]bool), next: make(map[string]map[int32]int64)}
 	if err := w.locate(ctx); err != nil {
 		client.Close()
 		return nil, err
@@ -92,6 +96,7 @@ func (w *Watcher) locate(ctx context.Context) error {
 				continue
 			}
 			w.add(found, topic, p, kgo.NewOffset().At(end.Offset))
+			w.pass(topic, p, end.Offset)
 			if start, ok := starts.Lookup(topic, p); !ok || start.Err != nil || start.Offset < end.Offset {
 				w.held[topic] = true
 			}
@@ -119,6 +124,24 @@ func (w *Watcher) add(found map[string]map[int32]kgo.Offset, topic string, p int
 // may have.
 func (w *Watcher) Held(topic string) bool { return w.held[topic] }
 
+// pass notes that what lies before an offset has been handed over, or is never going to be.
+func (w *Watcher) pass(topic string, p int32, next int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.next[topic] == nil {
+		w.next[topic] = make(map[int32]int64)
+	}
+	w.next[topic][p] = next
+}
+
+// Passed says whether a record has been handed over, or was there before the Watcher. Else it will
+// be. Safe for concurrent use.
+func (w *Watcher) Passed(topic string, partition int32, offset int64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return offset < w.next[topic][partition]
+}
+
 // Close lets go of the connections.
 func (w *Watcher) Close() { w.client.Close() }
 
@@ -141,12 +164,16 @@ func (w *Watcher) Run(ctx context.Context) {
 			if packed, ok := errors.AsType[*kgo.ErrDecompressTooLarge](err); ok {
 				kafka.Pass(w.client, packed)
 				w.cfg.Handle(standIn(packed))
+				w.pass(topic, p, packed.NextOffset)
 				return
 			}
 			failed = true
 			w.report("watch", topic, p, err)
 		})
-		fetches.EachRecord(w.cfg.Handle)
+		fetches.EachRecord(func(r *kgo.Record) {
+			w.cfg.Handle(r)
+			w.pass(r.Topic, r.Partition, r.Offset+1)
+		})
 		if failed {
 			pause(ctx, impatience)
 		}
