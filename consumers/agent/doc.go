@@ -34,7 +34,9 @@
 // of them than partitions. Elsewhere they are a consumer group. A record that was taken is
 // claimed with a first heartbeat and acknowledged, and from then on the lease alone counts:
 // slow work holds back nothing behind it, and work of an agent that died is found by its
-// lease. A record is left where it is past its offeredUntil, for it is offered again.
+// lease. A record is left where it is past its offeredUntil, for it is offered again; that and
+// deadlines go by the clock of the server that wrote the record, as far as records say what time
+// it is there, and this machine's clock may be hours from that.
 //
 // # How it stops
 //

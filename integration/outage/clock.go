@@ -16,7 +16,7 @@ import (
 )
 
 // clocks puts the wall clocks of servers forward and back while they decide, and lets shards change
-// hands between those whose clocks differ.
+// hands between those whose clocks differ. The agent's clock is right at no time.
 func clocks(ctx context.Context, s *scenario) (err error) {
 	c, err := cluster.Start(ctx, cluster.Options{Dir: filepath.Join(s.on.Dir, "kafka-clock")})
 	if err != nil {
@@ -28,8 +28,10 @@ func clocks(ctx context.Context, s *scenario) (err error) {
 	}
 	defer s.fleet.Close()
 	t := &times{scenario: s}
-	agent, err := t.start(ctx)
-	if err != nil {
+	if err := t.start(ctx); err != nil {
+		return err
+	}
+	if err := t.agents(ctx); err != nil {
 		return err
 	}
 	if err := t.play(ctx); err != nil {
@@ -38,24 +40,25 @@ func clocks(ctx context.Context, s *scenario) (err error) {
 	if err := s.fleet.Audit(ctx, &s.wrong, false); err != nil {
 		return err
 	}
-	s.stop(t.a.Process, t.b.Process, agent)
+	s.stop(t.a.Process, t.b.Process, t.outside)
 	return nil
 }
 
-// times is two servers with clocks of their own, and an agent whose clock is right.
+// times is two servers and an agent with clocks of their own.
 type times struct {
 	*scenario
-	a, b   *fleet.Server
-	ca, cb clock
+	a, b       *fleet.Server
+	outside    *process.Process
+	ca, cb, cc clock
 }
 
-func (t *times) start(ctx context.Context) (agent *process.Process, err error) {
+func (t *times) start(ctx context.Context) (err error) {
 	dir := filepath.Join(t.on.Dir, "clock")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+		return err
 	}
 	if t.fleet.Bin, err = jumping(ctx, dir); err != nil {
-		return nil, err
+		return err
 	}
 	t.fleet.Clocks = true
 	for _, x := range []struct {
@@ -64,20 +67,64 @@ func (t *times) start(ctx context.Context) (agent *process.Process, err error) {
 		server **fleet.Server
 	}{{"fast", &t.ca, &t.a}, {"slow", &t.cb, &t.b}} {
 		if *x.clock, err = newClock(filepath.Join(dir, x.name)); err != nil {
-			return nil, err
+			return err
 		}
 		if *x.server, err = t.fleet.Start(ctx, x.name, fleet.Options{Within: x.clock.within()}); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err := load.Define(ctx, t.fleet.Client()); err != nil {
-		return nil, err
+		return err
 	}
 	if _, err := t.fleet.Spread(ctx, fleet.Stall); err != nil {
-		return nil, err
+		return err
 	}
 	t.fleet.Outside = true
-	return t.agent(ctx, "agent")
+	if t.cc, err = newClock(filepath.Join(dir, "agent")); err != nil {
+		return err
+	}
+	return t.startAgent(ctx, time.Hour)
+}
+
+// startAgent starts an agent by a clock that is that far ahead.
+func (t *times) startAgent(ctx context.Context, ahead time.Duration) (err error) {
+	if err := t.cc.put(ahead); err != nil {
+		return err
+	}
+	t.outside, err = t.agent(ctx, "agent", t.cc.within()...)
+	return err
+}
+
+// agents lets an agent work whose clock is ahead, and then one whose clock is behind, while those of the
+// servers are left alone: the log then says how long the work took.
+func (t *times) agents(ctx context.Context) error {
+	for _, x := range []step{
+		{what: "an agent whose clock is an hour ahead", do: func(context.Context) error { return nil }},
+		{what: "one whose clock is an hour behind", do: t.agentAgain(-time.Hour)},
+	} {
+		before := len(t.fleet.Jobs)
+		if _, err := t.fleet.Under(ctx, &t.wrong, x.what, nil, x.do); err != nil {
+			return err
+		}
+		longest, err := t.longestOutside(ctx, before)
+		if err != nil {
+			return err
+		}
+		if longest > fleet.Stall {
+			t.wrong.Add("%s: work took %.1f s", x.what, longest.Seconds())
+		}
+	}
+	return nil
+}
+
+// agentAgain stops the agent and starts it again by another clock.
+func (t *times) agentAgain(ahead time.Duration) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if took, err := t.outside.Stop(stopWithin); err != nil {
+			return fmt.Errorf("SIGTERM to the agent after %s: %w", took, err)
+		}
+		return t.startAgent(ctx, ahead)
+	}
 }
 
 // step is something that is done to clocks, or to those who have them.

@@ -18,8 +18,9 @@
 //     has its shards, until the cable is put back.
 //   - full: the disk of a server with the embedded broker runs nearly full, full, and full with the
 //     process killed; that of a server whose broker is elsewhere; and in full that of a real broker.
-//   - clock: the wall clock of a server jumps an hour forward, its shards go to a server whose clock is
-//     right and come back, and its clock jumps back (in full, clocks are hours behind as well). Shards
+//   - clock: an agent's clock is an hour ahead, and then an hour behind, and stays so: work is carried out
+//     all the same. The wall clock of a server jumps an hour forward, its shards go to a server whose clock
+//     is right and come back, and its clock jumps back (in full, clocks are hours behind as well). Shards
 //     go on, their time never runs backwards, and what waits for a time has it. The program is
 //     linked with a time.Now that can be put: Go asks nobody who could be made to lie to it.
 //

@@ -93,22 +93,31 @@ func (s *scenario) agentKilled(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	longest, err := s.longestOutside(ctx, before)
+	if err != nil {
+		return err
+	}
+	if longest > fleet.Stall+leases {
+		s.wrong.Add("work of agents took %.1f s after one was killed", longest.Seconds())
+	}
+	return nil
+}
+
+// longestOutside is the longest that a job took for agents of their own, by the log, of those from that one on.
+func (s *scenario) longestOutside(ctx context.Context, from int) (time.Duration, error) {
 	longest := time.Duration(0)
-	for _, j := range s.fleet.Jobs[before:] {
+	for _, j := range s.fleet.Jobs[from:] {
 		if !strings.HasSuffix(j.ID, "-outside") {
 			continue
 		}
 		events, err := s.fleet.Client().Events(ctx, j.ID)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		longest = max(longest, events[len(events)-1].Time.Sub(events[0].Time))
 	}
 	fmt.Printf("  the longest that work of agents took: %.1f s\n", longest.Seconds())
-	if longest > fleet.Stall+leases {
-		s.wrong.Add("work of agents took %.1f s after one was killed", longest.Seconds())
-	}
-	return nil
+	return longest, nil
 }
 
 // leases is how long what the killed one had claimed waits besides: for its lease, and a backoff.

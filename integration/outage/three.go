@@ -39,9 +39,9 @@ func (s *scenario) start(ctx context.Context, brokers []string) (agent *process.
 	return s.agent(ctx, "agent")
 }
 
-// agent starts an agent in a process of its own.
-func (s *scenario) agent(ctx context.Context, name string) (*process.Process, error) {
-	return s.fleet.Run(ctx, name, "agent", "exec", "--settings", load.Programs, "--brokers", strings.Join(s.fleet.Brokers, ","))
+// agent starts an agent in a process of its own, by a command where one is given (fleet.Options.Within).
+func (s *scenario) agent(ctx context.Context, name string, within ...string) (*process.Process, error) {
+	return s.fleet.RunWithin(ctx, name, within, "agent", "exec", "--settings", load.Programs, "--brokers", strings.Join(s.fleet.Brokers, ","))
 }
 
 // three takes the nodes of a Kafka of three away, one at a time.

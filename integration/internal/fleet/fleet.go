@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -155,11 +156,17 @@ func (f *Fleet) Await(ctx context.Context, s *Server) error {
 
 // Run starts another command of the program beside the servers; its output goes to NAME.log.
 func (f *Fleet) Run(ctx context.Context, name string, args ...string) (*process.Process, error) {
+	return f.RunWithin(ctx, name, nil, args...)
+}
+
+// RunWithin is Run where a command, as that of Options.Within, starts it.
+func (f *Fleet) RunWithin(ctx context.Context, name string, within []string, args ...string) (*process.Process, error) {
 	out, err := os.OpenFile(f.Log(name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	p, err := process.Start(ctx, process.Command{Path: f.Bin, Args: args, Log: out})
+	command := append(append(slices.Clone(within), f.Bin), args...)
+	p, err := process.Start(ctx, process.Command{Path: command[0], Args: command[1:], Log: out})
 	return p, errors.Join(err, out.Close()) // the process has its own
 }
 
