@@ -118,7 +118,7 @@ func written(header string) time.Time {
 }
 
 // inOurTime is work with its times by this machine's clock, which may be hours from those of the servers.
-func (s *server) inOurTime(ctx context.Context, msg *message.Message, w machine.Work) machine.Work {
+func (s *server) inOurTime(msg *message.Message, w machine.Work) machine.Work {
 	from := msg.Context()
 	writer, ok := pubsub.MessageProducer(from)
 	if !ok {
@@ -136,7 +136,7 @@ func (s *server) inOurTime(ctx context.Context, msg *message.Message, w machine.
 		}
 		trouble := fmt.Errorf("the clock of this machine seems to be %s %s a server's", by.Round(10*time.Second), direction)
 		if !s.told.Again(trouble) {
-			s.cfg.Log.WarnContext(ctx, "times of work are taken by the server's clock", "agent", s.cfg.Name, "error", trouble, "do", "put the clock right")
+			s.cfg.Log.WarnContext(from, "times of work are taken by the server's clock", "agent", s.cfg.Name, "error", trouble, "do", "put the clock right")
 		}
 	}
 	return w

@@ -292,7 +292,7 @@ func (s *server) receive(ctx context.Context, typ string, from source, kept *slo
 			s.bury(ctx, msg, err)
 			return false
 		}
-		return s.accept(from, kept, msg, s.inOurTime(ctx, msg, w)) //nolint:contextcheck // the message's context ends when it is no longer ours
+		return s.accept(from, kept, msg, s.inOurTime(msg, w)) //nolint:contextcheck // the message's context ends when it is no longer ours
 	case schemas.WorkCancelled:
 		c, err := schemas.DecodeCancelWork(wireType, msg.Payload)
 		if err != nil {
