@@ -141,7 +141,9 @@ const (
 	mostHeldBytes = 4 << 20
 )
 
-// held is work that was asked for while its topic could not be had.
+// held is work that was asked for while its topic could not be had. It ends with the ownership of the shard: the next
+// owner cannot tell it from work that lies on its topic and that nobody has claimed yet, and to offer that
+// again would have two agents at it. It is offered again at its time.
 type held struct {
 	offers []offer
 	bytes  int

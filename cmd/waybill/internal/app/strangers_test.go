@@ -30,7 +30,7 @@ func TestARecordWithoutAValueOrWithAMegabyteOfHeadersHoldsNobodyUp(t *testing.T)
 	}
 	defer cl.Close()
 	topics := m.Kafka().Topics()
-	if err := kafka.EnsureTopics(t.Context(), cl, []kafka.Spec{topics.WorkSpec(8, "noop")}); err != nil {
+	if err := kafka.EnsureTopics(t.Context(), cl, []kafka.Spec{topics.WorkSpec(kafka.DefaultShards, "noop")}); err != nil {
 		t.Fatal(err)
 	}
 	const machine = schemas.AggregateOrchestration
@@ -113,7 +113,7 @@ func TestAnEventWithoutAValueOrWithAMegabyteOfHeadersIsNamedByReadiness(t *testi
 		t.Fatalf("two shards were to be stopped, not %v", stopped)
 	}
 	for i := range 16 {
-		if id := fmt.Sprint("j-", i); !stopped[kafka.PartitionFor([]byte(id), 8)] {
+		if id := fmt.Sprint("j-", i); !stopped[kafka.PartitionFor([]byte(id), kafka.DefaultShards)] {
 			runs(t, c, id)
 		}
 	}
