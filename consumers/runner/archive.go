@@ -59,11 +59,16 @@ func (a *archive) client() (*kgo.Client, error) {
 	return a.cl, nil
 }
 
-// admin is the same client for what is not reading.
-func (a *archive) admin() (*kadm.Client, error) {
+// shared is the same client for what is not reading.
+func (a *archive) shared() (*kgo.Client, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	cl, err := a.client()
+	return a.client()
+}
+
+// admin is the same.
+func (a *archive) admin() (*kadm.Client, error) {
+	cl, err := a.shared()
 	if err != nil {
 		return nil, err
 	}

@@ -49,7 +49,8 @@ type Config struct {
 	suspects   *suspects
 	replays    chan struct{}                 // holds those that are under way
 	restored   func(context.Context, *shard) // tests look at what a taking has made of the log
-	started    time.Time                     // the process; what its agents claimed before then is nobody's
+	told       *kafka.Told
+	started    time.Time // the process; what its agents claimed before then is nobody's
 }
 
 const (
@@ -115,7 +116,7 @@ func New(cfg Config) (*Runner, error) {
 	}
 	cfg.archive = &archive{cfg: cfg.Kafka}
 	cfg.workTopics = newWorkTopics()
-	cfg.lag, cfg.suspects, cfg.started = &lag{}, &suspects{}, time.Now()
+	cfg.lag, cfg.suspects, cfg.told, cfg.started = &lag{}, &suspects{}, &kafka.Told{}, time.Now()
 	cfg.replays = make(chan struct{}, min(max(runtime.GOMAXPROCS(0), 2), maxReplays))
 	return &Runner{cfg: cfg, owned: make(map[int32]*tenure), states: make(map[int32]string), unwell: make(map[int32][]string)}, nil
 }
@@ -322,6 +323,9 @@ func (r *Runner) hold(ctx context.Context, s int32, again <-chan struct{}) {
 		pause := r.rest(err, failures)
 		if _, ok := errors.AsType[*unassignedError](err); ok {
 			pause = confirmInterval // nothing was taken, so there is nobody to fight with
+		} else if _, ok := errors.AsType[*hangingError](err); ok {
+			pause = 0 // so it was ours
+			r.cfg.Logger.Warn("shard dropped, and taken again", "shard", s, "err", err)
 		} else {
 			if !own(err) && !r.contended(sh) {
 				pause = min(pause, impatience)

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -66,6 +67,8 @@ type shard struct {
 	unwell  func(why string) // told of what is set aside
 
 	tidying tidying
+	severed severed
+	hangs   atomic.Pointer[hangingError] // what the next owner has to end
 
 	// results of local agents, handed in from their goroutines.
 	mu      sync.Mutex
@@ -90,7 +93,7 @@ func (sh *shard) placement() string { return sh.cfg.Member + "/" + sh.token[:8] 
 // wrong: then this process must assume that it has been fenced.
 func (sh *shard) own(ctx context.Context) (err error) {
 	sh.token = uuid.NewString()
-	sh.signal = make(chan struct{}, 1)
+	sh.signal, sh.severed = make(chan struct{}, 1), make(severed, 1)
 	sh.running = make(map[workKey]context.CancelFunc)
 	sh.wanted, sh.held = make(map[string]struct{}), held{}
 	sh.barrier = make(map[string]bool)
@@ -107,6 +110,7 @@ func (sh *shard) own(ctx context.Context) (err error) {
 		// size in both ends of the connection, the embedded broker's among them.
 		kgo.FetchMaxBytes(2<<20),
 		kgo.FetchMaxPartitionBytes(1<<20),
+		kgo.WithHooks(sh.severed),
 	)
 	if err != nil {
 		return err
@@ -146,6 +150,10 @@ func (sh *shard) close() {
 
 // take fences every earlier owner, marks the end of the log, and reads up to the mark.
 func (sh *shard) take(ctx context.Context) error {
+	last, err := sh.last(ctx)
+	if err != nil {
+		return err
+	}
 	if _, _, err := sh.cl.ProducerID(ctx); err != nil {
 		return fmt.Errorf("initialise the transactional id: %w", err)
 	}
@@ -154,6 +162,9 @@ func (sh *shard) take(ctx context.Context) error {
 		c := m.open(sh)
 		sh.cells = append(sh.cells, c)
 		sh.byName[m.name()] = c
+	}
+	if err := sh.endHanging(ctx, last); err != nil {
+		return err
 	}
 	owned := mustJSON(schemas.Owned{Member: sh.cfg.Member, Token: sh.token, At: sh.now(), Format: schemas.LogFormat})
 	var marks []*kgo.Record
@@ -379,6 +390,9 @@ func (sh *shard) run(ctx, work context.Context) error {
 	if sh.cfg.KeepHistory > 0 {
 		sh.tidying.next = time.Now().Add(sh.cfg.tidyEvery())
 	}
+	if !sh.cfg.Kafka.Embedded {
+		polling.Go(func() { sh.vigil(pollCtx) })
+	}
 	tidyCtx, stopTidy := context.WithCancel(ctx)
 	defer sh.tidying.running.Wait()
 	defer stopTidy()
@@ -396,6 +410,9 @@ func (sh *shard) run(ctx, work context.Context) error {
 			sh.say()
 		}
 		for more := true; more; fetches, more = sh.another(polled) {
+			if hangs := sh.hangs.Load(); hangs != nil {
+				return hangs
+			}
 			if err := sh.readError(ctx, work, fetches); err != nil {
 				if ctx.Err() != nil {
 					return sh.drain(ctx)

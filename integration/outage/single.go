@@ -45,11 +45,6 @@ func single(ctx context.Context, s *scenario) (err error) {
 	// It is away until it serves again: that takes some seconds more.
 	began, away := time.Now(), time.Duration(0)
 	_, err = s.fleet.Under(ctx, &s.wrong, fmt.Sprintf("the only node down for %s", down), &away, func(ctx context.Context) error {
-		if !s.full { // see doc.go
-			if _, err := s.fleet.Drain(ctx, fleet.Stall); err != nil {
-				return err
-			}
-		}
 		began = time.Now()
 		if err := c.Kill(ctx, 1); err != nil {
 			return err
@@ -65,6 +60,9 @@ func single(ctx context.Context, s *scenario) (err error) {
 		return err
 	}
 	if err := w.end(ctx, s); err != nil {
+		return err
+	}
+	if err := s.hanging(ctx, c); err != nil {
 		return err
 	}
 	if err := s.fleet.Audit(ctx, &s.wrong, false); err != nil {

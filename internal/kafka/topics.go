@@ -61,6 +61,9 @@ func (t Topics) Snapshots(aggregate string) string { return t.name(aggregate, "s
 // Work is where machines ask the agents of an activity type for work.
 func (t Topics) Work(activityType string) string { return t.name("work", activityType) }
 
+// IsWork says whether a topic is where some activity type's agents are asked for work.
+func (t Topics) IsWork(topic string) bool { return strings.HasPrefix(topic, t.Work("")) }
+
 // Shards carries no records: its consumer group says who should own which shard.
 func (t Topics) Shards() string { return t.name("shards") }
 
