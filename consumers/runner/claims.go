@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // claiming is the group's balancer, and claims in its name what this process really holds. The client
@@ -26,9 +27,19 @@ func (c claiming) JoinGroupMetadata(topics []string, _ map[string][]int32, gener
 	return c.GroupBalancer.JoinGroupMetadata(topics, current, generation)
 }
 
-// groupPatience is for how long the group's coordinator is looked for before this process takes itself for lost: as
-// long as a client asks for anything else, and not for a session only, as it does with groups unless it is
-// set. Brokers may take longer than that to give up one of theirs that is dead (broker.session.timeout.ms, 9 s). The
+// retryFor is for how long a client asks again for what has failed. It looks for the group's coordinator by its
+// heartbeats for as long as it asks for anything else, and not for a session only, as it does unless it is
+// told: brokers may take longer than that to give up one of theirs that is dead (broker.session.timeout.ms, 9 s). The
 // next coordinator knows every member, and lets those who come back go on as if nothing had been; where one joins
-// anew, all of them wait for each other.
-const groupPatience = 30 * time.Second
+// anew, all of them wait for each other. To join is given up after a session, for a client waits for the end of
+// that before it closes.
+func retryFor(session time.Duration) func(key int16) time.Duration {
+	return func(key int16) time.Duration {
+		switch key {
+		case kmsg.JoinGroup.Int16(), kmsg.SyncGroup.Int16():
+			return session
+		default:
+			return 30 * time.Second // as unless set
+		}
+	}
+}

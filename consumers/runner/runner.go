@@ -146,7 +146,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		kgo.SessionTimeout(r.cfg.SessionTimeout),
 		kgo.HeartbeatInterval(r.cfg.SessionTimeout/3),
 		kgo.RebalanceTimeout(rebalanceTimeout),
-		kgo.RetryTimeout(groupPatience),
+		kgo.RetryTimeoutFn(retryFor(r.cfg.SessionTimeout)),
 		kgo.DisableAutoCommit(),
 		kgo.OnPartitionsAssigned(func(_ context.Context, cl *kgo.Client, m map[string][]int32) {
 			r.setGroup(cl)
