@@ -58,6 +58,9 @@ const (
 	// DefaultSessionTimeout is Config.SessionTimeout unless set.
 	DefaultSessionTimeout = 6 * time.Second
 	rebalanceTimeout      = 10 * time.Second
+	// heartbeats is how many there are to a session: a member learns by one that the group rebalances, and
+	// the others wait for it, with the shards that are to be taken.
+	heartbeats = 6
 	// maxReplays is how many shards are read back at the same time at most: all at once they
 	// would take their memory at once, and be no sooner done where there are fewer cores.
 	maxReplays = 4
@@ -144,7 +147,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		kgo.Balancers(claiming{kgo.CooperativeStickyBalancer(), topic, r.holding}),
 		kgo.InstanceID(r.cfg.Member),
 		kgo.SessionTimeout(r.cfg.SessionTimeout),
-		kgo.HeartbeatInterval(r.cfg.SessionTimeout/3),
+		kgo.HeartbeatInterval(r.cfg.SessionTimeout/heartbeats),
 		kgo.RebalanceTimeout(rebalanceTimeout),
 		kgo.RetryTimeoutFn(retryFor(r.cfg.SessionTimeout)),
 		kgo.DisableAutoCommit(),
