@@ -14,6 +14,9 @@
 // all that is in memory, and taken again if the group still says so. State is never
 // repaired by hand: the log is the state.
 //
+// A broker that is alone and is killed may leave a transaction open in some partitions which it
+// takes for ended (hanging.go): whoever takes the shard ends it as it was decided.
+//
 // The embedded broker can tear its last transaction between partitions. There, what
 // follows from the events is written with the next transaction, and a new owner derives
 // what may be missing; Config.Kafka.Embedded is the one switch.

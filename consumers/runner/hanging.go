@@ -15,8 +15,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
-
-	"github.com/waybill/waybill/internal/kafka"
 )
 
 // hanging is a transaction of a shard that the brokers take for ended, while some partitions wait for its
@@ -60,16 +58,16 @@ func (v verdict) committed(h hanging) bool {
 }
 
 // last asks the coordinator about the last transaction of earlier owners, before it is asked to fence them: then it
-// knows no more.
-func (sh *shard) last(ctx context.Context) (verdict, error) {
+// knows no more. Where it does not answer, what can be read decides.
+func (sh *shard) last(ctx context.Context) verdict {
 	if sh.cfg.Kafka.Embedded {
-		return verdict{}, nil // it has no coordinator that could have been away
+		return verdict{} // it has no coordinator that could have been away
 	}
+	ctx, cancel := context.WithTimeout(ctx, archivePatience)
+	defer cancel()
 	v, err := sh.verdict(ctx)
-	if sh.unseen(err) {
-		err = nil
-	}
-	return v, err
+	sh.unseen(err)
+	return v
 }
 
 // verdict asks the coordinator, until it has ended what it has begun to end.
@@ -116,7 +114,7 @@ func (sh *shard) unseen(err error) bool {
 		return false
 	}
 	if !sh.cfg.told.Again(err) {
-		sh.cfg.Logger.Warn("cannot see whether a broker has left transactions open", "shard", sh.id, "err", kafka.Explain(err),
+		sh.cfg.Logger.Warn("cannot see whether a broker has left transactions open", "shard", sh.id, "err", err,
 			"do", "docs/outages.md; the rights are in `waybill topics acls --role machines`")
 	}
 	return true
@@ -151,7 +149,7 @@ func (sh *shard) writes(ctx context.Context, adm *kadm.Client) (map[string][]int
 }
 
 // leftOpen looks for transactions of a producer that are open in the partitions and have an epoch before the given
-// one; the newest comes first.
+// one; the newest comes first. With an error they are those of the partitions that could be looked at.
 func (sh *shard) leftOpen(ctx context.Context, producer int64, before int16) ([]hanging, error) {
 	adm, err := sh.cfg.archive.admin()
 	if err != nil {
@@ -172,24 +170,24 @@ func (sh *shard) leftOpen(ctx context.Context, producer int64, before int16) ([]
 		return nil, err
 	}
 	found := make(map[int16]*hanging)
+	denied := make(map[string]struct{})
+	var errs []error
 	for _, shard := range cl.RequestSharded(ctx, req) {
 		answer, ok := shard.Resp.(*kmsg.DescribeProducersResponse)
 		if err := shard.Err; err != nil || !ok {
-			if err = fmt.Errorf("ask brokers for the transactions that are open: %w", err); sh.unseen(err) {
-				continue
-			}
-			return nil, err
+			errs = append(errs, fmt.Errorf("ask brokers for the transactions that are open: %w", err))
+			continue
 		}
 		for _, t := range answer.Topics {
 			for _, p := range t.Partitions {
-				if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-					if err = fmt.Errorf("ask for the transactions that are open in topic %s: %w", t.Topic, err); sh.unseen(err) {
-						continue
-					}
-					return nil, err
+				switch err := kerr.ErrorForCode(p.ErrorCode); {
+				case errors.Is(err, kerr.TopicAuthorizationFailed):
+					denied[t.Topic] = struct{}{}
+				case err != nil:
+					errs = append(errs, fmt.Errorf("ask for the transactions that are open on %s/%d: %w", t.Topic, p.Partition, err))
 				}
 				for _, a := range p.ActiveProducers {
-					if epoch := int16(a.ProducerEpoch); a.ProducerID == producer && a.CurrentTxnStartOffset >= 0 && epoch < before { //nolint:gosec // epochs have 16 bits
+					if epoch := int16(a.ProducerEpoch); a.ProducerID == producer && a.CurrentTxnStartOffset >= 0 && epoch < before {
 						h := found[epoch]
 						if h == nil {
 							h = &hanging{epoch: epoch, partitions: make(map[string][]int32)}
@@ -202,12 +200,15 @@ func (sh *shard) leftOpen(ctx context.Context, producer int64, before int16) ([]
 			}
 		}
 	}
-	var l []hanging
+	if len(denied) > 0 {
+		sh.unseen(fmt.Errorf("no right to read %s: %w", strings.Join(slices.Sorted(maps.Keys(denied)), ", "), kerr.TopicAuthorizationFailed))
+	}
+	l := make([]hanging, 0, len(found))
 	for _, h := range found {
 		l = append(l, *h)
 	}
 	slices.SortFunc(l, func(a, b hanging) int { return cmp.Compare(b.epoch, a.epoch) })
-	return l, nil
+	return l, errors.Join(errs...)
 }
 
 func later(a, b time.Time) time.Time {
@@ -229,9 +230,11 @@ func (sh *shard) endHanging(ctx context.Context, last verdict) error {
 	if err != nil {
 		return err
 	}
-	left, err := sh.leftOpen(ctx, producer, epoch)
-	if err != nil {
-		return err
+	looking, stop := context.WithTimeout(ctx, archivePatience)
+	left, err := sh.leftOpen(looking, producer, epoch)
+	if stop(); err != nil && !sh.unseen(err) {
+		// Some broker is away that the shard may do without: it is looked at when it is back.
+		sh.severed.note()
 	}
 	for _, h := range left {
 		commit := last.committed(h)
@@ -359,9 +362,12 @@ type severed chan struct{}
 
 // OnBrokerE2E implements kgo.HookBrokerE2E.
 func (s severed) OnBrokerE2E(_ kgo.BrokerMetadata, _ int16, e2e kgo.BrokerE2E) {
-	if e2e.Err() == nil {
-		return
+	if e2e.Err() != nil {
+		s.note()
 	}
+}
+
+func (s severed) note() {
 	select {
 	case s <- struct{}{}:
 	default:
@@ -379,7 +385,7 @@ func (sh *shard) vigil(ctx context.Context) {
 		case <-sh.severed:
 		}
 		left, err := sh.lookOver(ctx)
-		for err != nil && !sh.unseen(err) && rest(ctx, impatience) == nil {
+		for err != nil && len(left) == 0 && !sh.unseen(err) && rest(ctx, impatience) == nil {
 			left, err = sh.lookOver(ctx)
 		}
 		n := 0

@@ -150,10 +150,7 @@ func (sh *shard) close() {
 
 // take fences every earlier owner, marks the end of the log, and reads up to the mark.
 func (sh *shard) take(ctx context.Context) error {
-	last, err := sh.last(ctx)
-	if err != nil {
-		return err
-	}
+	last := sh.last(ctx)
 	if _, _, err := sh.cl.ProducerID(ctx); err != nil {
 		return fmt.Errorf("initialise the transactional id: %w", err)
 	}

@@ -19,7 +19,7 @@ import (
 
 const (
 	stopWithin   = 5 * time.Second
-	readyWithin  = 30 * time.Second
+	readyWithin  = 75 * time.Second // a server waits a minute for a Kafka that makes its topics slowly
 	answerWithin = 20 * time.Second
 	drainWithin  = time.Minute
 	rebuildIn    = time.Minute
@@ -111,7 +111,7 @@ func (s *scenario) start(ctx context.Context) (err error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, readyWithin, fmt.Errorf("not ready after %s", readyWithin))
 	defer cancel()
-	if err := s.api.Ready(ctx); err != nil {
+	if err := s.process.Until(ctx, s.api.Ready); err != nil {
 		return err
 	}
 	return load.Define(ctx, s.api)

@@ -20,6 +20,8 @@ const (
 	clients = 8
 	// readyWithin is after how long a process that is not ready is given up.
 	readyWithin = 30 * time.Second
+	// firstReady is the same for the first one: it waits a minute for a Kafka that makes its topics slowly.
+	firstReady = 75 * time.Second
 	// drain is how long the jobs may take to end once nobody kills any more.
 	drain = 60 * time.Second
 	// reportWithin is how long the looking may take, after a run that was given up as well.
@@ -201,7 +203,7 @@ func (s *scenario) readyAfter(ctx context.Context, p *process.Process) (time.Dur
 
 // ready waits for the first start and puts the definitions.
 func (s *scenario) ready(ctx context.Context, p *process.Process) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, readyWithin, fmt.Errorf("not ready after %s", readyWithin))
+	ctx, cancel := context.WithTimeoutCause(ctx, firstReady, fmt.Errorf("not ready after %s", firstReady))
 	defer cancel()
 	go func() {
 		select {

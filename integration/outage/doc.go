@@ -10,10 +10,10 @@
 //   - single: the only node of a Kafka is gone for a while. Nothing ends; readiness and the intake
 //     say what is wrong; processes take next to no time of the cores and tell no endless story in
 //     their logs; those who wait for a job (`watch`, `submit --wait`) go on waiting. Then all goes on.
-//     In short only small jobs are under way when it is killed. A node that is alone and is killed while
-//     it ends a transaction may, when it is back, take it for ended without having told every
-//     partition (Kafka 4.3.1): what of it was for other shards is then not read until its
-//     writer writes there again. In full, with jobs of every kind under way, that is met.
+//     A node that is alone and is killed while it ends a transaction may, when it is back, take it for
+//     ended without having told every partition (Kafka 4.3.1): what of it was for other shards is
+//     then not read, until the servers see it and end it. That is met at random, and
+//     planted once more: it must be committed when the node has been killed and is back.
 //   - cut: a server lives in a network namespace whose cable to Kafka is pulled out. The other one
 //     has its shards, until the cable is put back.
 //   - full: the disk of a server with the embedded broker runs nearly full, full, and full with the

@@ -94,7 +94,10 @@ func (s *scenario) plant(ctx context.Context) (planted, error) {
 			if p.job, start, err = startOn(at.Partition); err != nil {
 				return p, err
 			}
-			if err := leave(ctx, cl, topic, at.Partition, txn, last, start); err != nil {
+			err := leave(ctx, cl, topic, at.Partition, txn, last, start)
+			if errors.Is(err, kerr.InvalidProducerEpoch) {
+				continue // it has written there meanwhile
+			} else if err != nil {
 				return p, err
 			}
 			return p, hangs(ctx, adm, topic, at.Partition)
@@ -124,7 +127,7 @@ func startOn(shard int32) (*load.Job, *kmsg.Record, error) {
 // leave writes a record that is part of a transaction and does not end it.
 func leave(ctx context.Context, cl *kgo.Client, topic string, partition int32, txn kadm.DescribedTransaction, epoch int16, r *kmsg.Record) error {
 	body := r.AppendTo(nil)[1:] // without its length, which is not known yet
-	r.Length = int32(len(body)) //nolint:gosec // some hundred bytes
+	r.Length = int32(len(body))
 	now := time.Now().UnixMilli()
 	const transactional = 1 << 4
 	batch := kmsg.RecordBatch{
@@ -133,8 +136,8 @@ func leave(ctx context.Context, cl *kgo.Client, topic string, partition int32, t
 	}
 	const beforeLength, beforeSum = 8 + 4, 8 + 4 + 4 + 1 + 4
 	written := batch.AppendTo(nil)
-	batch.Length = int32(len(written) - beforeLength)                                         //nolint:gosec // the same
-	batch.CRC = int32(crc32.Checksum(written[beforeSum:], crc32.MakeTable(crc32.Castagnoli))) //nolint:gosec // as it is on the wire
+	batch.Length = int32(len(written) - beforeLength)
+	batch.CRC = int32(crc32.Checksum(written[beforeSum:], crc32.MakeTable(crc32.Castagnoli)))
 	req, t, p := kmsg.NewPtrProduceRequest(), kmsg.NewProduceRequestTopic(), kmsg.NewProduceRequestTopicPartition()
 	req.TransactionID, req.Acks, req.TimeoutMillis = &txn.TxnID, -1, 5000
 	t.Topic, p.Partition, p.Records = topic, partition, batch.AppendTo(nil)

@@ -137,7 +137,14 @@ func (l Log) machines() []Right {
 			rights = append(rights, r)
 		}
 	}
+	const open = "see what a broker that was killed has left open, and end it"
+	for _, r := range l.each(l.Completions, open, read) {
+		r.Optional = true
+		rights = append(rights, r)
+	}
 	return append(rights,
+		Right{On: OnTopic, Name: l.DeadLetters(), Operations: read, Optional: true, For: open},
+		Right{On: OnTopic, Name: l.Work(""), Prefixed: true, Operations: read, Optional: true, For: open},
 		Right{On: OnTopic, Name: l.DeadLetters(), Operations: remove, Optional: true, For: "cut off old ones, with --keep-history"},
 		Right{On: OnTopic, Name: l.Work(""), Prefixed: true, Operations: append(slices.Clone(write), kmsg.ACLOperationDescribeConfigs), For: "ask agents for work"},
 		Right{On: OnTopic, Name: l.Work(""), Prefixed: true, Operations: []kadm.ACLOperation{kmsg.ACLOperationCreate}, Optional: true, For: "make the topics of new activity types; else topics create --type makes them"},

@@ -203,7 +203,8 @@ func (j *Job) completeFromOutside(ctx context.Context, c *api.Client) error {
 				continue
 			}
 			err := c.Insist(ctx, http.MethodPost, "/v1/work/"+n.WorkID+"/complete", body, nil)
-			if err == nil || !api.Is(err, http.StatusConflict) {
+			// The view of the server that is asked this time may not have it yet, either.
+			if err == nil || !api.Is(err, http.StatusConflict, http.StatusNotFound) {
 				return err
 			}
 		}

@@ -79,20 +79,23 @@ func set(ctx context.Context, name string, keep bool, play func(context.Context,
 	return play(ctx, s)
 }
 
-// last is the end of what the programs have said: a machine that runs the scenario may be gone before
+// last is the end of what each of the programs has said: a machine that runs the scenario may be gone before
 // anybody looks into the directory.
 func (s *Stage) last() string {
-	said, err := os.ReadFile(s.Log.Name())
-	if err != nil {
-		return err.Error() + "\n"
-	}
-	lines := strings.Split(strings.TrimSpace(string(said)), "\n")
+	files, _ := filepath.Glob(filepath.Join(s.Dir, "*.log")) // no bad pattern
 	var end strings.Builder
-	for _, line := range lines[max(0, len(lines)-lastLines):] {
-		fmt.Fprintf(&end, "  %.*s\n", lineWidth, line)
+	for _, file := range append(files, s.Log.Name()) {
+		said, err := os.ReadFile(file)
+		if err != nil {
+			said = []byte(err.Error())
+		}
+		lines := strings.FieldsFunc(string(said), func(r rune) bool { return r == '\n' })
+		for _, line := range lines[max(0, len(lines)-lastLines):] {
+			fmt.Fprintf(&end, "  %s: %.*s\n", filepath.Base(file), lineWidth, line)
+		}
 	}
 	return end.String()
 }
 
-// lastLines is how much of what the programs have said a failure shows, and lineWidth how much of each line.
-const lastLines, lineWidth = 15, 300
+// lastLines is how much of what each program has said a failure shows, and lineWidth how much of each line.
+const lastLines, lineWidth = 5, 300
