@@ -81,7 +81,14 @@ func (s *scenario) one(ctx context.Context, c *cluster.Cluster) error {
 	if err != nil {
 		return err
 	}
-	return s.kill(ctx, c, roles[groupCoordinator], groupCoordinator)
+	// What else it was tells how long brokers take: a new controller begins to count anew who is alive.
+	what := groupCoordinator
+	for _, role := range []string{controller, transactionCoordinator, leader} {
+		if roles[role] == roles[groupCoordinator] {
+			what += ", " + role
+		}
+	}
+	return s.kill(ctx, c, roles[groupCoordinator], what)
 }
 
 // everything kills a node of each role in turn, pauses one, and restarts all.
