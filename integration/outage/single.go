@@ -36,6 +36,9 @@ func single(ctx context.Context, s *scenario) (err error) {
 			return err
 		}
 	}
+	if err := s.worked(ctx); err != nil {
+		return err
+	}
 	w, err := s.watch(ctx)
 	if err != nil {
 		return err
@@ -70,6 +73,21 @@ func single(ctx context.Context, s *scenario) (err error) {
 	}
 	s.stop(all...)
 	return nil
+}
+
+// worked waits until the agent has carried something out: a broker that is killed while it sets up a share group does
+// so again half a minute after it is back, and that is of no outage in the life of a group.
+func (s *scenario) worked(ctx context.Context) error {
+	job, err := load.Outside("first-outside")
+	if err != nil {
+		return err
+	}
+	s.fleet.Jobs = append(s.fleet.Jobs, job)
+	if err := job.Submit(ctx, s.fleet.Client()); err != nil {
+		return err
+	}
+	_, err = s.fleet.Drain(ctx, fleet.Stall)
+	return err
 }
 
 // agentKilled kills one of two agents: the other one has the work.
