@@ -264,16 +264,12 @@ func TestMembersThatTheirGroupHasLostGoOnWithTheShardsThatTheyHold(t *testing.T)
 		f.owns(c, 4)
 		b := f.join("b", noop)
 		f.until("b has its share", func() bool { return len(b.Owned()) >= 2 })
-		fleet := []*member{a, b, c}
-		all := func(ready bool) bool {
-			return !slices.ContainsFunc(fleet, func(m *member) bool { return (m.Ready() == nil) != ready })
-		}
-		f.until("all have their shares", func() bool { return all(true) })
+		ready := func() bool { return a.Ready() == nil && b.Ready() == nil && c.Ready() == nil }
+		f.until("all have their shares", ready)
 		before := f.taken()
-		back := f.failGroup(kerr.UnknownServerError)
-		f.until("all are told that the group has lost them", func() bool { return all(false) })
+		back := f.loses(a, b, c)
 		back()
-		f.until("all have joined again", func() bool { return all(true) })
+		f.until("all have joined again", ready)
 		f.passes(time.Minute)
 		if n := f.taken() - before; n > 0 {
 			t.Errorf("shards were taken %d times though nobody had gone", n)
@@ -305,8 +301,7 @@ func TestAMemberThatTheGroupHadLostHandsOverWhatSomebodyElseIsToHave(t *testing.
 		f := newFleet(t, 2, quickPlans(t))
 		a := f.join("a", noop)
 		f.owns(a, 2)
-		back := f.failGroup(kerr.UnknownServerError)
-		f.until("a is told that the group has lost it", func() bool { return a.Ready() != nil })
+		back := f.loses(a)
 		a.gate.close()
 		back()
 		b := f.join("b", noop)

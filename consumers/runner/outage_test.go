@@ -86,13 +86,21 @@ func (f *fleet) failGroup(why *kerr.Error) (stop func()) {
 	return func() { over.Store(true) }
 }
 
+// loses has the group lose its members; it takes them back when it is told to.
+func (f *fleet) loses(members ...*member) (back func()) {
+	back = f.failGroup(kerr.UnknownServerError)
+	for _, m := range members {
+		f.until(m.name+" is told that the group has lost it", func() bool { return m.Ready() != nil })
+	}
+	return back
+}
+
 func TestShardsGoOnWhileTheirGroupHasNoCoordinator(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 1, quickPlans(t))
 		a := f.join("a", noop)
 		f.owns(a, 1)
-		back := f.failGroup(kerr.UnknownServerError)
-		f.until("a is told that the group has lost it", func() bool { return a.Ready() != nil })
+		back := f.loses(a)
 		f.start("job", "chain")
 		f.ends("job", "completed")
 		if a.Ready() == nil {
@@ -112,8 +120,7 @@ func TestAShardThatAGroupWhichIsBackGivesToSomebodyElseIsLetGo(t *testing.T) {
 		f := newFleet(t, 2, quickPlans(t))
 		a := f.join("a", noop)
 		f.owns(a, 2)
-		back := f.failGroup(kerr.UnknownServerError)
-		f.until("a is told that the group has lost it", func() bool { return a.Ready() != nil })
+		back := f.loses(a)
 		b := f.join("b", noop)
 		f.passes(time.Minute) // longer than the session of a
 		back()
