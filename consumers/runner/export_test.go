@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // CheckRestored has every taking of a shard compared with what the events alone would make of it, wherever its
@@ -87,4 +89,9 @@ func (c *store[S, C, E]) dump() []string {
 // LiveFrame is an aggregate as it stands in a checkpoint.
 func LiveFrame(id string, seq, first int64, version int, state string) []byte {
 	return appendFrame(nil, liveFrame, liveState{id, seq, first, version, []byte(state)}.append(nil))
+}
+
+// Claiming is the group's balancer.
+func Claiming(topic string, held func() []int32) kgo.GroupBalancer {
+	return claiming{kgo.CooperativeStickyBalancer(), topic, held}
 }

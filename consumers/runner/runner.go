@@ -58,6 +58,9 @@ const (
 	// DefaultSessionTimeout is Config.SessionTimeout unless set.
 	DefaultSessionTimeout = 6 * time.Second
 	rebalanceTimeout      = 10 * time.Second
+	// heartbeats is how many there are to a session: a member learns by one that the group rebalances, and
+	// the others wait for it, with the shards that are to be taken.
+	heartbeats = 6
 	// maxReplays is how many shards are read back at the same time at most: all at once they
 	// would take their memory at once, and be no sooner done where there are fewer cores.
 	maxReplays = 4
@@ -141,15 +144,18 @@ func (r *Runner) Run(ctx context.Context) error {
 		kgo.ConsumerGroup(topic),
 		kgo.ConsumeTopics(topic),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-		kgo.Balancers(kgo.CooperativeStickyBalancer()),
+		kgo.Balancers(claiming{kgo.CooperativeStickyBalancer(), topic, r.holding}),
 		kgo.InstanceID(r.cfg.Member),
 		kgo.SessionTimeout(r.cfg.SessionTimeout),
-		kgo.HeartbeatInterval(r.cfg.SessionTimeout/3),
+		kgo.HeartbeatInterval(r.cfg.SessionTimeout/heartbeats),
 		kgo.RebalanceTimeout(rebalanceTimeout),
+		kgo.RetryTimeoutFn(retryFor(r.cfg.SessionTimeout)),
 		kgo.DisableAutoCommit(),
 		kgo.OnPartitionsAssigned(func(_ context.Context, cl *kgo.Client, m map[string][]int32) {
 			r.setGroup(cl)
-			r.assigned(shards, m[topic])
+			if r.assigned(shards, m[topic]) {
+				cl.ForceRebalance()
+			}
 		}),
 		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { r.revoked(m[topic]) }),
 		kgo.OnPartitionsLost(func(context.Context, *kgo.Client, map[string][]int32) { r.lost() }),
@@ -220,11 +226,14 @@ func (r *Runner) holding() []int32 {
 	for s := range r.owned {
 		l = append(l, s)
 	}
+	slices.Sort(l)
 	return l
 }
 
-// assigned begins to hold shards. After the group had lost this process, it is told all that is its own.
-func (r *Runner) assigned(ctx context.Context, shards []int32) {
+// assigned begins to hold shards. After the group had lost this process, it is told all that is its own, and
+// lets go of what others are to have. Then the group has to be told: the client has forgotten that this process
+// held it, and the others wait.
+func (r *Runner) assigned(ctx context.Context, shards []int32) (released bool) {
 	r.mu.Lock()
 	adrift := r.adrift
 	r.joined, r.adrift, r.trouble = true, false, nil
@@ -246,9 +255,12 @@ func (r *Runner) assigned(ctx context.Context, shards []int32) {
 		}()
 	}
 	r.mu.Unlock()
-	if adrift {
-		r.revoked(slices.DeleteFunc(r.holding(), func(s int32) bool { return slices.Contains(shards, s) }))
+	if !adrift {
+		return false
 	}
+	others := slices.DeleteFunc(r.holding(), func(s int32) bool { return slices.Contains(shards, s) })
+	r.revoked(others)
+	return len(others) > 0
 }
 
 // revoked lets go of shards: it returns when what was begun there is finished.
@@ -320,6 +332,9 @@ func (r *Runner) hold(ctx context.Context, s int32, again <-chan struct{}) {
 		} else {
 			if !own(err) && !r.contended(sh) {
 				pause = min(pause, impatience)
+				if sh != nil && !sh.since.IsZero() { // tried again for the first time
+					pause = min(pause, confirmInterval)
+				}
 			}
 			r.cfg.workTopics.forget()
 			if !told.Again(err) {

@@ -26,6 +26,8 @@ type settings struct {
 	full bool
 	only string
 	seed uint64
+	// After how long brokers take one of theirs for dead.
+	brokerSession time.Duration
 }
 
 // plays says whether an act is one of those that are wanted.
@@ -68,6 +70,7 @@ func main() {
 	flag.BoolVar(&s.full, "full", false, "every outage, for as long as they are to be outlasted: some ten minutes")
 	flag.StringVar(&s.only, "only", "", "play only these, of "+strings.Join(names, ",")+"; all but these, with a dash in front")
 	flag.Uint64Var(&s.seed, "seed", rand.Uint64()>>1, "what to draw the jobs from") //nolint:gosec // no secret
+	flag.DurationVar(&s.brokerSession, "broker-session", 4*time.Second, "broker.session.timeout.ms of the Kafka of three nodes; Kafka's own is 9s")
 	flags := stage.NewFlags(20 * time.Minute)
 	flag.Parse()
 	os.Exit(flags.Play("outage", func(ctx context.Context, on stage.Stage) error { return play(ctx, on, s) }))
@@ -113,7 +116,8 @@ func together(ctx context.Context, s settings) error {
 		said, ended := make([]bytes.Buffer, len(names)), make([]error, len(names))
 		var all sync.WaitGroup
 		for i, name := range names {
-			cmd := exec.CommandContext(ctx, self, "-only", name, "-seed", strconv.FormatUint(s.seed, 10)) //nolint:gosec // this very program
+			args := []string{"-only", name, "-seed", strconv.FormatUint(s.seed, 10), "-broker-session", s.brokerSession.String()}
+			cmd := exec.CommandContext(ctx, self, args...) //nolint:gosec // this very program
 			cmd.Stdout, cmd.Stderr = &said[i], &said[i]
 			cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // it has processes to end
 			cmd.WaitDelay = time.Minute

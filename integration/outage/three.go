@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -48,7 +49,8 @@ func (s *scenario) agent(ctx context.Context, name string, within ...string) (*p
 func three(ctx context.Context, s *scenario) (err error) {
 	c, err := cluster.Start(ctx, cluster.Options{Nodes: nodes, Dir: filepath.Join(s.on.Dir, "kafka3"), Set: map[string]string{
 		// So long brokers wait for one of theirs that hangs, with the end of a transaction, say: 30 s by default.
-		"request.timeout.ms": "5000",
+		"request.timeout.ms":        "5000",
+		"broker.session.timeout.ms": strconv.FormatInt(s.brokerSession.Milliseconds(), 10),
 	}})
 	if err != nil {
 		return err
@@ -79,7 +81,14 @@ func (s *scenario) one(ctx context.Context, c *cluster.Cluster) error {
 	if err != nil {
 		return err
 	}
-	return s.kill(ctx, c, roles[groupCoordinator], groupCoordinator)
+	// What else it was tells how long brokers take: a new controller begins to count anew who is alive.
+	what := groupCoordinator
+	for _, role := range []string{controller, transactionCoordinator, leader} {
+		if roles[role] == roles[groupCoordinator] {
+			what += ", " + role
+		}
+	}
+	return s.kill(ctx, c, roles[groupCoordinator], what)
 }
 
 // everything kills a node of each role in turn, pauses one, and restarts all.
