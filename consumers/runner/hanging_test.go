@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
@@ -23,10 +24,13 @@ type leftOpen struct {
 	partition int32 // of the commands
 	producer  int64
 	epoch     int16
-	last      time.Time // when its last record was made
-	state     string    // what the coordinator says; "": the truth
-	added     bool      // the partition is in the transaction that ends it
-	ended     string    // how: "committed" or "aborted"
+	last      time.Time     // when its last record was made
+	state     string        // what the coordinator says; "": the truth
+	later     int16         // of a transaction so many after that
+	loading   time.Duration // for so long the coordinator does not say it yet
+	moving    time.Duration // for so long nobody leads the partitions
+	added     bool          // the partition is in the transaction that ends it
+	ended     string        // how: "committed" or "aborted"
 }
 
 func (l *leftOpen) end() string {
@@ -53,7 +57,10 @@ func (f *fleet) leavesOpen(l *leftOpen) {
 		}
 		resp := req.ResponseKind().(*kmsg.DescribeTransactionsResponse) //nolint:forcetypeassert // its own kind
 		state := kmsg.NewDescribeTransactionsResponseTransactionState()
-		state.TransactionalID, state.State, state.ProducerID, state.ProducerEpoch = f.cfg.Topics().TransactionalID(0), l.state, l.producer, l.epoch+1
+		state.TransactionalID, state.State, state.ProducerID, state.ProducerEpoch = f.cfg.Topics().TransactionalID(0), l.state, l.producer, l.epoch+1+l.later
+		if time.Since(l.last) < l.loading {
+			state.ErrorCode = kerr.CoordinatorLoadInProgress.Code
+		}
 		resp.TransactionStates = append(resp.TransactionStates, state)
 		return resp
 	})
@@ -65,6 +72,9 @@ func (f *fleet) leavesOpen(l *leftOpen) {
 			for _, n := range t.Partitions {
 				p := kmsg.NewDescribeProducersResponseTopicPartition()
 				p.Partition = n
+				if time.Since(l.last) < l.moving {
+					p.ErrorCode = kerr.NotLeaderForPartition.Code
+				}
 				if t.Topic == commands && n == l.partition && l.ended == "" {
 					open := kmsg.NewDescribeProducersResponseTopicPartitionActiveProducer()
 					open.ProducerID, open.ProducerEpoch, open.CurrentTxnStartOffset = l.producer, int32(l.epoch), 7
@@ -112,16 +122,22 @@ func (f *fleet) eventEpoch() int16 {
 }
 
 func TestWhoeverTakesAShardEndsWhatABrokerHasLeftOpenAsItWasDecided(t *testing.T) {
+	const slow = 4 * time.Second // longer than a look may take
+	last := func(f *fleet) int16 { return f.transaction().ProducerEpoch }
 	for _, x := range []struct {
 		name  string
-		state string
+		open  *leftOpen
 		epoch func(*fleet) int16
 		want  string
 	}{
-		{"the coordinator says that it was committed", "CompleteCommit", func(f *fleet) int16 { return f.transaction().ProducerEpoch }, "committed"},
-		{"the coordinator knows no more, and events of it can be read", "Empty", (*fleet).eventEpoch, "committed"},
-		{"the coordinator knows no more, and nothing of it can be read", "Empty", func(f *fleet) int16 { return f.transaction().ProducerEpoch }, "aborted"},
-		{"the coordinator says that it was aborted", "CompleteAbort", func(f *fleet) int16 { return f.transaction().ProducerEpoch }, "aborted"},
+		{"the coordinator says that it was committed", &leftOpen{state: "CompleteCommit"}, last, "committed"},
+		{"the coordinator says that it was aborted", &leftOpen{state: "CompleteAbort"}, last, "aborted"},
+		{"the coordinator knows no more, and events of it can be read", &leftOpen{state: "Empty"}, (*fleet).eventEpoch, "committed"},
+		{"the coordinator knows no more, and nothing of it can be read", &leftOpen{state: "Empty"}, last, "aborted"},
+		{"the coordinator speaks of a later one, and events of it can be read", &leftOpen{state: "CompleteAbort", later: 7}, (*fleet).eventEpoch, "committed"},
+		{"the coordinator speaks of a later one, and nothing of it can be read", &leftOpen{state: "CompleteCommit", later: 7}, last, "aborted"},
+		{"the coordinator has only just started", &leftOpen{state: "CompleteCommit", loading: slow}, last, "committed"},
+		{"nobody leads its partitions yet", &leftOpen{state: "CompleteCommit", moving: slow}, last, "committed"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -132,8 +148,8 @@ func TestWhoeverTakesAShardEndsWhatABrokerHasLeftOpenAsItWasDecided(t *testing.T
 				f.start("before", "chain")
 				f.ends("before", "completed")
 				a.stop()
-				l := &leftOpen{producer: f.transaction().ProducerID, last: time.Now(), state: x.state}
-				l.epoch = x.epoch(f)
+				l := x.open
+				l.producer, l.epoch, l.last = f.transaction().ProducerID, x.epoch(f), time.Now()
 				f.leavesOpen(l)
 				b := f.join("b", noop)
 				f.owns(b, 1)
@@ -142,6 +158,10 @@ func TestWhoeverTakesAShardEndsWhatABrokerHasLeftOpenAsItWasDecided(t *testing.T
 				}
 				f.start("after", "chain")
 				f.ends("after", "completed")
+				f.passes(time.Minute)
+				if n := f.taken(); n != 2 {
+					t.Errorf("the shard was taken %d times, want twice", n)
+				}
 			})
 		})
 	}

@@ -50,6 +50,7 @@ type Config struct {
 	replays    chan struct{}                 // holds those that are under way
 	restored   func(context.Context, *shard) // tests look at what a taking has made of the log
 	told       *kafka.Told
+	verdicts   *verdicts
 	started    time.Time // the process; what its agents claimed before then is nobody's
 }
 
@@ -119,7 +120,7 @@ func New(cfg Config) (*Runner, error) {
 	}
 	cfg.archive = &archive{cfg: cfg.Kafka}
 	cfg.workTopics = newWorkTopics()
-	cfg.lag, cfg.suspects, cfg.told, cfg.started = &lag{}, &suspects{}, &kafka.Told{}, time.Now()
+	cfg.lag, cfg.suspects, cfg.told, cfg.verdicts, cfg.started = &lag{}, &suspects{}, &kafka.Told{}, &verdicts{}, time.Now()
 	cfg.replays = make(chan struct{}, min(max(runtime.GOMAXPROCS(0), 2), maxReplays))
 	return &Runner{cfg: cfg, owned: make(map[int32]*tenure), states: make(map[int32]string), unwell: make(map[int32][]string)}, nil
 }
@@ -296,6 +297,7 @@ func (r *Runner) lost() {
 // one owner.
 func (r *Runner) hold(ctx context.Context, s int32, again <-chan struct{}) {
 	failures := 0       // for reasons of its own
+	ours := false       // nobody else was fighting for it when it was dropped
 	var told kafka.Told // a broker that is away is met at every try
 	for ctx.Err() == nil {
 		began := time.Now()
@@ -327,15 +329,16 @@ func (r *Runner) hold(ctx context.Context, s int32, again <-chan struct{}) {
 		if _, ok := errors.AsType[*unassignedError](err); ok {
 			pause = confirmInterval // nothing was taken, so there is nobody to fight with
 		} else if _, ok := errors.AsType[*hangingError](err); ok {
-			pause = 0 // so it was ours
+			pause, ours = 0, true
 			r.cfg.Logger.Warn("shard dropped, and taken again", "shard", s, "err", err)
 		} else {
-			if !own(err) && !r.contended(sh) {
+			if !own(err) && (ours || !r.contended(sh)) {
 				pause = min(pause, impatience)
 				if sh != nil && !sh.since.IsZero() { // tried again for the first time
 					pause = min(pause, confirmInterval)
 				}
 			}
+			ours = false
 			r.cfg.workTopics.forget()
 			if !told.Again(err) {
 				r.cfg.Logger.Warn("shard dropped", "shard", s, "err", err, "again", pause, stackOf(err))

@@ -150,7 +150,10 @@ func (sh *shard) close() {
 
 // take fences every earlier owner, marks the end of the log, and reads up to the mark.
 func (sh *shard) take(ctx context.Context) error {
-	last := sh.last(ctx)
+	verdict, err := sh.judged(ctx)
+	if err != nil {
+		return err
+	}
 	if _, _, err := sh.cl.ProducerID(ctx); err != nil {
 		return fmt.Errorf("initialise the transactional id: %w", err)
 	}
@@ -160,7 +163,7 @@ func (sh *shard) take(ctx context.Context) error {
 		sh.cells = append(sh.cells, c)
 		sh.byName[m.name()] = c
 	}
-	if err := sh.endHanging(ctx, last); err != nil {
+	if err := sh.endHanging(ctx, verdict); err != nil {
 		return err
 	}
 	owned := mustJSON(schemas.Owned{Member: sh.cfg.Member, Token: sh.token, At: sh.now(), Format: schemas.LogFormat})

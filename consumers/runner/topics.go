@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -23,6 +24,8 @@ const lackRetry = 5 * time.Second
 type workTopics struct {
 	mu    sync.Mutex
 	known map[string]struct{}
+	names []string // of all that there are, and when that was asked
+	asked time.Time
 	lack  map[string]lacking // by activity type
 }
 
@@ -61,6 +64,25 @@ func (w *workTopics) lacks(activityType string, err error) bool {
 	_, old := w.lack[activityType]
 	w.lack[activityType] = lacking{err, time.Now()}
 	return !old
+}
+
+// all lists the work topics that there are, as they were within the last minute: it takes the names of all topics.
+func (w *workTopics) all(ctx context.Context, adm *kadm.Client, topics kafka.Topics) ([]string, error) {
+	w.mu.Lock()
+	names, asked := w.names, w.asked
+	w.mu.Unlock()
+	if !asked.IsZero() && time.Since(asked) < time.Minute {
+		return names, nil
+	}
+	have, err := adm.ListTopics(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list the topics: %w", err)
+	}
+	names = slices.DeleteFunc(have.Names(), func(name string) bool { return !topics.IsWork(name) })
+	w.mu.Lock()
+	w.names, w.asked = names, time.Now()
+	w.mu.Unlock()
+	return names, nil
 }
 
 // forget lets every topic be looked for again: one may have been deleted.

@@ -58,18 +58,24 @@ func (s *scenario) plant(ctx context.Context) (planted, error) {
 	}
 	defer cl.Close()
 	adm := kadm.NewClient(cl)
-	off := "false"
-	// Brokers look whether a partition is in the transaction; one that lost that was in it.
-	answers, err := adm.AlterBrokerConfigs(ctx, []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "transaction.partition.verification.enable", Value: &off}})
-	if err != nil {
+	if err := verify(ctx, adm, "false"); err != nil {
 		return planted{}, err
 	}
+	p, err := hangOne(ctx, cfg, cl, adm)
+	return p, errors.Join(err, verify(ctx, adm, "true"))
+}
+
+// verify has brokers look whether a partition that is written to is in the transaction, or not: the one that hangs was.
+func verify(ctx context.Context, adm *kadm.Client, enable string) error {
+	answers, err := adm.AlterBrokerConfigs(ctx, []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "transaction.partition.verification.enable", Value: &enable}})
 	for _, a := range answers {
 		err = errors.Join(err, a.Err)
 	}
-	if err != nil {
-		return planted{}, err
-	}
+	return err
+}
+
+// hangOne leaves a transaction open of some shard, in the commands of some other.
+func hangOne(ctx context.Context, cfg kafka.Config, cl *kgo.Client, adm *kadm.Client) (planted, error) {
 	topic := cfg.Topics().Commands("orchestration")
 	for shard := range int32(kafka.DefaultShards) {
 		txns, err := adm.DescribeTransactions(ctx, cfg.Topics().TransactionalID(shard))
