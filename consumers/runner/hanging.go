@@ -531,14 +531,15 @@ func (sh *shard) vigil(ctx context.Context) {
 			return
 		case <-sh.severed:
 		}
-		for pause := impatience; ; pause = min(2*pause, longestLook) {
+		for began := time.Now(); ; {
 			n, err := sh.lookOver(ctx)
 			if n > 0 {
 				sh.hangs.Store(&hangingError{n})
 				sh.wakeUp()
 				return
 			}
-			if err == nil || rest(ctx, pause) != nil {
+			// The longer a broker is away the less it matters when it is seen to be back.
+			if err == nil || rest(ctx, min(max(time.Since(began)/10, impatience), longestLook)) != nil {
 				break
 			}
 		}

@@ -181,8 +181,13 @@ func TestAShardThatLosesABrokerLooksWhatThatHasLeftOpen(t *testing.T) {
 		if got := l.end(); got != "" {
 			t.Fatalf("it was %s, and no broker has been lost", got)
 		}
-		f.cutsOff(kmsg.Fetch.Int16())
+		const away = 20 * time.Second
+		lost := time.Now()
+		f.cutsOff(away, kmsg.Fetch.Int16(), kmsg.DescribeTransactions.Int16())
 		f.until("what is open is ended", func() bool { return l.end() == "committed" })
+		if took := time.Since(lost); took < away || took > away+5*time.Second {
+			t.Errorf("it was ended %s after a broker was lost that was away for %s", took, away)
+		}
 		f.start("after", "chain")
 		f.ends("after", "completed")
 		if n := f.taken(); n != 2 {
@@ -191,17 +196,19 @@ func TestAShardThatLosesABrokerLooksWhatThatHasLeftOpen(t *testing.T) {
 	})
 }
 
-// cutsOff closes the connections over which the next requests of a kind come.
-func (f *fleet) cutsOff(key int16) {
-	until := time.Now().Add(10 * time.Second)
-	f.memory().ControlKey(key, func(kmsg.Request) (kmsg.Response, error, bool) {
-		if time.Now().After(until) {
-			f.memory().DropControl()
-			return nil, nil, false
-		}
-		f.memory().KeepControl()
-		return nil, errors.New("killed"), true
-	})
+// cutsOff closes the connections over which requests of some kinds come, for a while.
+func (f *fleet) cutsOff(away time.Duration, keys ...int16) {
+	until := time.Now().Add(away)
+	for _, key := range keys {
+		f.memory().ControlKey(key, func(kmsg.Request) (kmsg.Response, error, bool) {
+			if time.Now().After(until) {
+				f.memory().DropControl()
+				return nil, nil, false
+			}
+			f.memory().KeepControl()
+			return nil, errors.New("killed"), true
+		})
+	}
 }
 
 func TestAShardIsTakenFromBrokersThatDoNotSayWhatIsOpen(t *testing.T) {

@@ -384,8 +384,8 @@ func (r *Runner) once(ctx context.Context, s int32) (*shard, error) {
 	sh := &shard{id: s, cfg: &r.cfg, topics: r.cfg.Kafka.Topics(), byName: make(map[string]cell)}
 	sh.unwell = func(why string) { r.aside(ctx, s, why) }
 	sh.ready = func() {
-		r.note(ctx, s, "")
 		r.cfg.Logger.Info("shard taken", "shard", s, "took", time.Since(began).Round(time.Millisecond), "from", sh.origin())
+		r.note(ctx, s, "")
 	}
 	return sh, sh.own(ctx)
 }
