@@ -61,6 +61,9 @@ func three(ctx context.Context, s *scenario) (err error) {
 		return err
 	}
 	defer s.fleet.Close()
+	if err := s.worked(ctx); err != nil {
+		return err
+	}
 	do := s.one
 	if s.full {
 		do = s.everything
