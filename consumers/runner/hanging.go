@@ -319,8 +319,8 @@ const mostRounds = 5
 
 // endHanging ends what transactions of earlier owners have left open. Every one of those is fenced by now, so whatever is
 // open under our producer hangs. It is decided as the coordinator says, which knows of the last one alone; else one of which
-// something can be read was committed. What is left was undone by no word of anybody, and nothing says that it was
-// ever read: it is aborted, as though its owner had died before it.
+// something can be read in the shard's own partitions was committed. Of what is left nobody knows how it was decided, and
+// nothing of it was read there: it is aborted, as though its owner had died before it.
 func (sh *shard) endHanging(ctx context.Context, v verdict) error {
 	if sh.cfg.Kafka.Embedded {
 		return nil
